@@ -1,0 +1,77 @@
+"""Next-character language models: train on any text, sample, score. This facade lists names and defines nothing.
+
+Names are imported when first used, so that `import nextchar` and `nextchar --help` stay instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nextchar.config import Config
+    from nextchar.errors import NextcharError
+    from nextchar.evaluation.ngram import NGram
+    from nextchar.evaluation.score import Score, evaluate
+    from nextchar.language_model import LanguageModel
+    from nextchar.sampling.sample import Sample, SampleOptions, sample, stream
+    from nextchar.storage import ModelFile, load, read_model, save
+    from nextchar.text.corpus import Corpus, open_corpus
+    from nextchar.text.vocabulary import Vocabulary
+    from nextchar.training.trainer import Trainer, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "nextchar.config",
+    "Corpus": "nextchar.text.corpus",
+    "LanguageModel": "nextchar.language_model",
+    "ModelFile": "nextchar.storage",
+    "NGram": "nextchar.evaluation.ngram",
+    "NextcharError": "nextchar.errors",
+    "Sample": "nextchar.sampling.sample",
+    "SampleOptions": "nextchar.sampling.sample",
+    "Score": "nextchar.evaluation.score",
+    "Trainer": "nextchar.training.trainer",
+    "Vocabulary": "nextchar.text.vocabulary",
+    "evaluate": "nextchar.evaluation.score",
+    "load": "nextchar.storage",
+    "open_corpus": "nextchar.text.corpus",
+    "read_model": "nextchar.storage",
+    "sample": "nextchar.sampling.sample",
+    "save": "nextchar.storage",
+    "stream": "nextchar.sampling.sample",
+    "train": "nextchar.training.trainer",
+}
+
+__all__ = [
+    "Config",
+    "Corpus",
+    "LanguageModel",
+    "ModelFile",
+    "NGram",
+    "NextcharError",
+    "Sample",
+    "SampleOptions",
+    "Score",
+    "Trainer",
+    "Vocabulary",
+    "evaluate",
+    "load",
+    "open_corpus",
+    "read_model",
+    "sample",
+    "save",
+    "stream",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the room it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nextchar' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,8 @@
+"""`python -m nextchar` is `nextchar`."""
+
+import sys
+
+from nextchar.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The `nextchar` command: finds the subcommand, and turns every error into one sentence and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import nextchar
+from nextchar.errors import NextcharError
+
+COMMANDS = {
+    "train": "Learn from texts.",
+    "sample": "Write text with a model.",
+    "evaluate": "Score a text with a model, in bits per character.",
+    "corpora": "List the named corpora, or get one.",
+    "info": "Tell what is in a model file.",
+}
+HELP = """A small LSTM that reads any text character by character, and then writes and scores text of that kind.
+
+Start with a text of your own, or with one that every machine has:
+
+    nextchar train stdlib --minutes 2 -o runs/python
+    nextchar sample runs/python -p "def " -n 400
+    nextchar evaluate runs/python --split test
+
+Words on standard output are data; everything else goes to standard error. MODEL is a run folder or a model file, and
+- is standard input. Exit codes: 0 done, 1 an error told in one sentence, 2 wrong usage, 130 interrupted.
+"""
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(given)
+    except NextcharError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was saved")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(_explain(error))
+    except MemoryError:
+        return _fail("the memory is not enough; make the model, the lanes or the window smaller")
+    except RuntimeError as error:
+        if "allocate" in str(error) or "out of memory" in str(error):
+            return _fail("the memory is not enough; make the model, the lanes or the window smaller")
+        raise
+
+
+def _run(given: list[str]) -> int:
+    from cyclopts import App, CycloptsError, Parameter  # noqa: PLC0415  `import nextchar` must not pay for it
+
+    app = App(
+        name="nextchar",
+        help=HELP,
+        version=nextchar.__version__,
+        help_format="plaintext",
+        default_parameter=Parameter(negative_iterable=""),
+        result_action="return_value",
+    )
+    # Only the command that is asked for is imported, so that `nextchar --help` is instant.
+    for name, line in COMMANDS.items():
+        room = f"nextchar.cli.{name}"
+        if given and given[0] == name:
+            app.command(import_module(room).command, name=name)
+        else:
+            app.command(f"{room}:command", name=name, help=line)
+    try:
+        result = app(["/dev/stdin" if word == "-" else word for word in given], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _usage(error)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Exception) -> int:
+    """Tell a value that cannot be from a word that is not understood."""
+    cause = error.__cause__
+    if cause is not None and type(cause).__name__ == "ValidationError":
+        from nextchar.config import explain  # noqa: PLC0415  only errors need it
+
+        return _fail(explain(cause))  # type: ignore[arg-type]
+    _say(f"{str(error).strip()} See nextchar --help.")
+    return 2
+
+
+def _fail(message: str) -> int:
+    _say(f"error: {message}")
+    return 1
+
+
+def _say(message: str) -> None:
+    print(f"nextchar: {message}", file=sys.stderr)  # noqa: T201  this is the voice of the command
+
+
+def _explain(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"there is no space left on the device to write{where}; free some, or name another place (-o, NEXTCHAR_CACHE)"
+    if error.errno == errno.EACCES:
+        return f"permission denied:{where}"
+    return f"{(error.strerror or str(error)).lower()}{':' + where if where else ''}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

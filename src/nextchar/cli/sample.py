@@ -1,0 +1,135 @@
+"""`nextchar sample`: a model in, text out, as it is written."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from nextchar.errors import ConfigError, TextError
+from nextchar.storage import read_model
+
+RULE = "\n" + "─" * 40 + "\n"
+
+
+def command(
+    model: Path,
+    /,
+    *,
+    prompt: Annotated[str | None, Parameter(name=["--prompt", "-p"], allow_leading_hyphen=True)] = None,
+    prompt_file: Path | None = None,
+    length: Annotated[int, Parameter(name=["--length", "-n"])] = 500,
+    temperature: Annotated[float, Parameter(name=["--temperature", "-t"])] = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    seed: int | None = None,
+    count: int = 1,
+    stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
+    unknown: Literal["error", "skip"] = "error",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    r"""Write text with a model.
+
+    The text goes to standard output as it is written, after the prompt. With --json, one object with what was
+    written after the prompt.
+
+        nextchar sample runs/shakespeare -p "ROMEO:" -n 1000 -t 0.8
+        nextchar sample runs/names --count 20 --stop "\n" --json
+
+    Parameters
+    ----------
+    model
+        A run folder or a model file.
+    prompt
+        What the text begins with. Default: nothing.
+    prompt_file
+        Read the prompt from a file, or - for standard input.
+    length
+        Characters to write (bytes, for a model of bytes).
+    temperature
+        1 as learnt; lower is surer and repeats, higher is wilder and errs; 0 always takes the likeliest.
+    top_k
+        Choose among the K likeliest only; 0 for all.
+    top_p
+        Choose among the likeliest that together reach this probability only; 1 for all.
+    min_p
+        Choose among those at least this many times as likely as the likeliest only; 0 for all.
+    seed
+        The same seed writes the same text. Default: another one every time.
+    count
+        How many texts.
+    stop
+        End before this text, which may be \n for a line end. May be repeated.
+    unknown
+        What to do with a character of the prompt that the model has never seen.
+    json
+        Print one JSON object on standard output.
+    """
+    from nextchar.cli.console import print_json, stderr  # noqa: PLC0415  only where it is shown
+    from nextchar.sampling.engine import Filters  # noqa: PLC0415  numba takes long to import
+    from nextchar.sampling.sample import SampleOptions, Writer  # noqa: PLC0415  as above
+
+    if count < 1:
+        raise ConfigError(f"the count is {count}, but must be 1 or more")
+    chosen = time.time_ns() % 2**31 if seed is None else seed
+    options = SampleOptions(
+        length=length,
+        filters=Filters(temperature, top_k, top_p, min_p),
+        stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop),
+        seed=chosen,
+        unknown=unknown,
+    )
+    text = _prompt(prompt, prompt_file)
+    writer = Writer(read_model(model), options)
+    begun = time.perf_counter()
+    if json:
+        samples = [writer.whole(text, index) for index in range(count)]
+        seconds = time.perf_counter() - begun
+        print_json(
+            {
+                "prompt": text,
+                "seed": chosen,
+                "samples": [
+                    {
+                        "text": sample.text,
+                        "chars": sample.chars,
+                        "finish_reason": sample.finish_reason,
+                        "nats_per_char": sample.nats_per_char,
+                    }
+                    for sample in samples
+                ],
+                "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
+            }
+        )
+        return 0
+    out = sys.stdout.buffer
+    last = b""
+    for index in range(count):
+        if index:
+            out.write(RULE.encode())
+        out.write(text.encode())
+        for piece in writer.pieces(text, index):
+            out.write(piece)
+            out.flush()
+            last = piece or last
+    if sys.stdout.isatty() and not last.endswith(b"\n"):
+        out.write(b"\n")
+    out.flush()
+    if seed is None and sys.stderr.isatty():
+        stderr().print(f"seed {chosen}", style="dim")
+    return 0
+
+
+def _prompt(text: str | None, file: Path | None) -> str:
+    if file is None:
+        return text or ""
+    if text is not None:
+        raise ConfigError("both --prompt and --prompt-file were given; give one of them")
+    try:
+        if str(file) == "/dev/stdin":
+            return sys.stdin.buffer.read().decode()
+        return file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise TextError(f"the prompt in {file} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}") from None

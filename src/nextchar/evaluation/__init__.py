@@ -1,0 +1,1 @@
+"""Measuring: exact scores under named protocols, and the n-gram baseline in the same units."""

@@ -1,0 +1,239 @@
+"""Exact scores: every character once, under a named protocol, summed in float64 and divided once.
+
+*stream* reads the text in order with the state carried from an empty start. *windows* cuts it into non-overlapping
+windows, each from the empty state. In both, the first character after an empty state is predicted from START.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nextchar.errors import ConfigError, TextError
+from nextchar.language_model import LanguageModel
+from nextchar.model.state import State, largest_difference, map_state
+from nextchar.text.vocabulary import Unknown, Vocabulary
+
+ProtocolName = Literal["stream", "windows"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("stream", "windows")
+
+LANES = 64
+CHUNK = 128  # characters a lane advances at a time
+BLOCK = 1 << 20  # characters whose losses are held at a time
+SAME = 1e-5  # two states closer than this, in every element, are one
+
+Nats = npt.NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """What scoring asks of a network."""
+
+    def __call__(self, ids: Tensor, state: State, /) -> tuple[Tensor, State]:
+        """Return logits `(T, N, V)` for ids `(T, N)`, and the state after."""
+
+    def empty_state(self, lanes: int) -> State:
+        """Return the state before any text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well a text is predicted.
+
+    Attributes:
+        protocol: "stream", or "windows".
+        chars: Characters scored (bytes for a byte model).
+        bytes: How many UTF-8 bytes they are.
+        nats_per_char: Mean of -ln p over the characters.
+        bits_per_char: The same in bits.
+        bits_per_byte: Bits over bytes: comparable between vocabularies.
+    """
+
+    protocol: str
+    chars: int
+    bytes: int
+    nats_per_char: float
+    bits_per_char: float
+    bits_per_byte: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values by name, for JSON."""
+        return asdict(self)
+
+
+def make_score(protocol: str, nats: float, chars: int, bytes_: int) -> Score:
+    """Divide a sum of nats once."""
+    bits = nats / math.log(2)
+    return Score(protocol, chars, bytes_, nats / chars, bits / chars, bits / bytes_)
+
+
+def evaluate(
+    lm: LanguageModel,
+    text: str | bytes,
+    *,
+    protocol: ProtocolName = "stream",
+    window: int = 256,
+    unknown: Unknown = "error",
+) -> Score:
+    """Score a text.
+
+    Args:
+        lm: The model.
+        text: At least one character that the model knows.
+        protocol: "stream" or "windows".
+        window: Characters of a window.
+        unknown: "error", or "skip" to leave out what the model has never seen.
+
+    Raises:
+        UnknownCharacterError: Counts and names what the model has never seen.
+        TextError: Nothing is left to score.
+    """
+    ids = lm.vocabulary.encode(text, unknown=unknown)
+    return score_ids(lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
+
+
+def score_ids(
+    network: Predictor,
+    ids: npt.NDArray[Any],
+    vocabulary: Vocabulary,
+    *,
+    protocol: ProtocolName = "stream",
+    window: int = 256,
+) -> Score:
+    """Score ids `(T,)`."""
+    total = 0.0
+    for block in nats_of(network, ids, vocabulary.start, protocol=protocol, window=window):
+        total += math.fsum(block)
+    lengths = vocabulary.byte_lengths()
+    size = sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))
+    return make_score(protocol, total, len(ids), size)
+
+
+def nats_of(
+    network: Predictor, ids: npt.NDArray[Any], start: int, *, protocol: ProtocolName = "stream", window: int = 256
+) -> Iterator[Nats]:
+    """Yield what every character costs, block by block, in the order of the text.
+
+    Args:
+        network: Anything that predicts.
+        ids: `(T,)`, at least one.
+        start: The id of START.
+        protocol: "stream" or "windows".
+        window: Characters of a window.
+    """
+    if not len(ids):
+        raise TextError("there is no character to score")
+    if window < 1:
+        raise ConfigError(f"the window is {window}, but must be 1 or more")
+    return windows(network, ids, start, window) if protocol == "windows" else stream(network, ids, start)
+
+
+def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) -> Iterator[Nats]:
+    """Score windows side by side, each from the empty state; the last may be shorter."""
+    whole = len(ids) - len(ids) % window
+    together = max(1, min(LANES * 4, BLOCK // window)) * window
+    for begin in range(0, len(ids), together):
+        end = min(begin + together, whole) if begin < whole else len(ids)
+        pieces = [(begin, end)] if end == begin + together or end == len(ids) else [(begin, end), (end, len(ids))]
+        for first, last in pieces:
+            rows = np.asarray(ids[first:last], np.int64).reshape(-1, min(window, last - first))
+            inputs = np.concatenate([np.full((len(rows), 1), start), rows[:, :-1]], axis=1)
+            nats, _ = _run(network, inputs.T, rows.T, network.empty_state(len(rows)))
+            yield nats.T.reshape(-1)
+
+
+def stream(network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = LANES) -> Iterator[Nats]:
+    """Score a text in order, the state carried, block after block."""
+    state, before = network.empty_state(1), start
+    for begin in range(0, len(ids), BLOCK):
+        block = np.asarray(ids[begin : begin + BLOCK], np.int64)
+        inputs = np.concatenate([[before], block[:-1]])
+        count = max(1, min(lanes, len(block) // CHUNK))
+        depth = len(block) // count
+        whole = depth * count
+        nats, state = _side_by_side(
+            network, inputs[:whole].reshape(count, depth).T, block[:whole].reshape(count, depth).T, state
+        )
+        yield nats
+        if whole < len(block):
+            rest, state = _run(network, inputs[whole:, None], block[whole:, None], state)
+            yield rest[:, 0]
+        before = int(block[-1])
+
+
+def _side_by_side(
+    network: Predictor, inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: State
+) -> tuple[Nats, State]:
+    """Score consecutive lanes `(T, N)` in parallel, exactly as if they were read one after the other.
+
+    At first every lane but the first is read from the empty state. Then each is read again from the state that the
+    lane before it really ended in, chunk by chunk, until its state is what it was the first time: from there on
+    nothing changes. That is soon, because a network forgets; if it does not forget, the repair goes on to the end of
+    the lane and into the next one, and is still exact.
+    """
+    depth, count = inputs.shape
+    edges = list(range(0, depth, CHUNK))
+    nats = np.empty((depth, count))
+    cold = network.empty_state(count)
+    entering = [_put(cold, state, [0])]
+    for edge in edges:
+        nats[edge : edge + CHUNK], after = _run(
+            network, inputs[edge : edge + CHUNK], targets[edge : edge + CHUNK], entering[-1]
+        )
+        entering.append(after)
+    while True:
+        current = map_state(lambda vector: vector[:-1], entering[-1])
+        differs = _differs(current, map_state(lambda vector: vector[1:], entering[0]))
+        lanes = np.arange(1, count)[differs]
+        if not len(lanes):
+            return nats.T.reshape(-1), _take(entering[-1], [count - 1])
+        current = _take(current, differs)
+        for index, edge in enumerate(edges):
+            entering[index] = _put(entering[index], current, lanes)
+            piece = slice(edge, edge + CHUNK)
+            nats[piece, lanes], current = _run(network, inputs[piece, lanes], targets[piece, lanes], current)
+            differs = _differs(current, _take(entering[index + 1], lanes))
+            lanes, current = lanes[differs], _take(current, differs)
+            if not len(lanes):
+                break
+        else:
+            entering[-1] = _put(entering[-1], current, lanes)
+
+
+def _differs(one: State, other: State) -> npt.NDArray[np.bool_]:
+    """Return in which lanes two states are not the same, `(N,)`."""
+    return (largest_difference(one, other) > SAME).cpu().numpy()
+
+
+def _take(state: State, lanes: Any) -> State:
+    return map_state(lambda vector: vector[torch.as_tensor(lanes, device=vector.device)], state)
+
+
+def _put(state: State, values: State, lanes: Any) -> State:
+    """Return a copy of a state with some lanes replaced."""
+    result = map_state(Tensor.clone, state)
+    for layer, new in zip(result, values, strict=True):
+        for vector, value in zip(layer, new, strict=True):
+            vector[torch.as_tensor(lanes, device=vector.device)] = value.to(vector.dtype)
+    return result
+
+
+def _run(
+    network: Predictor, inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: State
+) -> tuple[Nats, State]:
+    """Read `(T, N)` ids in pieces; return the loss of each target, `(T, N)`, and the state after."""
+    device = state[0][0].device
+    parts = []
+    with torch.no_grad():
+        for begin in range(0, len(inputs), CHUNK):
+            ids = torch.from_numpy(np.ascontiguousarray(inputs[begin : begin + CHUNK])).to(device)
+            wanted = torch.from_numpy(np.ascontiguousarray(targets[begin : begin + CHUNK])).to(device)
+            logits, state = network(ids, state)
+            loss = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none")
+            parts.append(loss.reshape(wanted.shape).double().cpu().numpy())
+    return np.concatenate(parts), state

@@ -1,0 +1,1 @@
+"""The mathematics in torch: state, cells, recurrence, regularization, network."""

@@ -1,0 +1,136 @@
+"""The network: embedding -> L recurrent layers -> the sum of their outputs -> linear -> logits."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nextchar.architecture import GATES, Architecture
+from nextchar.model.cells import Weights
+from nextchar.model.recurrence import Recurrence, fused
+from nextchar.model.regularization import Regularizer, nothing
+from nextchar.model.state import State, empty_state
+
+
+class Layer(nn.Module):
+    """One recurrent layer's weights, under PyTorch's names and in its gate order."""
+
+    def __init__(self, rows: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.zeros(rows, width))
+        self.weight_hh = nn.Parameter(torch.zeros(rows, hidden))
+        self.bias_ih = nn.Parameter(torch.zeros(rows))
+        self.bias_hh = nn.Parameter(torch.zeros(rows))
+
+    def weights(self) -> Weights:
+        """Return them as a value."""
+        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+
+
+class Network(nn.Module):
+    """Reads ids, predicts logits for the next one; the state is the caller's.
+
+    Example:
+        >>> network = Network(Architecture(hidden=8), 65)
+        >>> logits, state = network(torch.tensor([[65], [3]]), network.empty_state(1))
+        >>> tuple(logits.shape)
+        (2, 1, 65)
+    """
+
+    def __init__(self, architecture: Architecture, vocabulary_size: int) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.vocabulary_size = vocabulary_size
+        shapes = architecture.shapes(vocabulary_size)
+        if architecture.embedding:
+            self.embedding = nn.Embedding(*shapes["embedding.weight"])
+        self.layers = nn.ModuleList(
+            Layer(*shapes[f"layers.{layer}.weight_ih"], architecture.hidden) for layer in range(architecture.layers)
+        )
+        self.head = nn.Linear(architecture.hidden, vocabulary_size)
+
+    def forward(
+        self, ids: Tensor, state: State, regularize: Regularizer = nothing, recurrence: Recurrence = fused
+    ) -> tuple[Tensor, State]:
+        """Predict, after each id, the next.
+
+        Args:
+            ids: `(T, N)`; V is START.
+            state: Before the first id.
+            regularize: Applied between the layers and before the head.
+            recurrence: `fused`, or `reference`.
+
+        Returns:
+            Logits `(T, N, V)` and the state after the last id.
+        """
+        x = self._embed(ids)
+        total: Tensor | None = None
+        after = []
+        for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            assert isinstance(layer, Layer)  # noqa: S101  tells the type checker what ModuleList forgets
+            x, layer_after = recurrence(
+                self.architecture.cell, regularize(x) if index else x, layer_state, layer.weights()
+            )
+            total = x if total is None or not self.architecture.sum_outputs else total + x
+            after.append(layer_after)
+        assert total is not None  # noqa: S101  there is at least one layer
+        logits: Tensor = self.head(regularize(total))
+        return logits, tuple(after)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        if self.architecture.embedding:
+            return self.embedding(ids)  # type: ignore[no-any-return]
+        # START has no place of its own among the one-hot vectors: it is the vector of zeros.
+        return functional.one_hot(ids, self.vocabulary_size + 1)[..., :-1].to(self.head.weight.dtype)
+
+    def empty_state(self, lanes: int) -> State:
+        """Return the state before any text."""
+        return empty_state(self.architecture, lanes, self.head.weight)
+
+    def size(self) -> int:
+        """Count the parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def initialize(
+    network: Network, generator: torch.Generator, *, how: str = "orthogonal", forget_bias: float = 1.0
+) -> None:
+    """Set the weights a training starts from.
+
+    Args:
+        network: On the CPU.
+        generator: Where the randomness comes from.
+        how: "orthogonal": recurrent weights orthogonal gate by gate (Saxe et al. 2014), others scaled to their width.
+            "uniform": everything from U(-0.08, 0.08), as char-rnn has it.
+        forget_bias: Put into the lstm's forget gate (Gers et al. 2000; Jozefowicz et al. 2015).
+    """
+    hidden = network.architecture.hidden
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if how == "uniform":
+                parameter.uniform_(-0.08, 0.08, generator=generator)
+            elif name.endswith("weight_hh"):
+                for gate in range(GATES[network.architecture.cell]):
+                    block = parameter[gate * hidden : (gate + 1) * hidden]
+                    nn.init.orthogonal_(block, generator=generator)
+            elif name.endswith("weight_ih"):
+                nn.init.xavier_uniform_(parameter, generator=generator)
+            elif name == "embedding.weight":
+                parameter.normal_(generator=generator)
+            elif name == "head.weight":
+                parameter.normal_(std=0.02, generator=generator)
+            else:
+                parameter.zero_()
+        if network.architecture.cell == "lstm":
+            for layer in network.layers:
+                assert isinstance(layer, Layer)  # noqa: S101  as above
+                layer.bias_hh[hidden : 2 * hidden] = 0
+                layer.bias_ih[hidden : 2 * hidden] = forget_bias
+
+
+def set_weights(network: Network, arrays: Mapping[str, Tensor]) -> None:
+    """Copy weights by name into a network of the same shape."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(arrays[name])

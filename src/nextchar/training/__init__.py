@@ -1,0 +1,1 @@
+"""Learning: budget, schedule, optimizer, the loop as a generator of events, and the run folder that listens."""

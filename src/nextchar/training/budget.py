@@ -1,0 +1,225 @@
+"""From a budget to sizes and steps: what nobody should have to choose, chosen by a small rule.
+
+The rule has one input, the compute C in FLOP that the budget buys: FLOP/s measured on this machine times seconds. The
+constants are a fit by eye to the runs listed in docs/experiments.md.
+"""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nextchar.architecture import GATES
+from nextchar.config import DEFAULT_MINUTES, Config
+from nextchar.errors import ConfigError
+from nextchar.model.network import Network
+
+PROBE_SECONDS = 1.0
+NOMINAL_FLOPS = 100e9  # stands for the machine where the budget is not time
+SMALLEST, LARGEST = 64, 2048
+VALIDATIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a budget comes to: a config without gaps, and the steps."""
+
+    config: Config
+    steps: int
+
+
+def plan(config: Config, characters: int, vocabulary_size: int, flops: float) -> Plan:
+    """Fill in what the config leaves open.
+
+    Args:
+        config: With at most one budget.
+        characters: Length of the training part.
+        vocabulary_size: V.
+        flops: FLOP/s of the machine, from `measure_flops`; used where the budget is minutes.
+
+    Returns:
+        The complete config and the number of steps; an estimate where the budget is minutes.
+    """
+    if config.steps is None and config.epochs is None:
+        minutes = config.minutes or DEFAULT_MINUTES
+        sized = _size(config, characters, vocabulary_size, flops * minutes * 60)
+        trained = flops * minutes * 60 / (6 * matrix_weights(sized, vocabulary_size))
+    elif config.epochs is not None:
+        trained = config.epochs * characters
+        sized = _size_for(config, characters, vocabulary_size, trained)
+    else:
+        # A step's characters depend on the size and the size on the characters: a few rounds settle it.
+        sized = _size(config, characters, vocabulary_size, 1e12)
+        for _ in range(8):
+            trained = float(config.steps or 1) * sized_lanes(sized) * sized_window(sized)
+            sized = _size_for(config, characters, vocabulary_size, trained)
+    per_step = sized_lanes(sized) * sized_window(sized)
+    if config.epochs is not None:
+        steps = max(1, round(config.epochs * (characters // per_step)))
+    else:
+        steps = config.steps or max(1, round(trained / per_step))
+    changes = {
+        "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
+        "validate_chars": config.validate_chars or max(4096, int(0.025 * steps * per_step)),
+    }
+    return Plan(sized.replace(**changes), steps)
+
+
+def _size_for(config: Config, characters: int, vocabulary_size: int, trained: float) -> Config:
+    """Choose the size whose compute for so many characters is the compute the size is for."""
+    compute = 1e12
+    for _ in range(20):
+        sized = _size(config, characters, vocabulary_size, compute)
+        compute = math.sqrt(compute * 6 * matrix_weights(sized, vocabulary_size) * trained)
+    return sized
+
+
+def _size(config: Config, characters: int, vocabulary_size: int, compute: float) -> Config:
+    """Choose H, dropout, lanes, window and learning rate from the compute and the length of the text."""
+    hidden = config.hidden or hidden_units(compute, characters)
+    sized = config.replace(hidden=hidden)
+    trained = compute / (6 * matrix_weights(sized, vocabulary_size))
+    window = config.window or 64
+    lanes = config.lanes or lane_count(trained, window)
+    if config.window is None:
+        window = max(1, min(window, characters // max(lanes, 1)))
+    if config.lanes is None:
+        lanes = max(1, min(lanes, characters // window))
+    epochs = trained / max(characters, 1)
+    dropout = min(0.5, max(0.0, 0.05 + 0.1 * math.log2(max(epochs, 1e-9))))
+    return sized.replace(
+        lanes=lanes,
+        window=window,
+        dropout=round(dropout, 3) if config.dropout is None else config.dropout,
+        learning_rate=config.learning_rate or round(min(4e-3, 4e-3 * 512 / hidden), 6),
+    )
+
+
+def hidden_units(compute: float, characters: int) -> int:
+    """Return H: it grows with the fourth root of the compute, as long as the text is worth it."""
+    wanted = 350 * (compute / 20e12) ** 0.25
+    worth = 640 * (characters / 1e6) ** 0.3
+    return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
+
+
+def lane_count(trained: float, window: int) -> int:
+    """Return N: a short run needs many small steps more than it needs wide ones."""
+    per_step = min(4096.0, max(256.0, 512 * (trained / 2e6) ** 0.5))
+    return max(4, round(per_step / window / 4) * 4)
+
+
+def sized_lanes(config: Config) -> int:
+    """Return N, chosen by now."""
+    return config.lanes or 1
+
+
+def sized_window(config: Config) -> int:
+    """Return T, chosen by now."""
+    return config.window or 1
+
+
+def matrix_weights(config: Config, vocabulary_size: int) -> int:
+    """Count the weights that are multiplied for every character: 6 FLOP each to train."""
+    shape = config.architecture()
+    rows = GATES[shape.cell] * shape.hidden
+    first = shape.embedding or vocabulary_size
+    return rows * (first + shape.hidden) + (shape.layers - 1) * rows * 2 * shape.hidden + shape.hidden * vocabulary_size
+
+
+def check_memory(config: Config, vocabulary_size: int) -> None:
+    """Refuse a size that this machine's memory cannot hold.
+
+    Raises:
+        ConfigError: With both sizes.
+    """
+    shape = config.architecture()
+    activations = shape.layers * sized_lanes(config) * sized_window(config) * shape.hidden * (GATES[shape.cell] + 4)
+    logits = 3 * sized_lanes(config) * sized_window(config) * vocabulary_size
+    needed = 4.0 * (4 * shape.parameters(vocabulary_size) + activations + logits)
+    try:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return
+    if needed > 0.9 * there:
+        raise ConfigError(
+            f"{shape.layers} layers of {shape.hidden} units, {sized_lanes(config)} lanes and windows of "
+            f"{sized_window(config)} need about {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; "
+            f"make them smaller"
+        )
+
+
+def measure_flops(config: Config, vocabulary_size: int, device: torch.device, precision: str) -> float:
+    """Train a throw-away network for about a second; return FLOP/s.
+
+    Args:
+        config: Its cell, layers and embedding are used; H is 256 where it is still open.
+        vocabulary_size: V.
+        device: Where to train.
+        precision: "fp32" or "bf16".
+    """
+    sized = config.replace(hidden=config.hidden or 256)
+    check_memory(sized, vocabulary_size)
+    lanes, window = config.lanes or 16, config.window or 64
+    network = Network(sized.architecture(), vocabulary_size).to(device)
+    ids = torch.zeros(window, lanes, dtype=torch.int64, device=device)
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - begun < PROBE_SECONDS:
+        before = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits, _ = network(ids, network.empty_state(lanes))
+        float(torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten()).backward() or 0)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - before)
+    typical = sorted(times[1:])[len(times[1:]) // 2]
+    return 6 * matrix_weights(sized, vocabulary_size) * lanes * window / typical
+
+
+class Clock:
+    """Keeps a budget in minutes: moves the last step while the learning rate does not depend on it yet.
+
+    After that the end stands, so that the run can be repeated exactly; only a run that would go more than 6 % over
+    its time is cut short.
+    """
+
+    REVIEWS = (0.03, 0.06, 0.12, 0.2, 0.27)
+    PATIENCE = 1.06
+
+    def __init__(self, minutes: float, spent: float) -> None:
+        self._budget = minutes * 60
+        self._begun = time.monotonic() - spent
+        self._reviews = list(self.REVIEWS)
+        self._first: tuple[int, float] | None = None
+
+    def seconds(self) -> float:
+        """Return the seconds used so far."""
+        return time.monotonic() - self._begun
+
+    def review(self, step: int, *, training_seconds: float, later: float, hold: float) -> int | None:
+        """Return a better number of steps, at a few moments early in the run.
+
+        Args:
+            step: Steps done.
+            training_seconds: Seconds that they took, validations left out.
+            later: Seconds that validations and the end will still take.
+            hold: Share of the run at a constant learning rate; only there the end may move.
+        """
+        if not hold or not self._reviews or self.seconds() < self._reviews[0] * self._budget:
+            return None
+        self._reviews.pop(0)
+        if self._first is None:
+            # The first steps pay for warming up, so the rate is taken from here on.
+            self._first = (step, training_seconds)
+            return None
+        steps, seconds = step - self._first[0], training_seconds - self._first[1]
+        if not steps or seconds <= 0:
+            return None
+        total = step + max(0, round((self._budget - self.seconds() - later) * steps / seconds))
+        return max(total, math.ceil(step / hold), 1)
+
+    def over(self) -> bool:
+        """Tell whether the run must be cut short."""
+        return self.seconds() > self.PATIENCE * self._budget

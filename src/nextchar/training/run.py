@@ -1,0 +1,153 @@
+"""The run folder: listens to a training and keeps its log, its samples, its curve, its best model and its snapshot.
+
+The log is the one source; samples and curve are views of it, so a resumed run can put all of them right.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nextchar.config import to_toml
+from nextchar.errors import MissingExtraError, ModelFileError
+from nextchar.sampling.sample import SampleOptions, sample
+from nextchar.storage import MODEL, TRAINING, model_path, read_model, to_file, write_model, write_text
+from nextchar.training import events
+from nextchar.training.curve import draw_curve
+from nextchar.training.resume import Snapshot, read_snapshot, write_snapshot
+from nextchar.training.trainer import Trainer
+
+CONFIG, LOG, SAMPLES, CURVE = "config.toml", "log.jsonl", "samples.txt", "curve.svg"
+SAMPLE_LENGTH = 300
+
+
+def holds_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run that a new one would overwrite."""
+    return any((folder / name).exists() for name in (TRAINING, MODEL))
+
+
+def open_snapshot(folder: Path) -> Snapshot | None:
+    """Return where a run stopped, with its best model; None if it never got to its first step.
+
+    Raises:
+        ModelFileError: The folder is no run folder, or its snapshot is damaged.
+    """
+    if not (folder / TRAINING).exists():
+        if (folder / CONFIG).exists():
+            return None
+        raise ModelFileError(f"{folder} holds no run to resume: it has neither {TRAINING} nor {CONFIG}")
+    snapshot = read_snapshot(folder / TRAINING)
+    has_best = snapshot.best_nats < float("inf")
+    return replace(snapshot, best=read_model(model_path(folder))) if has_best else snapshot
+
+
+def record(
+    trainer: Trainer, folder: Path, texts: Sequence[str] = (), *, tensorboard: bool = False
+) -> Iterator[events.Event]:
+    """Run a training, keep what happens in a folder, and pass the events on, with the samples among them.
+
+    Args:
+        trainer: Ready to run.
+        folder: The run folder; made if it is not there.
+        texts: What the corpus was opened from, for `config.toml`.
+        tensorboard: Also write events for TensorBoard.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = Log(folder / LOG, trainer.step)
+    board = _board(folder) if tensorboard else None
+    write_text(folder / CONFIG, to_toml(trainer.record(), texts))
+    try:
+        for event in trainer.events():
+            if isinstance(event, events.CheckpointDue):
+                _checkpoint(trainer, folder, texts)
+                continue
+            yield event
+            if isinstance(event, events.SampleDue):
+                event = events.Sampled(event.step, event.seconds, _sample(trainer))
+                yield event
+            log.write(event)
+            if board:
+                _to_board(board, event)
+            if isinstance(event, events.Validated) and event.best or isinstance(event, events.Finished):
+                write_model(folder / MODEL, trainer.best_model())
+    finally:
+        log.close()
+        if board:
+            board.close()
+        _views(folder, log)
+
+
+def _checkpoint(trainer: Trainer, folder: Path, texts: Sequence[str]) -> None:
+    # The model first: a snapshot then never speaks of a best model that is not there yet.
+    if not (folder / MODEL).exists():
+        write_model(folder / MODEL, trainer.best_model())
+    write_snapshot(folder / TRAINING, trainer.snapshot())
+    write_text(folder / CONFIG, to_toml(trainer.record(), texts))
+
+
+def _sample(trainer: Trainer) -> str:
+    options = SampleOptions(length=SAMPLE_LENGTH, seed=trainer.config.seed)
+    return sample(to_file(trainer.current_model()), "", options)[0].text
+
+
+class Log:
+    """One event a line, as JSON; what a stopped run logged after its last snapshot is taken out again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.entries: list[dict[str, Any]] = [entry for entry in read_log(path) if step and entry["step"] <= step]
+        write_text(path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, event: events.Event) -> None:
+        """Add an event."""
+        entry = event.as_dict()
+        self.entries.append(entry)
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read a log; a last line that was cut short is left out."""
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries
+
+
+def _views(folder: Path, log: Log) -> None:
+    """Write the timeline of samples and the curve."""
+    timeline = [
+        f"── step {entry['step']:,} ──\n{entry['text']}\n" for entry in log.entries if entry["event"] == "sampled"
+    ]
+    write_text(folder / SAMPLES, "\n".join(timeline))
+    draw_curve(log.entries, folder / CURVE)
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an optional extra
+    except ImportError:
+        raise MissingExtraError("TensorBoard is not installed; pip install 'nextchar[track]'") from None
+    return SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+
+
+def _to_board(board: Any, event: events.Event) -> None:
+    if isinstance(event, events.Progress):
+        board.add_scalar("train/nats_per_char", event.loss, event.step)
+        board.add_scalar("train/learning_rate", event.learning_rate, event.step)
+        board.add_scalar("train/gradient_norm", event.gradient_norm, event.step)
+        board.add_scalar("train/chars_per_second", event.chars_per_second, event.step)
+    elif isinstance(event, events.Validated):
+        board.add_scalar("valid/nats_per_char", event.score.nats_per_char, event.step)
+    elif isinstance(event, events.Sampled):
+        board.add_text("sample", f"```\n{event.text}\n```", event.step)

@@ -1,0 +1,26 @@
+"""The learning rate as a function of the step: warm-up, hold, then a cosine to zero; or a factor an epoch."""
+
+import math
+
+from nextchar.config import Config
+
+
+def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> float:
+    """Return what the peak learning rate is multiplied with at a step.
+
+    Args:
+        step: Counted from 0.
+        epoch: Passes over the text before it.
+        config: `warmup`, `hold`, `decay` and `decay_after`.
+        begin: The step at which this budget began; later than 0 where a finished run goes on.
+        steps: The step at which it ends.
+
+    Up to `hold` of the run, the value does not depend on `steps`: so long, the end can still be moved without
+    changing what has been done.
+    """
+    done = step - begin
+    warm = min(1.0, (done + 1) / config.warmup) if config.warmup else 1.0
+    progress = done / max(steps - begin, 1)
+    fall = (progress - config.hold) / (1 - config.hold) if progress > config.hold else 0.0
+    epochs = max(0, epoch - config.decay_after + 1)
+    return float(warm * 0.5 * (1 + math.cos(math.pi * min(fall, 1.0))) * config.decay**epochs)

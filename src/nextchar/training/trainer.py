@@ -1,0 +1,396 @@
+"""The training loop: one generator of events, readable on one screen; printers, loggers and savers listen to it."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from nextchar.config import DEFAULT_MINUTES, Config, required
+from nextchar.device import pick_device, pick_precision
+from nextchar.errors import ConfigError, DivergenceError, TextError
+from nextchar.evaluation.score import Score, score_ids
+from nextchar.language_model import LanguageModel
+from nextchar.model.network import Network, initialize, set_weights
+from nextchar.model.regularization import Dropout
+from nextchar.model.state import State, detach, empty_lanes
+from nextchar.storage import ModelFile, to_file, to_language_model
+from nextchar.text.corpus import Corpus
+from nextchar.text.lanes import Lanes
+from nextchar.text.vocabulary import Vocabulary
+from nextchar.training import events
+from nextchar.training.budget import Clock, check_memory, measure_flops, plan
+from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
+from nextchar.training.resume import Snapshot, transplant
+from nextchar.training.schedule import factor
+
+CHECKPOINT_SECONDS = 30.0
+PROGRESS_SECONDS = 0.5
+FINAL_SHARE = 4  # the last validation may read so many times the characters of the others
+
+
+def train(corpus: Corpus, config: Config | None = None) -> LanguageModel:
+    """Train on a corpus to the end of the budget; return the best model on the validation part.
+
+    Example:
+        >>> lm = train(Corpus.from_text("to be or not to be " * 500), Config(steps=20, hidden=16))
+    """
+    trainer = Trainer(corpus, config or Config())
+    for _ in trainer.events():
+        pass
+    return to_language_model(trainer.best_model())
+
+
+class Trainer:
+    """One training, step by step.
+
+    `events()` runs it; whatever it needs to go on later is in `snapshot()`, and its best model in `best_model()`.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        config: Config | None = None,
+        *,
+        init_from: ModelFile | None = None,
+        snapshot: Snapshot | None = None,
+        spent: float = 0.0,
+    ) -> None:
+        """Prepare a training.
+
+        Args:
+            corpus: The whole text.
+            config: What is open in it is chosen here. With a snapshot: its own config with a new budget, or None to
+                go on to the end of the budget it had.
+            init_from: A model to start from: its shape is kept, and rows for new characters are added.
+            snapshot: Where to go on.
+            spent: Seconds of a budget in minutes that are gone already.
+        """
+        begun = time.monotonic()
+        goes_on = snapshot is not None and config is None
+        config = config or (snapshot.config if snapshot else Config())
+        vocabulary = corpus.vocabulary
+        if snapshot:
+            vocabulary = snapshot.vocabulary
+        elif init_from:
+            vocabulary = init_from.vocabulary.union(vocabulary)
+            config = config.replace(**init_from.architecture.as_dict())
+        self.corpus = corpus if vocabulary == corpus.vocabulary else corpus.in_vocabulary(vocabulary)
+        self.vocabulary: Vocabulary = vocabulary
+        self.device = pick_device(config.device)
+        self.precision, self.precision_reason = pick_precision(config.precision, self.device)
+        training, self._valid = self._parts(config)
+
+        self.step = self._done_before = snapshot.step if snapshot else 0
+        if snapshot and goes_on:
+            self.config, self.begin, self.steps = config, snapshot.begin, snapshot.steps
+        else:
+            self._choose(config, len(training))
+        config = self.config
+        check_memory(config, len(vocabulary))
+        self.lanes = Lanes(
+            training,
+            required(config.lanes, "lanes"),
+            required(config.window, "window"),
+            seed=config.seed,
+            cold_start=config.cold_start,
+        )
+        self.network = Network(config.architecture(), len(vocabulary))
+        generator = torch.Generator().manual_seed(config.seed)
+        initialize(self.network, generator, how=config.initialization, forget_bias=config.forget_bias)
+        if init_from:
+            transplant(init_from, self.network, vocabulary)
+        self.network.to(self.device)
+        self.optimizer = make_optimizer(self.network, config)
+        self.dropout = Dropout(config.dropout or 0.0, self.device)
+        self.state: State = self.network.empty_state(self.lanes.lanes)
+        self.best: ModelFile | None = None
+        self._best_nats = math.inf
+        self._since_best = 0
+        self._stopping = False
+        if snapshot:
+            self._restore(snapshot)
+        timed = config.minutes is not None and not goes_on
+        self._clock = Clock(config.minutes or 0.0, spent + time.monotonic() - begun) if timed else None
+        self._reset_meters()
+        self._training_seconds = self._score_rate = 0.0
+
+    def _parts(self, config: Config) -> tuple[Corpus, Corpus | None]:
+        training = self.corpus.part("train", config.valid, config.test)
+        valid = self.corpus.part("valid", config.valid, config.test) if config.valid else None
+        if config.test:
+            self.corpus.part("test", config.valid, config.test)
+        return training, valid
+
+    def _choose(self, config: Config, characters: int) -> None:
+        """Set `config`, `begin` and `steps`: all sizes chosen, and where the budget begins and ends."""
+        timed = config.steps is None and config.epochs is None
+        if timed and config.minutes is None:
+            config = config.replace(minutes=DEFAULT_MINUTES)
+        size = len(self.vocabulary)
+        flops = measure_flops(config, size, self.device, self.precision) if timed else 0.0
+        planned = plan(config, characters, size, flops)
+        self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def events(self) -> Iterator[events.Event]:
+        """Train, and yield what happens. Between two events the caller may do what it likes with the trainer."""
+        self._begun = time.monotonic()
+        yield self._started()
+        if self.step == self.begin:
+            yield events.CheckpointDue(self.step, self.seconds)
+        saved = time.monotonic()
+        reason = "steps"
+        while self.step < self.steps and not self._stopping:
+            self._advance()
+            last = self.step >= self.steps
+            if last or time.monotonic() - self._since >= PROGRESS_SECONDS:
+                yield self._progress()
+            if worth_a_sample(self.step) or last:
+                yield events.SampleDue(self.step, self.seconds)
+            if self._valid and (last or self.step % required(self.config.validate_every, "validate_every") == 0):
+                yield self._validate()
+                yield events.CheckpointDue(self.step, self.seconds)
+                saved = time.monotonic()
+            elif last or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                yield events.CheckpointDue(self.step, self.seconds)
+                saved = time.monotonic()
+            if 0 < self.config.patience <= self._since_best:
+                self.steps, reason = self.step, "patience"
+            if self._clock and not last:
+                reason = self._keep_time() or reason
+        if self.step < self.steps:
+            yield from self._stop()
+        else:
+            yield self._finish(reason)
+
+    def stop(self) -> None:
+        """Ask the loop to stop after the step at hand."""
+        self._stopping = True
+
+    def _advance(self) -> None:
+        """Make one step: one window of every lane, forward, backward, update."""
+        begun = time.monotonic()
+        batch = self.lanes.batch(self.step)
+        inputs = torch.from_numpy(batch.inputs).to(self.device)
+        targets = torch.from_numpy(batch.targets).to(self.device)
+        rate = required(self.config.learning_rate, "learning_rate")
+        rate *= factor(self.step, batch.epoch, self.config, begin=self.begin, steps=self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.dropout.restart((self.config.seed << 32) ^ self.step)
+        state = empty_lanes(detach(self.state), torch.from_numpy(batch.cold).to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits, self.state = self.network(inputs, state, self.dropout)
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self.lanes.window if self.config.loss_sum else loss).backward()  # type: ignore[no-untyped-call]
+        self._norm = clip(self.network, self.config)
+        self.optimizer.step()
+        self._losses += loss.detach()
+        self._rate = rate
+        self.step += 1
+        self._training_seconds += time.monotonic() - begun
+
+    # -- what the loop reports -----------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since `events` was called."""
+        return time.monotonic() - self._begun
+
+    def _started(self) -> events.Started:
+        return events.Started(
+            step=self.step,
+            seconds=self.seconds,
+            steps=self.steps,
+            steps_per_epoch=self.lanes.steps_per_epoch,
+            parameters=self.network.size(),
+            train_chars=len(self.lanes.corpus),
+            valid_chars=len(self._valid) if self._valid else 0,
+            device=str(self.device),
+            precision=self.precision,
+            reason=self.precision_reason,
+        )
+
+    def _reset_meters(self) -> None:
+        self._losses = torch.zeros((), device=self.device)
+        self._since, self._from = time.monotonic(), self.step
+
+    def _progress(self) -> events.Progress:
+        steps = self.step - self._from
+        seconds = time.monotonic() - self._since
+        loss, norm = float(self._losses) / steps, float(self._norm)
+        worst = 2 * math.log(len(self.vocabulary) + 1) + 2
+        if not (math.isfinite(loss) and math.isfinite(norm)) or loss > worst:
+            raise DivergenceError(
+                f"training diverged at step {self.step:,}: the loss is {loss:.3g} nats per character; the last good state "
+                f"is kept; try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
+            )
+        self._reset_meters()
+        per_step = self._training_seconds / max(self.step - self._done_before, 1)
+        return events.Progress(
+            step=self.step,
+            seconds=self.seconds,
+            steps=self.steps,
+            epoch=self.step / self.lanes.steps_per_epoch,
+            loss=loss,
+            learning_rate=self._rate,
+            gradient_norm=norm,
+            chars_per_second=steps * self.chars_per_step / seconds,
+            seconds_left=(self.steps - self.step) * per_step + self._later(),
+        )
+
+    def _validate(self) -> events.Validated:
+        score = self._score(self.network, required(self.config.validate_chars, "validate_chars"))
+        if not math.isfinite(score.nats_per_char):
+            raise DivergenceError(
+                f"training diverged at step {self.step:,}: the validation score is {score.nats_per_char}; the last good "
+                f"state is kept; try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
+            )
+        best = score.nats_per_char < self._best_nats
+        self._since_best = 0 if best else self._since_best + 1
+        if best:
+            self._best_nats = score.nats_per_char
+            self.best = to_file(self.current_model(score))
+        self._since = time.monotonic()
+        return events.Validated(self.step, self.seconds, score, best)
+
+    def _score(self, network: Network, limit: int) -> Score:
+        assert self._valid is not None  # noqa: S101  the callers ask first
+        begun = time.monotonic()
+        ids = self._valid.take(0, min(limit, len(self._valid)))
+        score = score_ids(network, ids, self.vocabulary)
+        self._score_rate = (time.monotonic() - begun) / len(ids)
+        return score
+
+    def _finish(self, reason: str) -> events.Finished:
+        score = None
+        if self._valid:
+            # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
+            kept = self.best_model()
+            limit = FINAL_SHARE * required(self.config.validate_chars, "validate_chars")
+            score = self._score(to_language_model(kept, self.device).network, limit)
+            self.best = replace(kept, provenance={**kept.provenance, "valid": score.as_dict()})
+        seen = self.step - self._done_before
+        return events.Finished(
+            step=self.step,
+            seconds=self.seconds,
+            reason=reason,
+            epochs=self.step / self.lanes.steps_per_epoch,
+            chars_per_second=seen * self.chars_per_step / max(self._training_seconds, 1e-9),
+            score=score,
+        )
+
+    def _stop(self) -> Iterator[events.Event]:
+        yield events.CheckpointDue(self.step, self.seconds)
+        yield events.Stopped(self.step, self.seconds, self.steps)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def chars_per_step(self) -> int:
+        """N times T."""
+        return self.lanes.lanes * self.lanes.window
+
+    def _later(self) -> float:
+        """Estimate the seconds that validations and the end will still take."""
+        if not self._valid:
+            return 0.5
+        rate = self._score_rate or 0.5 * self._training_seconds / max(1, (self.step - self._done_before)) / self.chars_per_step
+        each = min(required(self.config.validate_chars, "validate_chars"), len(self._valid))
+        final = min(FINAL_SHARE * each, len(self._valid))
+        looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every") + 1
+        return rate * (looks * each + final) + 1.0
+
+    def _keep_time(self) -> str:
+        """Move the end while it can be moved; return "time" if the run must end now."""
+        assert self._clock is not None  # noqa: S101  the caller asks first
+        moved = self._clock.review(
+            self.step - self.begin,
+            training_seconds=self._training_seconds,
+            later=self._later(),
+            hold=self.config.hold,
+        )
+        if moved is not None:
+            self.steps = self.begin + moved
+        if self._clock.over():
+            self.steps = self.step + 1
+            return "time"
+        return ""
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def current_model(self, score: Score | None = None) -> LanguageModel:
+        """Return the network as it is, as a language model."""
+        provenance: dict[str, Any] = {
+            "texts": list(self.corpus.names),
+            "corpus": self.corpus.key,
+            "step": self.step,
+            "steps": self.steps,
+            "epochs": round(self.step / self.lanes.steps_per_epoch, 4),
+            "precision": self.precision,
+            "valid": score.as_dict() if score else None,
+        }
+        config = self.record().model_dump(exclude_none=True, mode="json")
+        return LanguageModel(self.network, self.vocabulary, config, provenance)
+
+    def record(self) -> Config:
+        """Return the config that repeats this run: nothing open, and the budget in steps."""
+        return self.config.replace(minutes=None, epochs=None, steps=self.steps)
+
+    def best_model(self) -> ModelFile:
+        """Return the best model on validation so far, or the network as it is."""
+        return self.best or to_file(self.current_model())
+
+    def snapshot(self) -> Snapshot:
+        """Return everything needed to go on to the bit.
+
+        Raises:
+            DivergenceError: The weights are not finite any more, so the last snapshot is better.
+        """
+        model = to_file(self.current_model())
+        if not all(math.isfinite(float(array.sum())) for array in model.arrays.values()):
+            raise DivergenceError(
+                f"training diverged at step {self.step:,}: a weight is not finite; the last good state is kept; "
+                f"try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
+            )
+        return Snapshot(
+            config=self.record(),
+            vocabulary=self.vocabulary,
+            corpus=self.corpus.key,
+            step=self.step,
+            begin=self.begin,
+            steps=self.steps,
+            best_nats=self._best_nats,
+            since_best=self._since_best,
+            weights=model.arrays,
+            optimizer=optimizer_arrays(self.optimizer, self.network),
+            state=self.state,
+            best=self.best,
+        )
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        if snapshot.corpus != self.corpus.key:
+            raise TextError("the text is not the one this run was trained on; --init-from starts a new run from its model")
+        set_weights(self.network, {name: torch.from_numpy(array) for name, array in snapshot.weights.items()})
+        restore_optimizer(
+            self.optimizer, self.network, {name: torch.from_numpy(array) for name, array in snapshot.optimizer.items()}
+        )
+        if snapshot.state[0][0].shape != self.state[0][0].shape:
+            raise ConfigError("a resumed run keeps its lanes and sizes; --init-from starts a new run with others")
+        self.state = tuple(tuple(vector.to(self.device) for vector in layer) for layer in snapshot.state)
+        self._best_nats, self._since_best, self.best = snapshot.best_nats, snapshot.since_best, snapshot.best
+
+
+def worth_a_sample(step: int) -> bool:
+    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500, …"""
+    if step < 10:
+        return False
+    digits = str(step)
+    return digits[0] in "125" and not digits[1:].strip("0")
+
