@@ -205,7 +205,9 @@ def explain(error: ValidationError) -> str:
     return f"{name} is {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def compose(explicit: dict[str, Any], *, preset: str | None = None, file: Path | None = None) -> tuple[Config, list[str]]:
+def compose(
+    explicit: dict[str, Any], *, preset: str | None = None, file: Path | None = None
+) -> tuple[Config, list[str]]:
     """Lay flags over a TOML file over a preset over the defaults.
 
     A budget in a higher layer takes the place of any budget below it.
@@ -253,5 +255,8 @@ def to_toml(config: Config, texts: Sequence[str] = ()) -> str:
     """Write the texts and every option that has a value, one a line, so that `read_toml` gives them back."""
     values = {"texts": list(texts), **config.model_dump(exclude_none=True, mode="json")}
     # A JSON string is a TOML basic string, and so with numbers, booleans and lists; but DEL must be escaped.
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for name, value in values.items()]
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+        for name, value in values.items()
+    ]
     return "\n".join(["# Repeat this run: nextchar train --config THIS_FILE -o ELSEWHERE", *lines]) + "\n"

@@ -16,7 +16,9 @@ def pick_device(name: str) -> torch.device:
         name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
     if not has.get(name, False):
         there = ", ".join(kind for kind, present in has.items() if present)
-        raise ConfigError(f"the device is '{name}', but this machine and this torch have {there}; give --device auto")
+        raise ConfigError(
+            f"the device is '{name}', but this machine and this torch have {there}; give --device auto"
+        )
     return torch.device(name)
 
 
@@ -32,7 +34,9 @@ def pick_precision(name: str, device: torch.device) -> tuple[str, str]:
     if name == "bf16":
         problem = _bf16_problem(device)
         if problem:
-            raise ConfigError(f"the precision is bf16, but it does not run on this {device.type}: {problem}; give --precision auto")
+            raise ConfigError(
+                f"the precision is bf16, but it does not run on this {device.type}: {problem}; give --precision auto"
+            )
         return "bf16", "as asked" if fast else f"as asked, though {reason}"
     if fast and (problem := _bf16_problem(device)):
         fast, reason = False, problem

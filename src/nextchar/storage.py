@@ -30,6 +30,7 @@ FORMAT = "nextchar"
 VERSION = 1
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
+CONFIG = "config.toml"
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -95,8 +96,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON metadata as one safetensors file, atomically."""
-    header = {"format": FORMAT, "format_version": str(VERSION)}
-    header |= {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
+    # One key, because safetensors does not keep the order of several, and equal models shall be equal files.
+    header = {FORMAT: json.dumps({"format": VERSION, **metadata}, ensure_ascii=False)}
     whole = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
     write_atomically(path, lambda temporary: temporary.write_bytes(whole))
 
@@ -114,33 +115,35 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
     except IsADirectoryError:
         raise ModelFileError(f"{path} is a folder, not a model file") from None
     if whole[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise ModelFileError(f"{path} is a pickle, which can run any code when opened; nextchar reads only its own files")
-    header = _header(path, whole)
-    if header.get("format") != FORMAT:
-        raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote")
-    version = header.get("format_version", "")
-    if not version.isdigit() or int(version) > VERSION:
+        raise ModelFileError(
+            f"{path} is a pickle, which can run any code when opened; nextchar reads only its own files"
+        )
+    metadata = _metadata(path, whole)
+    version = metadata.pop("format", None)
+    if type(version) is not int or version > VERSION:
         raise ModelFileError(
             f"{path} has format {version}, and this nextchar reads up to {VERSION}; install a newer nextchar"
         )
     try:
-        return load_arrays(whole), {
-            key: json.loads(value) for key, value in header.items() if key not in ("format", "format_version")
-        }
+        return load_arrays(whole), metadata
     except (SafetensorError, ValueError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from None
 
 
-def _header(path: Path, whole: bytes) -> dict[str, str]:
+def _metadata(path: Path, whole: bytes) -> dict[str, Any]:
+    """Read what nextchar wrote into the header, before anything else is believed."""
     length = int.from_bytes(whole[:8], "little")
     if len(whole) < 8 or length > len(whole) - 8:
         raise ModelFileError(f"{path} is damaged or is no model file: it ends before its header does")
     try:
         header = json.loads(whole[8 : 8 + length])
-        metadata = header.get("__metadata__", {})
+        mine = header.get("__metadata__", {}).get(FORMAT)
+        metadata = json.loads(mine) if mine is not None else None
     except (ValueError, AttributeError):
         raise ModelFileError(f"{path} is damaged or is no model file: its header cannot be read") from None
-    return {str(key): str(value) for key, value in metadata.items()}
+    if not isinstance(metadata, dict):
+        raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote")
+    return metadata
 
 
 def model_path(path: str | Path) -> Path:
@@ -191,7 +194,9 @@ def write_model(path: str | Path, model: ModelFile) -> None:
 
 def to_file(lm: "LanguageModel") -> ModelFile:
     """Return a language model as the value that lies on disk; the arrays are copies."""
-    arrays = {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in lm.network.named_parameters()}
+    arrays = {
+        name: tensor.detach().float().cpu().numpy().copy() for name, tensor in lm.network.named_parameters()
+    }
     return ModelFile(lm.network.architecture, lm.vocabulary, arrays, lm.config, lm.provenance)
 
 

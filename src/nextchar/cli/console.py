@@ -42,7 +42,10 @@ def duration(seconds: float) -> str:
 
 def visible(text: str) -> str:
     """Show control characters other than line ends and tabs, so that no text can steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" if ord(c) < 256 else "\ufffd" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" if ord(c) < 256 else "\ufffd"
+        for c in text
+    )
 
 
 class ReadingProgress:
@@ -59,7 +62,11 @@ class ReadingProgress:
         now = time.monotonic()
         if self._console.is_terminal and now - self._begun > 0.5:
             if self._bar is None:
-                columns = (TextColumn("{task.description}"), BarColumn(40), TextColumn("{task.percentage:.0f} %"))
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(40),
+                    TextColumn("{task.percentage:.0f} %"),
+                )
                 self._bar = Progress(*columns, console=self._console, transient=True)
                 self._task = self._bar.add_task(what, total=total)
                 self._bar.start()

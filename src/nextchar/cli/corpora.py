@@ -36,7 +36,10 @@ def command(
     """
     if action == "get":
         return _get(name, json)
-    rows = {name: {"about": named.about, "place": place(name), "url": named.url} for name, named in CATALOGUE.items()}
+    rows = {
+        name: {"about": named.about, "place": place(name), "url": named.url}
+        for name, named in CATALOGUE.items()
+    }
     if json:
         print_json({"corpora": rows, "cache": str(cache_folder())})
         return 0

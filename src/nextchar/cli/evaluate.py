@@ -1,7 +1,6 @@
 """`nextchar evaluate`: a model and a text in, a score out."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +8,7 @@ from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
 from nextchar.errors import ConfigError, TextError
-from nextchar.storage import ModelFile, model_path, read_model, write_atomically
+from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
 
 
 def command(
@@ -103,19 +102,25 @@ def _part(file: ModelFile, model: Path, split: str) -> Any:
     key = file.provenance.get("corpus", "")
     corpus = cached_corpus(key)
     if corpus is None:
-        toml = model_path(model).parent / "config.toml"
+        toml = model_path(model).parent / CONFIG
         if not toml.exists():
-            raise TextError(f"the text of {model} is not at hand; name a TEXT, or keep the model in its run folder")
+            raise TextError(
+                f"the text of {model} is not at hand; name a TEXT, or keep the model in its run folder"
+            )
         _, texts = read_toml(toml)
         config = make_config(file.config)
         corpus = open_corpus(texts, units=config.units, encoding=config.encoding, suffixes=config.suffix)
         if corpus.key != key:
-            raise TextError(f"the text in {', '.join(texts)} has changed since {model} was trained on it; name a TEXT")
-    part = corpus.in_vocabulary(file.vocabulary).part(split, file.config.get("valid", 0.0), file.config.get("test", 0.0))
+            raise TextError(
+                f"the text in {', '.join(texts)} has changed since {model} was trained on it; name a TEXT"
+            )
+    part = corpus.in_vocabulary(file.vocabulary).part(
+        split, file.config.get("valid", 0.0), file.config.get("test", 0.0)
+    )
     return part.take(0, len(part))
 
 
-def _write_csv(path: Path, file: ModelFile, ids: Sequence[int], blocks: Any) -> None:
+def _write_csv(path: Path, file: ModelFile, ids: Any, blocks: Any) -> None:
     """Write one line a character: position, character, code, nats and bits."""
 
     def write(temporary: Path) -> None:
@@ -137,7 +142,9 @@ def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:
     console = stderr()
     console.print(f"{what}: {result['chars']:,} characters, {result['bytes']:,} bytes")
     if result.get("skipped"):
-        console.print(f"left out {result['skipped']:,} characters that the model has never seen: the score is of the rest")
+        console.print(
+            f"left out {result['skipped']:,} characters that the model has never seen: the score is of the rest"
+        )
     for row in (result, result.get("ngram")):
         if row:
             print(  # noqa: T201  data on standard output

@@ -35,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(given)
-    except NextcharError as error:
-        return _fail(str(error))
     except KeyboardInterrupt:
         _say("interrupted; nothing was saved")
         return INTERRUPTED
@@ -44,14 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
+    except (NextcharError, OSError, MemoryError, RuntimeError) as error:
         return _fail(_explain(error))
-    except MemoryError:
-        return _fail("the memory is not enough; make the model, the lanes or the window smaller")
-    except RuntimeError as error:
-        if "allocate" in str(error) or "out of memory" in str(error):
-            return _fail("the memory is not enough; make the model, the lanes or the window smaller")
-        raise
 
 
 def _run(given: list[str]) -> int:
@@ -73,7 +65,9 @@ def _run(given: list[str]) -> int:
         else:
             app.command(f"{room}:command", name=name, help=line)
     try:
-        result = app(["/dev/stdin" if word == "-" else word for word in given], exit_on_error=False, print_error=False)
+        result = app(
+            ["/dev/stdin" if word == "-" else word for word in given], exit_on_error=False, print_error=False
+        )
     except CycloptsError as error:
         return _usage(error)
     return result if isinstance(result, int) else 0
@@ -99,12 +93,18 @@ def _say(message: str) -> None:
     print(f"nextchar: {message}", file=sys.stderr)  # noqa: T201  this is the voice of the command
 
 
-def _explain(error: OSError) -> str:
+def _explain(error: Exception) -> str:
+    """Put an error into one sentence; what is our own fault is raised again."""
+    if isinstance(error, NextcharError):
+        return str(error)
+    words = str(error).lower()
+    if isinstance(error, MemoryError) or "can't allocate" in words or "out of memory" in words:
+        return "the memory is not enough; make the model, the lanes or the window smaller"
+    if not isinstance(error, OSError):
+        raise error
     where = f" {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"there is no space left on the device to write{where}; free some, or name another place (-o, NEXTCHAR_CACHE)"
-    if error.errno == errno.EACCES:
-        return f"permission denied:{where}"
+        return f"there is no space left on the device to write{where}; free some, or write elsewhere (-o, NEXTCHAR_CACHE)"
     return f"{(error.strerror or str(error)).lower()}{':' + where if where else ''}"
 
 

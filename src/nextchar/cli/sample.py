@@ -132,4 +132,6 @@ def _prompt(text: str | None, file: Path | None) -> str:
             return sys.stdin.buffer.read().decode()
         return file.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise TextError(f"the prompt in {file} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}") from None
+        raise TextError(
+            f"the prompt in {file} is not UTF-8: byte 0x{error.object[error.start]:02X} at offset {error.start}"
+        ) from None

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,15 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import BITS, ReadingProgress, TrainingView, duration, print_json, stderr
-from nextchar.config import BUDGETS, PRESETS, Config, compose, read_toml
+from nextchar.cli.console import ReadingProgress, TrainingView, duration, print_json, stderr
+from nextchar.config import BUDGETS, Config, compose, make_config, read_toml, to_toml
 from nextchar.errors import ConfigError
-from nextchar.storage import MODEL, read_model
+from nextchar.storage import CONFIG, MODEL, TRAINING, read_model, write_text
 
-GROUPS = {name: Group(name, sort_key=place) for place, name in enumerate(("Budget", "Model", "Training", "Text", "Machine"), 1)}
+GROUPS = {
+    name: Group(name, sort_key=place)
+    for place, name in enumerate(("Budget", "Model", "Training", "Text", "Machine"), 1)
+}
 INTERRUPTED = 130
 
 
@@ -77,122 +81,134 @@ def command(
     json
         Print one JSON object on standard output.
     """
-    begun = time.monotonic()
-    console = stderr()
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
+    job = Job(stderr(), Path(), list(texts), json, tensorboard, time.monotonic())
     if resume:
-        return _resume(console, resume, list(texts), explicit, json, tensorboard, begun)
+        return _resume(replace(job, folder=resume), explicit)
     chosen, named = compose(explicit, preset=preset, file=config)
-    sources = list(texts) or named
-    folder = output or _default_folder(sources)
-    if (folder / MODEL).exists() and not overwrite:
+    job = replace(job, texts=job.texts or named)
+    job = replace(job, folder=output or _default_folder(job.texts))
+    if (job.folder / MODEL).exists() and not overwrite:
         raise ConfigError(
-            f"{folder} already holds a run; go on with --resume {folder}, name another folder with -o, or give --overwrite"
+            f"{job.folder} already holds a run; go on with --resume {job.folder}, name another folder with -o, "
+            f"or give --overwrite"
         )
-    return _train(console, folder, sources, chosen, json, tensorboard, begun, init_from=init_from, fresh=True)
+    return _begin(job, chosen, init_from)
 
 
-def _resume(
-    console: Console, folder: Path, texts: list[str], explicit: dict[str, Any], json: bool, tensorboard: bool, begun: float
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a training needs beside its options."""
+
+    console: Console
+    folder: Path
+    texts: list[str]
+    json: bool
+    tensorboard: bool
+    begun: float
+
+
+def _begin(job: Job, config: Config, init_from: Path | None = None) -> int:
+    """Start a run."""
+    base = read_model(init_from) if init_from else None
+    if base:
+        config = config.replace(units=base.vocabulary.units)
+    corpus, reading = _open(job, config)
+    # From here on the run can be resumed, even if it is killed before its first step.
+    for name in (TRAINING, MODEL):
+        (job.folder / name).unlink(missing_ok=True)
+    job = replace(job, texts=[_absolute(text) for text in job.texts])
+    write_text(job.folder / CONFIG, to_toml(config, job.texts))
+
+    from nextchar.training.trainer import Trainer  # noqa: PLC0415  torch takes long to import
+
+    return _follow(job, Trainer(corpus, config, init_from=base, spent=_since(job) - reading))
+
+
+def _resume(job: Job, explicit: dict[str, Any]) -> int:
     """Go on with a run: as it was planned, or with a new budget."""
-    from nextchar.training.run import CONFIG, open_snapshot  # noqa: PLC0415  torch takes long to import
+    from nextchar.training.run import open_snapshot  # noqa: PLC0415  torch takes long to import
+    from nextchar.training.trainer import Trainer  # noqa: PLC0415  as above
 
     budget = {name: explicit.pop(name) for name in BUDGETS if explicit.get(name) is not None}
     if explicit:
         names = ", ".join("--" + name.replace("_", "-") for name in explicit)
-        raise ConfigError(f"a resumed run keeps its options, but {names} was given; --init-from starts a new run from its model")
-    snapshot = open_snapshot(folder)
-    values, named = read_toml(folder / CONFIG)
-    sources = texts or named
-    if snapshot is None:
-        return _train(console, folder, sources, compose({**values, **budget})[0], json, tensorboard, begun, fresh=True)
-    if budget:
-        open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, "validate_chars": None, **budget}
-        return _train(
-            console, folder, sources, snapshot.config.replace(**open_again), json, tensorboard, begun, snapshot=snapshot
+        raise ConfigError(
+            f"a resumed run keeps its options, but {names} was given; --init-from starts a new run from its model"
         )
-    if not snapshot.unfinished:
-        console.print(f"this run is finished ({snapshot.steps:,} steps); give --minutes, --epochs or --steps to go on from there")
-        if json:
-            print_json(_summary(folder, 0.0, 0.0))
+    snapshot = open_snapshot(job.folder)
+    values, named = read_toml(job.folder / CONFIG)
+    job = replace(job, texts=job.texts or named)
+    if snapshot is None:
+        return _begin(job, make_config({**values, **budget}, str(job.folder / CONFIG)))
+    if not budget and not snapshot.unfinished:
+        job.console.print(
+            f"this run is finished ({snapshot.steps:,} steps); give --minutes, --epochs or --steps to go on from there"
+        )
+        if job.json:
+            print_json(_summary(job.folder, 0.0, 0.0))
         return 0
-    return _train(console, folder, sources, None, json, tensorboard, begun, snapshot=snapshot)
+    open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, "validate_chars": None, **budget}
+    config = snapshot.config.replace(**open_again) if budget else None
+    corpus, reading = _open(job, snapshot.config, snapshot.corpus)
+    return _follow(job, Trainer(corpus, config, snapshot=snapshot, spent=_since(job) - reading))
 
 
-def _train(
-    console: Console,
-    folder: Path,
-    sources: list[str],
-    config: Config | None,
-    json: bool,
-    tensorboard: bool,
-    begun: float,
-    *,
-    init_from: Path | None = None,
-    snapshot: Any = None,
-    fresh: bool = False,
-) -> int:
-    """Open the corpus, run the training with the run folder listening, and show it."""
-    base = read_model(init_from) if init_from else None
-    options = config or snapshot.config
-    if base:
-        options = config = options.replace(units=base.vocabulary.units)
-    corpus, reading = _open(console, sources, options)
-    if fresh:
-        # From here on the run can be resumed, even if it is killed before its first step.
-        _claim(folder, options, sources)
+def _since(job: Job) -> float:
+    return time.monotonic() - job.begun
 
-    from nextchar.training import events  # noqa: PLC0415  torch takes long to import
+
+def _follow(job: Job, trainer: Any) -> int:
+    """Run a training with the run folder listening, and show it."""
+    from nextchar.training.events import Finished  # noqa: PLC0415  torch takes long to import
     from nextchar.training.run import record  # noqa: PLC0415  as above
-    from nextchar.training.trainer import Trainer  # noqa: PLC0415  as above
 
-    trainer = Trainer(
-        corpus, config, init_from=base, snapshot=snapshot, spent=max(0.0, time.monotonic() - begun - reading)
-    )
-    code = 0
-    done: events.Finished | None = None
-    with TrainingView(console) as view, _interruptible(trainer):
-        for event in record(trainer, folder, sources, tensorboard=tensorboard):
+    done: Finished | None = None
+    with TrainingView(job.console) as view, _interruptible(trainer):
+        for event in record(trainer, job.folder, job.texts, tensorboard=job.tensorboard):
             view.show(event)
-            if isinstance(event, events.Stopped):
-                code = INTERRUPTED
-            elif isinstance(event, events.Finished):
-                done = event
-    if done is None:
-        console.print(f"interrupted at step {trainer.step:,} of {trainer.steps:,}; all is saved. Go on with:\n  nextchar train --resume {folder}")
+            done = event if isinstance(event, Finished) else done
+    if done:
+        _farewell(job, done)
     else:
-        _farewell(console, folder, done)
-    if json:
-        print_json(_summary(folder, time.monotonic() - begun, done.chars_per_second if done else 0.0))
-    return code
+        job.console.print(
+            f"interrupted at step {trainer.step:,} of {trainer.steps:,}; all is saved. Go on with:\n"
+            f"  nextchar train --resume {job.folder}"
+        )
+    if job.json:
+        print_json(_summary(job.folder, _since(job), done.chars_per_second if done else 0.0))
+    return 0 if done else INTERRUPTED
 
 
-def _open(console: Console, sources: list[str], options: Config) -> tuple[Any, float]:
-    """Open the corpus; return it, and the seconds its encoding took."""
-    from nextchar.text.corpus import open_corpus  # noqa: PLC0415  `train --help` must not pay for numpy
+def _open(job: Job, options: Config, key: str = "") -> tuple[Any, float]:
+    """Open the corpus; return it, and the seconds its reading took.
+
+    Args:
+        job: Names the texts.
+        options: Say how to read them.
+        key: Of a text that was encoded before, and whose files may be gone (standard input).
+    """
+    from nextchar.text.corpus import cached_corpus, open_corpus  # noqa: PLC0415  help must not pay for numpy
 
     begun = time.monotonic()
-    progress = ReadingProgress(console)
+    if key and job.texts in (["-"], ["/dev/stdin"]) and (corpus := cached_corpus(key)):
+        return corpus, 0.0
+    progress = ReadingProgress(job.console)
     try:
         corpus = open_corpus(
-            sources, units=options.units, encoding=options.encoding, suffixes=options.suffix, progress=progress
+            job.texts,
+            units=options.units,
+            encoding=options.encoding,
+            suffixes=options.suffix,
+            progress=progress,
         )
     finally:
         progress.close()
     if corpus.skipped:
-        console.print(f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)")
+        job.console.print(
+            f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)"
+        )
     return corpus, time.monotonic() - begun
-
-
-def _claim(folder: Path, options: Config, sources: list[str]) -> None:
-    from nextchar.config import to_toml  # noqa: PLC0415  beside its use
-    from nextchar.storage import TRAINING, write_text  # noqa: PLC0415  as above
-
-    # A copy of standard input is gone when the run is resumed; its encoded text is in the cache, under its key.
-    (folder / TRAINING).unlink(missing_ok=True)
-    (folder / MODEL).unlink(missing_ok=True)
-    write_text(folder / "config.toml", to_toml(options, [_absolute(source) for source in sources]))
 
 
 def _absolute(source: str) -> str:
@@ -227,16 +243,22 @@ def _interruptible(trainer: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _farewell(console: Console, folder: Path, done: Any) -> None:
-    how = {"steps": "done", "patience": "stopped early: no new best", "time": "stopped: the time was up"}[done.reason]
-    console.print(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
-    if done.score:
-        console.print(
-            f"best model: {done.score.bits_per_char:.3f} bits/char ({done.score.nats_per_char:.4f} nats) on "
-            f"{done.score.chars:,} validation characters, stream"
+def _farewell(job: Job, done: Any) -> None:
+    say, folder = job.console.print, job.folder
+    how = {"steps": "done", "patience": "stopped early, for want of a new best,", "time": "the time was up"}[
+        done.reason
+    ]
+    say(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
+    if score := done.score:
+        say(
+            f"best model: {score.bits_per_char:.3f} bits/char ({score.nats_per_char:.4f} nats) on {score.chars:,} "
+            f"validation characters, stream"
         )
-    console.print(f"kept in {folder}: {MODEL}, samples.txt, curve.svg, log.jsonl, config.toml. Go on with:")
-    console.print(f"  nextchar sample {folder} -n 1000\n  nextchar evaluate {folder} --split valid\n  nextchar train --resume {folder} --minutes 5")
+    say(f"kept in {folder}: {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Go on with:")
+    say(f"  nextchar sample {folder} -n 1000")
+    if score:
+        say(f"  nextchar evaluate {folder} --split valid")
+    say(f"  nextchar train --resume {folder} --minutes 5")
 
 
 def _summary(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
@@ -252,6 +274,3 @@ def _summary(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
         "parameters": model.architecture.parameters(len(model.vocabulary)),
         "valid": model.provenance["valid"],
     }
-
-
-__all__ = ["BITS", "PRESETS", "command"]

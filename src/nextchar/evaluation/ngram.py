@@ -63,7 +63,9 @@ class NGram:
         self.size, self.order = vocabulary_size, order
         text = np.asarray(ids, np.int64)
         self._orders: list[_Order] = []
-        ends = np.zeros(len(text), np.int64)  # number of the context before each character, of the order at hand
+        ends = np.zeros(
+            len(text), np.int64
+        )  # number of the context before each character, of the order at hand
         found: list[tuple[Keys, Keys]] = []
         for length in range(1, order + 1):
             keys, first, numbers, counts = np.unique(
@@ -97,7 +99,9 @@ class NGram:
             place = place[order.total[context[place]] > 0]
             where, hit = _look_up(order.keys, context[place] * self.size + text[place])
             count = np.where(hit, order.counts[where], 0)
-            share = np.maximum(count - order.discounts[np.minimum(count, 3)], 0.0) / order.total[context[place]]
+            share = (
+                np.maximum(count - order.discounts[np.minimum(count, 3)], 0.0) / order.total[context[place]]
+            )
             p[place] = share + order.backoff[context[place]] * p[place]
             # The n-gram ending here is the context of the next character, one order up.
             where, hit = _look_up(order.keys, context * self.size + text)
@@ -120,7 +124,7 @@ def _order(keys: Keys, counts: npt.NDArray[np.int64], vocabulary_size: int) -> _
     of_counts = np.bincount(np.minimum(counts, 5), minlength=6)
     discounts = _discounts(*(int(value) for value in of_counts[1:5]))
     taken = np.minimum(discounts[np.minimum(counts, 3)], counts)
-    total = np.bincount(contexts, weights=counts, minlength=number)
+    total = np.bincount(contexts, weights=counts, minlength=number).astype(np.float64)
     mass = np.bincount(contexts, weights=taken, minlength=number)
     backoff = np.divide(mass, total, out=np.ones(number), where=total > 0)
     return _Order(keys, counts.astype(np.int64), total, backoff, discounts)

@@ -115,7 +115,12 @@ def score_ids(
 
 
 def nats_of(
-    network: Predictor, ids: npt.NDArray[Any], start: int, *, protocol: ProtocolName = "stream", window: int = 256
+    network: Predictor,
+    ids: npt.NDArray[Any],
+    start: int,
+    *,
+    protocol: ProtocolName = "stream",
+    window: int = 256,
 ) -> Iterator[Nats]:
     """Yield what every character costs, block by block, in the order of the text.
 
@@ -139,7 +144,9 @@ def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) 
     together = max(1, min(LANES * 4, BLOCK // window)) * window
     for begin in range(0, len(ids), together):
         end = min(begin + together, whole) if begin < whole else len(ids)
-        pieces = [(begin, end)] if end == begin + together or end == len(ids) else [(begin, end), (end, len(ids))]
+        pieces = (
+            [(begin, end)] if end == begin + together or end == len(ids) else [(begin, end), (end, len(ids))]
+        )
         for first, last in pieces:
             rows = np.asarray(ids[first:last], np.int64).reshape(-1, min(window, last - first))
             inputs = np.concatenate([np.full((len(rows), 1), start), rows[:, :-1]], axis=1)

@@ -1,5 +1,4 @@
-"""The compiled step: one stream, one character after the other, each product a row-wise sum that the compiler
-turns into vector instructions.
+"""The compiled step: one stream, one character after the other, in loops that become vector instructions.
 
 The first call ever compiles (a few seconds) and leaves the result on disk beside this file, or in the user's cache.
 """

@@ -16,9 +16,10 @@ from nextchar.model.state import State, empty_state
 class Layer(nn.Module):
     """One recurrent layer's weights, under PyTorch's names and in its gate order."""
 
-    def __init__(self, rows: int, width: int, hidden: int) -> None:
+    def __init__(self, shape: tuple[int, ...], hidden: int) -> None:
         super().__init__()
-        self.weight_ih = nn.Parameter(torch.zeros(rows, width))
+        rows = shape[0]
+        self.weight_ih = nn.Parameter(torch.zeros(shape))
         self.weight_hh = nn.Parameter(torch.zeros(rows, hidden))
         self.bias_ih = nn.Parameter(torch.zeros(rows))
         self.bias_hh = nn.Parameter(torch.zeros(rows))
@@ -44,9 +45,10 @@ class Network(nn.Module):
         self.vocabulary_size = vocabulary_size
         shapes = architecture.shapes(vocabulary_size)
         if architecture.embedding:
-            self.embedding = nn.Embedding(*shapes["embedding.weight"])
+            self.embedding = nn.Embedding(vocabulary_size + 1, architecture.embedding)
         self.layers = nn.ModuleList(
-            Layer(*shapes[f"layers.{layer}.weight_ih"], architecture.hidden) for layer in range(architecture.layers)
+            Layer(shapes[f"layers.{layer}.weight_ih"], architecture.hidden)
+            for layer in range(architecture.layers)
         )
         self.head = nn.Linear(architecture.hidden, vocabulary_size)
 
@@ -68,19 +70,19 @@ class Network(nn.Module):
         total: Tensor | None = None
         after = []
         for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
-            assert isinstance(layer, Layer)  # noqa: S101  tells the type checker what ModuleList forgets
+            assert isinstance(layer, Layer)
             x, layer_after = recurrence(
                 self.architecture.cell, regularize(x) if index else x, layer_state, layer.weights()
             )
             total = x if total is None or not self.architecture.sum_outputs else total + x
             after.append(layer_after)
-        assert total is not None  # noqa: S101  there is at least one layer
+        assert total is not None
         logits: Tensor = self.head(regularize(total))
         return logits, tuple(after)
 
     def _embed(self, ids: Tensor) -> Tensor:
         if self.architecture.embedding:
-            return self.embedding(ids)  # type: ignore[no-any-return]
+            return self.embedding(ids)
         # START has no place of its own among the one-hot vectors: it is the vector of zeros.
         return functional.one_hot(ids, self.vocabulary_size + 1)[..., :-1].to(self.head.weight.dtype)
 
@@ -124,7 +126,7 @@ def initialize(
                 parameter.zero_()
         if network.architecture.cell == "lstm":
             for layer in network.layers:
-                assert isinstance(layer, Layer)  # noqa: S101  as above
+                assert isinstance(layer, Layer)
                 layer.bias_hh[hidden : 2 * hidden] = 0
                 layer.bias_ih[hidden : 2 * hidden] = forget_bias
 

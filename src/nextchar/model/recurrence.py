@@ -28,7 +28,9 @@ def reference(cell: Cell, x: Tensor, state: LayerState, weights: Weights) -> tup
     return outputs, after
 
 
-def with_gates(cell: Cell, x: Tensor, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState, Gates]:
+def with_gates(
+    cell: Cell, x: Tensor, state: LayerState, weights: Weights
+) -> tuple[Tensor, LayerState, Gates]:
     """Run the reference and also return its gates, each `(T, N, H)`."""
     outputs, gates = [], []
     for step in x:

@@ -64,7 +64,11 @@ class Sample:
 
 
 def sample(
-    model: "ModelFile | LanguageModel", prompt: str = "", options: SampleOptions | None = None, *, count: int = 1
+    model: "ModelFile | LanguageModel",
+    prompt: str = "",
+    options: SampleOptions | None = None,
+    *,
+    count: int = 1,
 ) -> list[Sample]:
     """Write `count` texts; text k draws from a random stream of its own, so it is the same in any company."""
     writer = Writer(model, options or SampleOptions())

@@ -114,7 +114,9 @@ def place(name: str) -> Place:
         return "built in"
     if local_candidate(named):
         return "local"
-    return "cached" if (cache_folder() / "corpora" / named.url.rpartition("/")[2]).exists() else "to be fetched"
+    return (
+        "cached" if (cache_folder() / "corpora" / named.url.rpartition("/")[2]).exists() else "to be fetched"
+    )
 
 
 def standard_library() -> list[tuple[Path, str]]:
@@ -150,7 +152,9 @@ def local_copy(named: Named) -> Path | None:
     expected = named.local_sha256 if named.local_sha256 and path.suffix != ".zip" else named.sha256
     found = pooch.file_hash(str(path))
     if found != expected:
-        raise TextError(f"{path} is another text than expected: its SHA-256 is {found}, not {expected}; replace or rename it")
+        raise TextError(
+            f"{path} is another text than expected: its SHA-256 is {found}, not {expected}; replace or rename it"
+        )
     return path
 
 
@@ -167,7 +171,9 @@ def download(name: str, named: Named) -> Path:
             path=cache_folder() / "corpora",
         )
     except Exception as error:  # requests, urllib3 and the operating system each have their own
-        reason = "what came has another checksum" if "hash" in str(error).lower() else "it could not be fetched"
+        reason = (
+            "what came has another checksum" if "hash" in str(error).lower() else "it could not be fetched"
+        )
         raise TextError(
             f"the corpus {name} is not on this machine and {reason}; fetch {named.url} by other means into a folder, "
             f"and name that folder in the environment variable NEXTCHAR_DATA"

@@ -14,7 +14,15 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError
 from nextchar.text.catalogue import cache_folder
-from nextchar.text.sources import Progress, Source, digest, find_sources, no_progress, read_codes, remove_spooled
+from nextchar.text.sources import (
+    Progress,
+    Source,
+    digest,
+    find_sources,
+    no_progress,
+    read_codes,
+    remove_spooled,
+)
 from nextchar.text.vocabulary import CODE_POINTS, UNKNOWN, Ids, Units, Unknown, Vocabulary, smallest_dtype
 
 CACHE_FORMAT = 1
@@ -82,7 +90,11 @@ class Corpus:
         """Make a corpus of a text in memory."""
         codes = Vocabulary(units, ()).codes_of(text)
         vocabulary = Vocabulary(units, tuple(np.unique(codes).tolist()))
-        return cls(vocabulary.find(codes).astype(vocabulary.dtype), vocabulary, hashlib.sha256(codes).hexdigest())
+        return cls(
+            vocabulary.find(codes).astype(vocabulary.dtype),
+            vocabulary,
+            hashlib.sha256(codes.tobytes()).hexdigest(),
+        )
 
 
 def open_corpus(
@@ -115,7 +127,7 @@ def open_corpus(
         names = _digest_all(sources, total, show)
         key = _key(names, units, encoding)
         if not (cached := _read_cache(key)):
-            _write_cache(key, sources, names, units, encoding, total, show)
+            _write_cache(key, sources, names, units, encoding, show)
             cached = _read_cache(key)
         if cached is None:
             raise TextError(f"the cache in {cache_folder()} cannot be read back; empty it")
@@ -203,7 +215,6 @@ def _write_cache(
     names: Sequence[dict[str, Any]],
     units: Units,
     encoding: str,
-    total: int,
     show: Progress,
 ) -> None:
     """Encode into a folder beside the place, and move it there when it is whole."""
@@ -211,9 +222,11 @@ def _write_cache(
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=place.parent))
     try:
-        vocabulary, count = _Encoder(partial / "ids.bin", units).run(sources, encoding, total, show)
+        vocabulary, count = _Encoder(partial / "ids.bin", units).run(sources, encoding, show)
         if not count:
-            raise TextError(f"{', '.join(entry['name'] for entry in names[:3])}: the text is empty; there is nothing to learn")
+            raise TextError(
+                f"{', '.join(entry['name'] for entry in names[:3])}: the text is empty; there is nothing to learn"
+            )
         meta = {
             "key": key,
             "count": count,
@@ -242,9 +255,9 @@ class _Encoder:
         self._table = np.full(CODE_POINTS if units == "characters" else 256, UNKNOWN, np.uint32)
         self._codes: list[int] = []
 
-    def run(self, sources: Sequence[Source], encoding: str, total: int, show: Progress) -> tuple[Vocabulary, int]:
+    def run(self, sources: Sequence[Source], encoding: str, show: Progress) -> tuple[Vocabulary, int]:
         """Encode all sources into one file; return the vocabulary and the number of ids."""
-        done = count = 0
+        total, done, count = sum(source.size for source in sources), 0, 0
 
         def step(read: int) -> None:
             nonlocal done
@@ -263,7 +276,7 @@ class _Encoder:
                         self._rewrite(dtype, wider)
                         dtype = wider
                         file = self._path.open("ab")
-                    file.write(np.ascontiguousarray(ids, dtype))
+                    file.write(ids.astype(dtype).data)
                     count += len(ids)
         finally:
             file.close()
@@ -283,10 +296,12 @@ class _Encoder:
             ids = self._table[codes]
         return ids
 
-    def _rewrite(self, old: np.dtype[Any], new: np.dtype[Any], table: npt.NDArray[np.uint32] | None = None) -> None:
+    def _rewrite(
+        self, old: np.dtype[Any], new: np.dtype[Any], table: npt.NDArray[np.uint32] | None = None
+    ) -> None:
         """Copy the file block by block into another type or another order."""
         other = self._path.with_suffix(".new")
         with self._path.open("rb") as file, other.open("wb") as target:
             while len(block := np.fromfile(file, old, BLOCK)):
-                target.write((block if table is None else table[block]).astype(new))
+                target.write((block if table is None else table[block]).astype(new).data)
         other.replace(self._path)

@@ -36,7 +36,9 @@ class Lanes:
     `cold_start` at any other step. Without those cold starts the network never learns to begin.
     """
 
-    def __init__(self, corpus: Corpus, lanes: int, window: int, *, seed: int = 0, cold_start: float = 0.02) -> None:
+    def __init__(
+        self, corpus: Corpus, lanes: int, window: int, *, seed: int = 0, cold_start: float = 0.02
+    ) -> None:
         self.corpus, self.lanes, self.window = corpus, lanes, window
         self.seed, self.cold_start = seed, cold_start
         self.steps_per_epoch = len(corpus) // (lanes * window)

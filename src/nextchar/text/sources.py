@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from nextchar.text.catalogue import CATALOGUE, fetch
 from nextchar.text.vocabulary import Units
 
 CHUNK = 1 << 20
-OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
+OPENERS: dict[str, Callable[[Path], Any]] = {
     ".gz": lambda path: gzip.open(path, "rb"),
     ".bz2": lambda path: bz2.open(path, "rb"),
     ".xz": lambda path: lzma.open(path, "rb"),
@@ -70,7 +70,9 @@ def find_sources(
         TextError: A text that is not there, or a folder without any.
     """
     if not texts:
-        raise TextError("no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`")
+        raise TextError(
+            "no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`"
+        )
     sources: list[Source] = []
     skipped = 0
     for text in texts:
@@ -86,9 +88,12 @@ def find_sources(
         elif text in CATALOGUE:
             sources += [Source(file, name) for file, name in fetch(text)]
         else:
-            matches = sorted(match for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
+            paths = glob.glob(str(path), recursive=True)  # noqa: PTH207  a pattern may be absolute
+            matches = sorted(match for match in paths if Path(match).is_file())
             if not matches:
-                raise TextError(f"there is no file, folder or corpus named '{text}'; `nextchar corpora` lists the corpora")
+                raise TextError(
+                    f"there is no file, folder or corpus named '{text}'; `nextchar corpora` lists the corpora"
+                )
             sources += [Source(Path(match), Path(match).name) for match in matches]
     return sources, skipped
 
@@ -147,7 +152,9 @@ def digest(source: Source, step: Callable[[int], None]) -> str:
     return sha.hexdigest()
 
 
-def read_codes(source: Source, units: Units, encoding: str, step: Callable[[int], None]) -> Iterator[npt.NDArray[np.uint32]]:
+def read_codes(
+    source: Source, units: Units, encoding: str, step: Callable[[int], None]
+) -> Iterator[npt.NDArray[Any]]:
     """Read a file as a stream of code points or bytes, decompressed and decoded.
 
     Args:
@@ -165,7 +172,7 @@ def read_codes(source: Source, units: Units, encoding: str, step: Callable[[int]
     decode = to_bytes if units == "bytes" else Decoder(source, encoding)
     opener = OPENERS.get(source.path.suffix)
     try:
-        with (opener(source.path) if opener else source.path.open("rb")) as file:
+        with opener(source.path) if opener else source.path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 codes = decode(chunk, False)
                 if len(codes):
@@ -187,18 +194,13 @@ class Decoder:
     """Decodes chunk after chunk and knows at which byte of the file an error is."""
 
     def __init__(self, source: Source, encoding: str) -> None:
-        try:
-            info = codecs.lookup(encoding)
-            if not getattr(info, "_is_text_encoding", True):
-                raise LookupError
-        except LookupError:
-            raise TextError(f"there is no text encoding named '{encoding}'; try utf-8, latin-1, cp1252 or utf-16") from None
+        info = _text_codec(encoding)
         self._source = source
         self._encoding = info.name
         self._decoder = info.incrementaldecoder()
         self._fed = 0
 
-    def __call__(self, chunk: bytes, final: bool) -> npt.NDArray[np.unsignedinteger]:
+    def __call__(self, chunk: bytes, final: bool) -> npt.NDArray[Any]:
         """Decode a chunk; the last call has `final` true."""
         pending = len(self._decoder.getstate()[0])
         if self._encoding == "utf-8" and not pending and chunk.isascii():
@@ -217,3 +219,13 @@ class Decoder:
             f"{self._source.path} is not {self._encoding}: {bad} at offset {offset} ({error.reason}); "
             f"name its encoding (--encoding latin-1, cp1252, utf-16 …) or read it as bytes (--units bytes)"
         )
+
+
+def _text_codec(encoding: str) -> codecs.CodecInfo:
+    try:
+        info = codecs.lookup(encoding)
+    except LookupError:
+        info = None
+    if info is None or not getattr(info, "_is_text_encoding", True):
+        raise TextError(f"there is no text encoding named '{encoding}'; try utf-8, latin-1, cp1252 or utf-16")
+    return info

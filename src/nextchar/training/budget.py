@@ -125,7 +125,11 @@ def matrix_weights(config: Config, vocabulary_size: int) -> int:
     shape = config.architecture()
     rows = GATES[shape.cell] * shape.hidden
     first = shape.embedding or vocabulary_size
-    return rows * (first + shape.hidden) + (shape.layers - 1) * rows * 2 * shape.hidden + shape.hidden * vocabulary_size
+    return (
+        rows * (first + shape.hidden)
+        + (shape.layers - 1) * rows * 2 * shape.hidden
+        + shape.hidden * vocabulary_size
+    )
 
 
 def check_memory(config: Config, vocabulary_size: int) -> None:
@@ -135,7 +139,9 @@ def check_memory(config: Config, vocabulary_size: int) -> None:
         ConfigError: With both sizes.
     """
     shape = config.architecture()
-    activations = shape.layers * sized_lanes(config) * sized_window(config) * shape.hidden * (GATES[shape.cell] + 4)
+    activations = (
+        shape.layers * sized_lanes(config) * sized_window(config) * shape.hidden * (GATES[shape.cell] + 4)
+    )
     logits = 3 * sized_lanes(config) * sized_window(config) * vocabulary_size
     needed = 4.0 * (4 * shape.parameters(vocabulary_size) + activations + logits)
     try:
@@ -170,7 +176,8 @@ def measure_flops(config: Config, vocabulary_size: int, device: torch.device, pr
         before = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits, _ = network(ids, network.empty_state(lanes))
-        float(torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten()).backward() or 0)
+        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - before)

@@ -9,8 +9,12 @@ from nextchar.storage import write_atomically
 
 def draw_curve(entries: list[dict[str, Any]], path: Path) -> None:
     """Draw the log of a run as an SVG; nothing if there is nothing to draw."""
-    training = [(entry["step"], entry["loss"] / math.log(2)) for entry in entries if entry["event"] == "progress"]
-    valid = [(entry["step"], entry["score"]["bits_per_char"]) for entry in entries if entry["event"] == "validated"]
+    training = [
+        (entry["step"], entry["loss"] / math.log(2)) for entry in entries if entry["event"] == "progress"
+    ]
+    valid = [
+        (entry["step"], entry["score"]["bits_per_char"]) for entry in entries if entry["event"] == "validated"
+    ]
     if not training:
         return
     from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import, and only the end of a run needs it

@@ -14,7 +14,9 @@ from nextchar.storage import Arrays
 def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
     """Build the optimizer; only the matrices of the recurrence and the head are decayed."""
     rate = required(config.learning_rate, "learning_rate")
-    matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and not name.startswith("embedding")]
+    matrices = [
+        p for name, p in network.named_parameters() if p.ndim == 2 and not name.startswith("embedding")
+    ]
     others = [p for name, p in network.named_parameters() if p.ndim == 1 or name.startswith("embedding")]
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop([*matrices, *others], lr=rate, alpha=config.beta2)
@@ -43,7 +45,9 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer, network: Network) -> Arra
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, arrays: Mapping[str, Tensor]) -> None:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, network: Network, arrays: Mapping[str, Tensor]
+) -> None:
     """Put back what `optimizer_arrays` returned."""
     for name, parameter in network.named_parameters():
         prefix = f"optimizer/{name}/"

@@ -84,7 +84,10 @@ def read_snapshot(path: Path) -> Snapshot:
         shape = config.architecture()
         kind = getattr(torch, metadata["state_type"])
         state = tuple(
-            tuple(torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind) for index in range(STATES[shape.cell]))
+            tuple(
+                torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind)
+                for index in range(STATES[shape.cell])
+            )
             for layer in range(shape.layers)
         )
         best = metadata["best_nats"]
@@ -96,7 +99,10 @@ def read_snapshot(path: Path) -> Snapshot:
             weights=_below("weights/", arrays),
             optimizer={name: array for name, array in arrays.items() if name.startswith("optimizer/")},
             state=state,
-            **{name: int(metadata[name]) for name in ("step", "begin", "steps", "since_best")},
+            step=int(metadata["step"]),
+            begin=int(metadata["begin"]),
+            steps=int(metadata["steps"]),
+            since_best=int(metadata["since_best"]),
         )
     except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
         raise ModelFileError(f"{path} is damaged or does not hold a training: it lacks {error}") from None

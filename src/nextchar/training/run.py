@@ -12,13 +12,13 @@ from typing import Any
 from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError, ModelFileError
 from nextchar.sampling.sample import SampleOptions, sample
-from nextchar.storage import MODEL, TRAINING, model_path, read_model, to_file, write_model, write_text
+from nextchar.storage import CONFIG, MODEL, TRAINING, model_path, read_model, to_file, write_model, write_text
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
 from nextchar.training.resume import Snapshot, read_snapshot, write_snapshot
 from nextchar.training.trainer import Trainer
 
-CONFIG, LOG, SAMPLES, CURVE = "config.toml", "log.jsonl", "samples.txt", "curve.svg"
+LOG, SAMPLES, CURVE = "log.jsonl", "samples.txt", "curve.svg"
 SAMPLE_LENGTH = 300
 
 
@@ -64,12 +64,14 @@ def record(
                 continue
             yield event
             if isinstance(event, events.SampleDue):
-                event = events.Sampled(event.step, event.seconds, _sample(trainer))
-                yield event
+                sampled = events.Sampled(event.step, event.seconds, _sample(trainer))
+                log.write(sampled)
+                yield sampled
+                continue
             log.write(event)
             if board:
                 _to_board(board, event)
-            if isinstance(event, events.Validated) and event.best or isinstance(event, events.Finished):
+            if (isinstance(event, events.Validated) and event.best) or isinstance(event, events.Finished):
                 write_model(folder / MODEL, trainer.best_model())
     finally:
         log.close()
@@ -95,7 +97,9 @@ class Log:
     """One event a line, as JSON; what a stopped run logged after its last snapshot is taken out again."""
 
     def __init__(self, path: Path, step: int) -> None:
-        self.entries: list[dict[str, Any]] = [entry for entry in read_log(path) if step and entry["step"] <= step]
+        self.entries: list[dict[str, Any]] = [
+            entry for entry in read_log(path) if step and entry["step"] <= step
+        ]
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
         self._file = path.open("a", encoding="utf-8")
 
@@ -127,7 +131,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def _views(folder: Path, log: Log) -> None:
     """Write the timeline of samples and the curve."""
     timeline = [
-        f"── step {entry['step']:,} ──\n{entry['text']}\n" for entry in log.entries if entry["event"] == "sampled"
+        f"── step {entry['step']:,} ──\n{entry['text']}\n"
+        for entry in log.entries
+        if entry["event"] == "sampled"
     ]
     write_text(folder / SAMPLES, "\n".join(timeline))
     draw_curve(log.entries, folder / CURVE)
@@ -138,7 +144,7 @@ def _board(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an optional extra
     except ImportError:
         raise MissingExtraError("TensorBoard is not installed; pip install 'nextchar[track]'") from None
-    return SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder / "tensorboard")
 
 
 def _to_board(board: Any, event: events.Event) -> None:

@@ -21,8 +21,17 @@ from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.corpus import Corpus
 from nextchar.text.lanes import Lanes
 from nextchar.text.vocabulary import Vocabulary
-from nextchar.training import events
 from nextchar.training.budget import Clock, check_memory, measure_flops, plan
+from nextchar.training.events import (
+    CheckpointDue,
+    Event,
+    Finished,
+    Progress,
+    SampleDue,
+    Started,
+    Stopped,
+    Validated,
+)
 from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
 from nextchar.training.resume import Snapshot, transplant
 from nextchar.training.schedule import factor
@@ -137,12 +146,12 @@ class Trainer:
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[events.Event]:
+    def events(self) -> Iterator[Event]:
         """Train, and yield what happens. Between two events the caller may do what it likes with the trainer."""
         self._begun = time.monotonic()
         yield self._started()
         if self.step == self.begin:
-            yield events.CheckpointDue(self.step, self.seconds)
+            yield CheckpointDue(self.step, self.seconds)
         saved = time.monotonic()
         reason = "steps"
         while self.step < self.steps and not self._stopping:
@@ -151,13 +160,15 @@ class Trainer:
             if last or time.monotonic() - self._since >= PROGRESS_SECONDS:
                 yield self._progress()
             if worth_a_sample(self.step) or last:
-                yield events.SampleDue(self.step, self.seconds)
-            if self._valid and (last or self.step % required(self.config.validate_every, "validate_every") == 0):
+                yield SampleDue(self.step, self.seconds)
+            if self._valid and (
+                last or self.step % required(self.config.validate_every, "validate_every") == 0
+            ):
                 yield self._validate()
-                yield events.CheckpointDue(self.step, self.seconds)
+                yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
             elif last or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                yield events.CheckpointDue(self.step, self.seconds)
+                yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
             if 0 < self.config.patience <= self._since_best:
                 self.steps, reason = self.step, "patience"
@@ -203,8 +214,8 @@ class Trainer:
         """Seconds since `events` was called."""
         return time.monotonic() - self._begun
 
-    def _started(self) -> events.Started:
-        return events.Started(
+    def _started(self) -> Started:
+        return Started(
             step=self.step,
             seconds=self.seconds,
             steps=self.steps,
@@ -221,7 +232,7 @@ class Trainer:
         self._losses = torch.zeros((), device=self.device)
         self._since, self._from = time.monotonic(), self.step
 
-    def _progress(self) -> events.Progress:
+    def _progress(self) -> Progress:
         steps = self.step - self._from
         seconds = time.monotonic() - self._since
         loss, norm = float(self._losses) / steps, float(self._norm)
@@ -233,7 +244,7 @@ class Trainer:
             )
         self._reset_meters()
         per_step = self._training_seconds / max(self.step - self._done_before, 1)
-        return events.Progress(
+        return Progress(
             step=self.step,
             seconds=self.seconds,
             steps=self.steps,
@@ -245,7 +256,7 @@ class Trainer:
             seconds_left=(self.steps - self.step) * per_step + self._later(),
         )
 
-    def _validate(self) -> events.Validated:
+    def _validate(self) -> Validated:
         score = self._score(self.network, required(self.config.validate_chars, "validate_chars"))
         if not math.isfinite(score.nats_per_char):
             raise DivergenceError(
@@ -258,17 +269,17 @@ class Trainer:
             self._best_nats = score.nats_per_char
             self.best = to_file(self.current_model(score))
         self._since = time.monotonic()
-        return events.Validated(self.step, self.seconds, score, best)
+        return Validated(self.step, self.seconds, score, best)
 
     def _score(self, network: Network, limit: int) -> Score:
-        assert self._valid is not None  # noqa: S101  the callers ask first
+        assert self._valid is not None
         begun = time.monotonic()
         ids = self._valid.take(0, min(limit, len(self._valid)))
         score = score_ids(network, ids, self.vocabulary)
         self._score_rate = (time.monotonic() - begun) / len(ids)
         return score
 
-    def _finish(self, reason: str) -> events.Finished:
+    def _finish(self, reason: str) -> Finished:
         score = None
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
@@ -277,7 +288,7 @@ class Trainer:
             score = self._score(to_language_model(kept, self.device).network, limit)
             self.best = replace(kept, provenance={**kept.provenance, "valid": score.as_dict()})
         seen = self.step - self._done_before
-        return events.Finished(
+        return Finished(
             step=self.step,
             seconds=self.seconds,
             reason=reason,
@@ -286,9 +297,9 @@ class Trainer:
             score=score,
         )
 
-    def _stop(self) -> Iterator[events.Event]:
-        yield events.CheckpointDue(self.step, self.seconds)
-        yield events.Stopped(self.step, self.seconds, self.steps)
+    def _stop(self) -> Iterator[Event]:
+        yield CheckpointDue(self.step, self.seconds)
+        yield Stopped(self.step, self.seconds, self.steps)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -301,7 +312,10 @@ class Trainer:
         """Estimate the seconds that validations and the end will still take."""
         if not self._valid:
             return 0.5
-        rate = self._score_rate or 0.5 * self._training_seconds / max(1, (self.step - self._done_before)) / self.chars_per_step
+        rate = (
+            self._score_rate
+            or 0.5 * self._training_seconds / max(1, (self.step - self._done_before)) / self.chars_per_step
+        )
         each = min(required(self.config.validate_chars, "validate_chars"), len(self._valid))
         final = min(FINAL_SHARE * each, len(self._valid))
         looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every") + 1
@@ -309,7 +323,7 @@ class Trainer:
 
     def _keep_time(self) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
-        assert self._clock is not None  # noqa: S101  the caller asks first
+        assert self._clock is not None
         moved = self._clock.review(
             self.step - self.begin,
             training_seconds=self._training_seconds,
@@ -376,21 +390,26 @@ class Trainer:
 
     def _restore(self, snapshot: Snapshot) -> None:
         if snapshot.corpus != self.corpus.key:
-            raise TextError("the text is not the one this run was trained on; --init-from starts a new run from its model")
+            raise TextError(
+                "the text is not the one this run was trained on; --init-from starts a new run from its model"
+            )
         set_weights(self.network, {name: torch.from_numpy(array) for name, array in snapshot.weights.items()})
         restore_optimizer(
-            self.optimizer, self.network, {name: torch.from_numpy(array) for name, array in snapshot.optimizer.items()}
+            self.optimizer,
+            self.network,
+            {name: torch.from_numpy(array) for name, array in snapshot.optimizer.items()},
         )
         if snapshot.state[0][0].shape != self.state[0][0].shape:
-            raise ConfigError("a resumed run keeps its lanes and sizes; --init-from starts a new run with others")
+            raise ConfigError(
+                "a resumed run keeps its lanes and sizes; --init-from starts a new run with others"
+            )
         self.state = tuple(tuple(vector.to(self.device) for vector in layer) for layer in snapshot.state)
         self._best_nats, self._since_best, self.best = snapshot.best_nats, snapshot.since_best, snapshot.best
 
 
 def worth_a_sample(step: int) -> bool:
-    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500, …"""
+    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500 and so on."""
     if step < 10:
         return False
     digits = str(step)
     return digits[0] in "125" and not digits[1:].strip("0")
-

@@ -1,0 +1,118 @@
+"""What every test may use: a small real text, small models, fake networks, and a clean environment."""
+
+import argparse
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor
+
+from nextchar.architecture import Architecture
+from nextchar.language_model import LanguageModel
+from nextchar.model.network import Network, initialize
+from nextchar.model.state import State
+from nextchar.storage import ModelFile, to_file
+from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
+
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("house")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test a cache of its own and no corpora."""
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(cache))
+    monkeypatch.delenv("NEXTCHAR_DATA", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    return cache
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """Return 20,000 characters of real text that every Python has."""
+    return inspect.getsource(argparse)[:20_000]
+
+
+@pytest.fixture(scope="session")
+def corpus(text: str) -> Corpus:
+    """Return that text as a corpus in memory."""
+    return Corpus.from_text(text)
+
+
+@pytest.fixture
+def text_file(tmp_path: Path, text: str) -> Path:
+    """Return a file with that text."""
+    path = tmp_path / "small.txt"
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def make_model(vocabulary: Vocabulary, seed: int = 0, **shape: object) -> LanguageModel:
+    """Return a model with random weights that are large enough to have opinions; 2x8 lstm unless `shape` says more."""
+    architecture = Architecture(**{"hidden": 8, "embedding": 4, **shape})  # type: ignore[arg-type]
+    network = Network(architecture, len(vocabulary))
+    generator = torch.Generator().manual_seed(seed)
+    initialize(network, generator)
+    with torch.no_grad():
+        network.head.weight.normal_(generator=generator)
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return LanguageModel(network, vocabulary, {"valid": 0.05, "test": 0.05}, {"step": 0})
+
+
+@pytest.fixture
+def lm(corpus: Corpus) -> LanguageModel:
+    """Return a small language model over the small text's characters."""
+    return make_model(corpus.vocabulary)
+
+
+@pytest.fixture
+def model_file(lm: LanguageModel) -> ModelFile:
+    """Return that model as what lies on disk."""
+    return to_file(lm)
+
+
+class UniformNetwork:
+    """A fake: every character is equally likely, whatever came before."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.vocabulary_size = vocabulary_size
+
+    def __call__(self, ids: Tensor, state: State, /) -> tuple[Tensor, State]:
+        """Return logits of zero."""
+        return torch.zeros(*ids.shape, self.vocabulary_size), state
+
+    def empty_state(self, lanes: int) -> State:
+        """Return a state of one number."""
+        return ((torch.zeros(lanes, 1),),)
+
+
+class CountingNetwork:
+    """A fake that never forgets: its state is the number of characters read, its prediction depends on nothing else."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.vocabulary_size = vocabulary_size
+
+    def __call__(self, ids: Tensor, state: State, /) -> tuple[Tensor, State]:
+        """Prefer the character whose id is the count modulo V, by 3 nats."""
+        ((count,),) = state
+        counts = count[:, 0] + torch.arange(1, len(ids) + 1)[:, None]
+        favourite = torch.remainder(counts, self.vocabulary_size).long()
+        logits = 3.0 * torch.nn.functional.one_hot(favourite, self.vocabulary_size).float()
+        return logits, ((counts[-1][:, None],),)
+
+    def empty_state(self, lanes: int) -> State:
+        """Return a count of zero."""
+        return ((torch.zeros(lanes, 1),),)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Return a random stream."""
+    return np.random.default_rng(0)
