@@ -1,11 +1,10 @@
 """`nextchar corpora`: the named corpora, and how to have one at hand."""
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+from typing import Literal
 
 from nextchar.cli.console import print_json
+from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, did_you_mean
 from nextchar.text.catalogue import CATALOGUE, cache_folder, fetch, place
 
@@ -15,12 +14,13 @@ def command(
     name: str | None = None,
     /,
     *,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """List the named corpora, or get one and print where it lies.
 
-    A name stands wherever a text is asked for. A copy in the folder that the environment variable NEXTCHAR_DATA names
-    is taken first, then one fetched before; each by its SHA-256.
+    A name stands wherever a text is asked for. A copy in the folder that the
+    environment variable NEXTCHAR_DATA names is taken first, then one fetched
+    before; each by its SHA-256.
 
         nextchar corpora
         nextchar corpora get tiny-shakespeare

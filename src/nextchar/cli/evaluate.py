@@ -2,11 +2,10 @@
 
 import csv
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import Any, Literal
 
 from nextchar.cli.console import print_json, stderr
+from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
 
@@ -23,12 +22,12 @@ def command(
     ngram: int | None = None,
     per_char: Path | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     """Score a text with a model: every character once, in bits.
 
-    Without TEXT, a part of the text that the model was trained on: the test part if the run kept one, else the
-    validation part.
+    Without a text, a part of the one that the model comes from is scored: the
+    test part if the run kept one, else the validation part.
 
         nextchar evaluate runs/shakespeare --split valid
         nextchar evaluate runs/shakespeare other.txt --per-char surprise.csv

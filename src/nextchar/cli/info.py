@@ -1,15 +1,13 @@
 """`nextchar info`: what is in a model file."""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, visible
+from nextchar.cli.flags import Flag
 from nextchar.storage import VERSION, model_path, read_model
 
 
-def command(model: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def command(model: Path, /, *, json: Flag = False) -> int:
     """Tell what is in a model file: its shape, its vocabulary and where it comes from.
 
         nextchar info runs/shakespeare

@@ -16,7 +16,8 @@ COMMANDS = {
     "corpora": "List the named corpora, or get one.",
     "info": "Tell what is in a model file.",
 }
-HELP = """A small LSTM that reads any text character by character, and then writes and scores text of that kind.
+HELP = """A small LSTM that reads any text character by character, and then writes
+and scores text of that kind.
 
 Start with a text of your own, or with one that every machine has:
 
@@ -24,8 +25,9 @@ Start with a text of your own, or with one that every machine has:
     nextchar sample runs/python -p "def " -n 400
     nextchar evaluate runs/python --split test
 
-Words on standard output are data; everything else goes to standard error. MODEL is a run folder or a model file, and
-- is standard input. Exit codes: 0 done, 1 an error told in one sentence, 2 wrong usage, 130 interrupted.
+Standard output is data; everything else goes to standard error. A model is a
+run folder or a model file, and - is standard input. Exit codes: 0 done,
+1 an error told in one sentence, 2 wrong usage, 130 interrupted.
 """
 INTERRUPTED = 130
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import read_model
 
@@ -26,14 +27,14 @@ def command(
     min_p: float = 0.0,
     seed: int | None = None,
     count: int = 1,
-    stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = (),
+    stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, show_default=False)] = (),
     unknown: Literal["error", "skip"] = "error",
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Flag = False,
 ) -> int:
     r"""Write text with a model.
 
-    The text goes to standard output as it is written, after the prompt. With --json, one object with what was
-    written after the prompt.
+    The text goes to standard output as it is written, after the prompt. With
+    --json, one object with what was written after the prompt.
 
         nextchar sample runs/shakespeare -p "ROMEO:" -n 1000 -t 0.8
         nextchar sample runs/names --count 20 --stop "\n" --json
@@ -109,8 +110,9 @@ def command(
     for index in range(count):
         if index:
             out.write(RULE.encode())
+        pieces = writer.pieces(text, index)
         out.write(text.encode())
-        for piece in writer.pieces(text, index):
+        for piece in pieces:
             out.write(piece)
             out.flush()
             last = piece or last

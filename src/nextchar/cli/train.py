@@ -13,7 +13,8 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import ReadingProgress, TrainingView, duration, print_json, stderr
+from nextchar.cli.console import ReadingProgress, duration, print_json, stderr
+from nextchar.cli.flags import Flag
 from nextchar.config import BUDGETS, Config, compose, make_config, read_toml, to_toml
 from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, MODEL, TRAINING, read_model, write_text
@@ -31,7 +32,13 @@ def _flags() -> type[Config]:
     for name, info in Config.model_fields.items():
         extra = info.json_schema_extra
         group = GROUPS[str(extra["group"])] if isinstance(extra, dict) else None
-        fields[name] = (Annotated[Config.__annotations__[name], Parameter(group=group)], info)
+        fields[name] = (
+            Annotated[
+                Config.__annotations__[name],
+                Parameter(group=group, show_default=not (info.default is False or info.default == ())),
+            ],
+            info,
+        )
     return create_model("Flags", __base__=Config, **fields)
 
 
@@ -45,16 +52,17 @@ def command(
     config: Path | None = None,
     resume: Path | None = None,
     init_from: Path | None = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    tensorboard: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Flag = False,
+    tensorboard: Flag = False,
+    json: Flag = False,
     options: Flags = None,
 ) -> int:
     """Learn from texts, and keep the best model.
 
-    TEXT is a file (also .gz, .bz2, .xz), a folder (read recursively), a glob, - for standard input, or a name of
-    `nextchar corpora`. Several are read one after the other. What is left open is chosen from the budget, the speed
-    of this machine and the length of the text.
+    A text is a file (also .gz, .bz2, .xz), a folder (read recursively), a
+    glob, - for standard input, or a name of `nextchar corpora`. Several are
+    read one after the other. What is left open is chosen from the budget, the
+    speed of this machine and the length of the text.
 
         nextchar train book.txt
         nextchar train src/ --suffix .py --minutes 15 -o runs/code
@@ -160,6 +168,7 @@ def _since(job: Job) -> float:
 
 def _follow(job: Job, trainer: Any) -> int:
     """Run a training with the run folder listening, and show it."""
+    from nextchar.cli.view import TrainingView  # noqa: PLC0415  torch takes long to import
     from nextchar.training.events import Finished  # noqa: PLC0415  torch takes long to import
     from nextchar.training.run import record  # noqa: PLC0415  as above
 

@@ -10,7 +10,7 @@ import numpy as np
 from nextchar.errors import ConfigError
 from nextchar.sampling.engine import Engine, Filters
 from nextchar.storage import ModelFile, to_file
-from nextchar.text.vocabulary import Unknown, Vocabulary
+from nextchar.text.vocabulary import Ids, Unknown, Vocabulary
 
 if TYPE_CHECKING:
     from nextchar.language_model import LanguageModel
@@ -106,13 +106,20 @@ class Writer:
         return self._decoder.decode(piece)
 
     def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
-        """Yield text number `index` in UTF-8 (or as the bytes of a byte model), as soon as it is certain.
+        """Return text number `index` in UTF-8 (or as the bytes of a byte model), piece by piece, as it becomes certain.
 
         What could be the beginning of a stop string is held back until it is known not to be one. Afterwards
         `chars`, `nats` and `finish_reason` say how it went.
+
+        Raises:
+            UnknownCharacterError: At once, before the first piece.
         """
+        return self._pieces(
+            self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt"), index
+        )
+
+    def _pieces(self, ids: Ids, index: int) -> Iterator[bytes]:
         options = self.options
-        ids = self.vocabulary.encode(prompt, unknown=options.unknown, where="the prompt")
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, index))))
         stops = tuple(stop.encode() for stop in options.stop)
         self.finish_reason, self.chars, self.nats = "length", 0, 0.0

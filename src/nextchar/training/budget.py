@@ -205,16 +205,21 @@ class Clock:
         """Return the seconds used so far."""
         return time.monotonic() - self._begun
 
-    def review(self, step: int, *, training_seconds: float, later: float, hold: float) -> int | None:
+    def review(
+        self, step: int, steps: int, *, training_seconds: float, later: float, hold: float
+    ) -> int | None:
         """Return a better number of steps, at a few moments early in the run.
 
         Args:
             step: Steps done.
+            steps: Steps planned so far.
             training_seconds: Seconds that they took, validations left out.
             later: Seconds that validations and the end will still take.
             hold: Share of the run at a constant learning rate; only there the end may move.
         """
-        if not hold or not self._reviews or self.seconds() < self._reviews[0] * self._budget:
+        # By steps as well as by time: a first guess may be too low by any factor.
+        done = max(self.seconds() / self._budget, step / steps)
+        if not hold or not self._reviews or done < self._reviews[0]:
             return None
         self._reviews.pop(0)
         if self._first is None:

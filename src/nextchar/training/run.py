@@ -54,8 +54,8 @@ def record(
         tensorboard: Also write events for TensorBoard.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = Log(folder / LOG, trainer.step)
     board = _board(folder) if tensorboard else None
+    log = Log(folder / LOG, trainer.step)
     write_text(folder / CONFIG, to_toml(trainer.record(), texts))
     try:
         for event in trainer.events():

@@ -21,7 +21,7 @@ from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.corpus import Corpus
 from nextchar.text.lanes import Lanes
 from nextchar.text.vocabulary import Vocabulary
-from nextchar.training.budget import Clock, check_memory, measure_flops, plan
+from nextchar.training.budget import VALIDATIONS, Clock, check_memory, measure_flops, plan
 from nextchar.training.events import (
     CheckpointDue,
     Event,
@@ -142,6 +142,7 @@ class Trainer:
         size = len(self.vocabulary)
         flops = measure_flops(config, size, self.device, self.precision) if timed else 0.0
         planned = plan(config, characters, size, flops)
+        self._looks_are_chosen = config.validate_every is None
         self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -326,12 +327,16 @@ class Trainer:
         assert self._clock is not None
         moved = self._clock.review(
             self.step - self.begin,
+            self.steps - self.begin,
             training_seconds=self._training_seconds,
             later=self._later(),
             hold=self.config.hold,
         )
         if moved is not None:
             self.steps = self.begin + moved
+            every = math.ceil(moved / VALIDATIONS)
+            if self._looks_are_chosen and every > 2 * required(self.config.validate_every, "validate_every"):
+                self.config = self.config.replace(validate_every=every)
         if self._clock.over():
             self.steps = self.step + 1
             return "time"

@@ -1,0 +1,364 @@
+"""The command line as a user meets it: streams, JSON keys, exit codes and sentences."""
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nextchar.cli.main import main
+from nextchar.cli.train import _default_folder
+from nextchar.storage import read_model
+from nextchar.text.corpus import Corpus
+
+SIZES = ["--hidden", "12", "--embedding", "8", "--lanes", "4", "--window", "16", "--validate-every", "10"]
+SCORE = {"protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"}
+
+
+@pytest.fixture
+def shell(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., SimpleNamespace]:
+    """Return a way to run a command line in this process: code, out and err."""
+
+    def call(*words: object) -> SimpleNamespace:
+        capsysbinary.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsysbinary.readouterr()
+        return SimpleNamespace(code=code, out=captured.out.decode(), err=captured.err.decode())
+
+    return call
+
+
+@pytest.fixture
+def run(tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> Path:
+    """Return the folder of a small finished run."""
+    folder = tmp_path / "run"
+    result = shell("train", text_file, "--steps", 30, *SIZES, "-o", folder)
+    assert result.code == 0, result.err
+    return folder
+
+
+def test_training_keeps_the_contract(
+    tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`train --json` prints one object with the agreed keys, and talks on standard error."""
+    result = shell("train", text_file, "--steps", 30, *SIZES, "-o", tmp_path / "run", "--json")
+    assert result.code == 0
+    value = json.loads(result.out)
+    assert set(value) == {
+        "run",
+        "model",
+        "steps",
+        "epochs",
+        "seconds",
+        "chars_per_second",
+        "parameters",
+        "valid",
+    }
+    assert set(value["valid"]) == SCORE
+    assert value["steps"] == 30
+    assert "bits/char" in result.err
+    assert "nextchar sample" in result.err
+
+
+def test_without_json_training_prints_no_data(
+    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """Standard output stays empty, and plain lines go to standard error where there is no terminal."""
+    result = shell("train", text_file, "--steps", 30, *SIZES, "-o", run.parent / "other")
+    assert result.out == ""
+    assert "\x1b" not in result.err
+    assert "step      10  valid" in result.err
+
+
+def test_sampling_keeps_the_contract(run: Path, shell: Callable[..., SimpleNamespace]) -> None:
+    """`sample --json` gives what was written after the prompt, and plain output gives prompt and text and nothing else."""
+    value = json.loads(shell("sample", run, "-p", "def ", "-n", 40, "--seed", 3, "--count", 2, "--json").out)
+    assert {"samples", "chars_per_second"} <= set(value)
+    first, second = value["samples"]
+    assert set(first) == {"text", "chars", "finish_reason", "nats_per_char"}
+    assert (first["chars"], len(first["text"]), first["finish_reason"]) == (40, 40, "length")
+    assert first["text"] != second["text"]
+    plain = shell("sample", run, "-p", "def ", "-n", 40, "--seed", 3)
+    assert plain.out == "def " + first["text"]
+    assert plain.err == ""
+
+
+def test_prompts_come_from_files_and_standard_input(
+    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt from a file or a pipe is the same as one from the command line."""
+    (tmp_path / "prompt").write_text("import ", encoding="utf-8")
+    said = shell("sample", run, "-p", "import ", "--seed", 1).out
+    assert shell("sample", run, "--prompt-file", tmp_path / "prompt", "--seed", 1).out == said
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"import ")))
+    assert shell("sample", run, "--prompt-file", "-", "--seed", 1).out == said
+
+
+def test_evaluation_keeps_the_contract(run: Path, text: str, shell: Callable[..., SimpleNamespace]) -> None:
+    """`evaluate --json` prints a score of every character of the part, and the table scores the same characters."""
+    value = json.loads(shell("evaluate", run, "--split", "valid", "--ngram", 3, "--json").out)
+    expected = len(Corpus.from_text(text).part("valid", 0.05, 0.05))
+    assert set(value) == SCORE | {"ngram"}
+    assert value["chars"] == expected == value["ngram"]["chars"]
+    assert value["bits_per_char"] == pytest.approx(value["nats_per_char"] / math.log(2))
+    windows = json.loads(
+        shell("evaluate", run, "--split", "valid", "--protocol", "windows", "--window", 64, "--json").out
+    )
+    assert windows["protocol"] == "windows"
+    assert windows["nats_per_char"] != value["nats_per_char"]
+
+
+def test_the_score_of_training_is_the_score_of_evaluation(
+    run: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """What a run reports of its best model, `evaluate` finds again."""
+    reported = read_model(run).provenance["valid"]
+    found = json.loads(shell("evaluate", run, "--split", "valid", "--json").out)
+    assert found["chars"] == reported["chars"]
+    assert found["nats_per_char"] == pytest.approx(reported["nats_per_char"], abs=1e-6)
+
+
+def test_every_character_can_be_looked_at(
+    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """The CSV has one line a character, and its mean is the score."""
+    (tmp_path / "t.txt").write_text('import "os",\n\n', encoding="utf-8", newline="")
+    value = json.loads(
+        shell("evaluate", run, tmp_path / "t.txt", "--per-char", tmp_path / "p.csv", "--json").out
+    )
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert "".join(row["character"] for row in rows) == 'import "os",\n\n'
+    assert sum(float(row["nats"]) for row in rows) / len(rows) == pytest.approx(
+        value["nats_per_char"], abs=1e-5
+    )
+
+
+def test_unseen_characters_of_a_text(
+    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """They are counted and named, and with `--unknown skip` the rest is scored and the number said."""
+    (tmp_path / "t.txt").write_text("import é, é, ß", encoding="utf-8")
+    refused = shell("evaluate", run, tmp_path / "t.txt")
+    assert refused.code == 1
+    assert "2 characters (in 3 places)" in refused.err
+    assert "'é' (U+00E9) x2" in refused.err
+    skipped = json.loads(shell("evaluate", run, tmp_path / "t.txt", "--unknown", "skip", "--json").out)
+    assert (skipped["chars"], skipped["skipped"]) == (11, 3)
+
+
+def test_info_keeps_the_contract(run: Path, shell: Callable[..., SimpleNamespace]) -> None:
+    """`info --json` has the agreed keys, and `info` is a table a person can read."""
+    value = json.loads(shell("info", run / "model.safetensors", "--json").out)
+    keys = {"format", "parameters", "cell", "layers", "hidden", "vocabulary", "units", "provenance"}
+    assert keys <= set(value)
+    assert value["provenance"]["texts"][0]["name"] == "small.txt"
+    assert "lstm, 2 layers of 12 units" in shell("info", run).out
+
+
+def test_corpora_are_listed_and_got(shell: Callable[..., SimpleNamespace]) -> None:
+    """The list names every corpus; `get` prints where it lies; a wrong name is told the nearest."""
+    assert "tiny-shakespeare" in shell("corpora").out
+    assert "argparse.py" in shell("corpora", "get", "stdlib").out
+    wrong = shell("corpora", "get", "tiny-shakespear")
+    assert wrong.code == 1
+    assert "did you mean 'tiny-shakespeare'?" in wrong.err
+
+
+def test_a_finished_run_goes_on_with_a_new_budget(run: Path, shell: Callable[..., SimpleNamespace]) -> None:
+    """`--resume` of a finished run says so; with a new budget it goes on from there; other options are refused."""
+    assert "is finished" in shell("train", "--resume", run).err
+    value = json.loads(shell("train", "--resume", run, "--steps", 8, "--json").out)
+    assert value["steps"] == 38
+    assert (
+        "a resumed run keeps its options, but --hidden was given"
+        in shell("train", "--resume", run, "--hidden", 9).err
+    )
+
+
+def test_fine_tuning_on_other_characters(
+    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`--init-from` takes a text with characters the model lacks."""
+    (tmp_path / "other.txt").write_text("Ärger über Öl. " * 200, encoding="utf-8")
+    tuned = tmp_path / "tuned"
+    assert shell("train", tmp_path / "other.txt", "--init-from", run, "--steps", 5, "-o", tuned).code == 0
+    assert shell("sample", tuned, "-p", "def Ä", "-n", 5).code == 0
+
+
+def test_training_from_standard_input_can_be_resumed(
+    tmp_path: Path, text: str, shell: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text from a pipe is kept encoded, so that its run can go on and be evaluated."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    assert shell("train", "-", "--steps", 10, *SIZES, "-o", tmp_path / "r").code == 0
+    assert shell("train", "--resume", tmp_path / "r", "--steps", 5).code == 0
+    assert shell("evaluate", tmp_path / "r", "--split", "test").code == 0
+
+
+def test_a_recipe_by_name(tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
+    """The preset of the post trains its own network, and flags win over it."""
+    done = shell(
+        "train", text_file, "--preset", "karpathy2015", "--steps", 2, "--hidden", 16, "-o", tmp_path / "r"
+    )
+    assert done.code == 0
+    file = read_model(tmp_path / "r")
+    assert (file.architecture.hidden, file.architecture.embedding, file.config["optimizer"]) == (
+        16,
+        0,
+        "rmsprop",
+    )
+
+
+def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
+    """Return a command line with one mistake in it."""
+    text = tmp_path / "bad.txt"
+    toml = tmp_path / "bad.toml"
+    model = tmp_path / "bad.safetensors"
+    (tmp_path / "empty folder").mkdir(exist_ok=True)
+    if kind == "truncated":
+        model.write_bytes((run / "model.safetensors").read_bytes()[:5000])
+    elif kind == "pickle":
+        model.write_bytes(b"\x80\x04\x95\x0b")
+    contents = {"empty": b"", "one": b"x", "latin": b"caf\xe9 au lait", "binary": bytes(range(256)) * 9}
+    text.write_bytes(contents.get(kind, b"some text " * 500))
+    toml.write_text("hiden = 3\n" if kind == "toml" else "hidden = 'x'\n", encoding="utf-8")
+    return {
+        "missing": ["train", tmp_path / "nowhere.txt"],
+        "folder": ["train", tmp_path / "empty folder"],
+        "toml": ["train", text, "--config", toml],
+        "type": ["train", text, "--config", toml],
+        "size": ["train", text, "--hidden", "0", "--steps", "1"],
+        "huge": ["train", text, "--hidden", "16384", "--layers", "64", "--steps", "1"],
+        "lanes": ["train", text, "--lanes", "500", "--window", "500", "--steps", "1"],
+        "budgets": ["train", text, "--steps", "1", "--minutes", "1"],
+        "unseen": ["sample", run, "-p", "日"],
+        "truncated": ["sample", model],
+        "pickle": ["evaluate", model, text],
+        "nothing": ["train"],
+        "taken": ["train", text, "-o", run],
+        "no model": ["info", tmp_path / "empty folder"],
+        "temperature": ["sample", run, "-t", "-1"],
+        "window": ["evaluate", run, "--protocol", "windows", "--window", "0"],
+    }.get(kind, ["train", text, "--steps", "1", "-o", tmp_path / "out"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "there is no file, folder or corpus named"),
+        ("folder", "holds no text"),
+        ("empty", "the text is empty"),
+        ("one", "the train part is 0.9 of 1 characters"),
+        ("latin", "byte 0xE9 at offset 3"),
+        ("binary", "byte 0x80 at offset 128"),
+        ("toml", "unknown option 'hiden' in .*; did you mean 'hidden'?"),
+        ("type", "hidden is 'x'"),
+        ("size", "hidden is '0': input should be greater than or equal to 1"),
+        ("huge", "make them smaller"),
+        ("lanes", "too few for 500 lanes of windows of 500"),
+        ("budgets", "--minutes and --steps are both budgets"),
+        ("unseen", r"the prompt holds 1 character .*'日' \(U\+65E5\); --unknown skip"),
+        ("truncated", "is damaged"),
+        ("pickle", "is a pickle"),
+        ("nothing", "no text was given"),
+        ("taken", "already holds a run"),
+        ("no model", "holds no model.safetensors"),
+        ("temperature", "temperature is -1"),
+        ("window", "the window is 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    tmp_path: Path, run: Path, shell: Callable[..., SimpleNamespace], kind: str, words: str
+) -> None:
+    """Every mistake gives exit code 1 and one sentence that says what, which value and what to do."""
+    result = shell(*bad(tmp_path, run, kind))
+    assert result.code == 1
+    assert result.out == ""
+    last = result.err.strip().splitlines()[-1]
+    assert last.startswith("nextchar: error: ")
+    assert "Traceback" not in result.err
+    assert re.search(words, last)
+
+
+@pytest.mark.parametrize(
+    "words", [["trian"], ["train", "x", "--hiden", "3"], ["sample"], ["train", "--hidden", "x"]]
+)
+def test_wrong_usage_is_told_apart(words: list[str], shell: Callable[..., SimpleNamespace]) -> None:
+    """What is not understood gives exit code 2, with the nearest word; a value of another type is an error of ours."""
+    result = shell(*words)
+    assert result.code == (1 if words[-1] == "x" else 2)
+    assert "Traceback" not in result.err
+
+
+def test_a_folder_for_a_run_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are named after their text, and never take another's place."""
+    monkeypatch.chdir(tmp_path)
+    assert _default_folder(["/x/War & Peace.txt.gz"]) == Path("runs/War-Peace")
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    assert _default_folder(["tiny.txt"]) == Path("runs/tiny-2")
+
+
+@pytest.mark.shell
+@pytest.mark.parametrize("words", [["-c", "import nextchar, sys"], ["-m", "nextchar", "--help"]])
+def test_starting_does_not_import_torch(words: list[str]) -> None:
+    """Neither `import nextchar` nor `nextchar --help` imports torch, numpy, numba or pydantic."""
+    heavy = subprocess.run(
+        [sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True
+    ).stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in heavy.splitlines()}
+    assert not loaded & {"torch", "numpy", "numba", "pydantic"}
+    assert "nextchar" in loaded
+
+
+@pytest.mark.shell
+def test_sampling_does_not_import_torch(run: Path) -> None:
+    """`nextchar sample` runs on numpy and numba alone."""
+    code = f"import sys; from nextchar.cli.main import main; main(['sample', {str(run)!r}, '-n', '3']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+@pytest.mark.shell
+def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, text_file: Path) -> None:
+    """Ctrl-C ends with code 130 after saving, and the run goes on to its end."""
+    folder = tmp_path / "r"
+    train = [
+        sys.executable,
+        "-m",
+        "nextchar",
+        "train",
+        str(text_file),
+        *SIZES,
+        "--steps",
+        "1000000",
+        "-o",
+        str(folder),
+    ]
+    with subprocess.Popen(train, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "step      10" in line:
+                process.send_signal(2)
+        code = process.wait()
+    assert code == 130, said
+    assert f"nextchar train --resume {folder}" in said
+    assert "Traceback" not in said
+    assert (folder / "training.safetensors").exists()
+
+
+def test_time_is_not_slept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the package sleeps."""
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("slept"))
+    assert main(["--version"]) == 0

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from nextchar.model.regularization import Dropout, nothing
+
+CPU = torch.device("cpu")
+
+
+def _dropped(share: float, number: int, *, size: int = 100_000) -> torch.Tensor:
+    dropout = Dropout(share, CPU)
+    dropout.restart(number)
+    return dropout(torch.ones(size))
+
+
+def test_dropping_nothing_is_the_identity() -> None:
+    """At share 0, and without a regularizer, activations come back as they are."""
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert Dropout(0.0, CPU)(x) is x
+    assert nothing(x) is x
+
+
+def test_restarting_repeats_exactly() -> None:
+    """After restart(k) the same calls drop the same, whatever ran before."""
+    dropout, x = Dropout(0.3, CPU), torch.ones(4, 5, 6)
+    dropout.restart(7)
+    first = [dropout(x) for _ in range(3)]
+    dropout.restart(8)
+    dropout(x)
+    dropout.restart(7)
+    assert all(torch.equal(was, dropout(x)) for was in first)
+
+
+def test_calls_within_a_step_drop_differently() -> None:
+    """Two calls after one restart do not share a mask."""
+    dropout, x = Dropout(0.5, CPU), torch.ones(1000)
+    dropout.restart(7)
+    assert not torch.equal(dropout(x), dropout(x))
+
+
+def test_different_numbers_drop_differently() -> None:
+    """Another number begins another random stream."""
+    assert not torch.equal(_dropped(0.5, 1, size=1000), _dropped(0.5, 2, size=1000))
+
+
+def test_the_global_stream_has_no_say() -> None:
+    """What is dropped depends on neither the global seed nor its use."""
+    torch.manual_seed(1)
+    one = _dropped(0.5, 1)
+    torch.manual_seed(2)
+    assert torch.equal(one, _dropped(0.5, 1))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
+def test_the_share_of_zeros_is_the_share_asked_for(share: float) -> None:
+    """Of many activations, a share within five standard errors of p is zero."""
+    zeros = float((_dropped(share, 3) == 0).double().mean())
+    assert abs(zeros - share) < 5 * (share * (1 - share) / 100_000) ** 0.5
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
+def test_the_mean_is_preserved(share: float) -> None:
+    """What is kept is scaled by 1 / (1 - p), so that the expectation stays."""
+    dropped = _dropped(share, 4).double()
+    kept = dropped[dropped != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - share)), rtol=1e-6, atol=0)
+    assert abs(float(dropped.mean()) - 1) < 5 * (share / (1 - share) / 100_000) ** 0.5
+
+
+def test_dropping_leaves_what_it_is_given_alone() -> None:
+    """The activations handed in are not modified, and gradients reach only what was kept."""
+    x = torch.ones(1000, requires_grad=True)
+    dropout = Dropout(0.5, CPU)
+    dropout.restart(0)
+    y = dropout(x)
+    y.sum().backward()
+    assert torch.equal(x.detach(), torch.ones(1000))
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())

@@ -1,0 +1,114 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from nextchar.config import Config
+from nextchar.model.network import Network
+from nextchar.text.corpus import Corpus
+from nextchar.training.budget import Clock, hidden_units, lane_count, plan
+from nextchar.training.optimizer import clip, make_optimizer
+from nextchar.training.schedule import factor
+
+SIZED = Config(hidden=6, embedding=4, learning_rate=0.1)
+
+
+def test_the_schedule_warms_holds_and_falls() -> None:
+    """The factor climbs to one, stays there for the share held, and ends near zero."""
+    config = Config(warmup=10, hold=0.5)
+    factors = [factor(step, 0, config, begin=0, steps=100) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:51] == [1.0] * 42
+    assert all(a > b for a, b in pairwise(factors[51:]))
+    assert factors[99] < 0.01
+
+
+def test_while_it_holds_the_end_does_not_matter() -> None:
+    """Up to `hold` of the shorter run, two runs of other lengths have the same factors."""
+    config = Config(warmup=10, hold=0.3)
+    for step in range(30):
+        assert factor(step, 0, config, begin=0, steps=100) == factor(step, 0, config, begin=0, steps=170)
+
+
+def test_the_post_decays_by_epoch() -> None:
+    """The recipe of the post multiplies by 0.97 from the tenth epoch on."""
+    config = Config(warmup=0, hold=1.0, decay=0.97, decay_after=10)
+    factors = [factor(5, epoch, config, begin=0, steps=10) for epoch in (0, 9, 10, 12)]
+    assert factors == pytest.approx([1.0, 1.0, 0.97, 0.97**3])
+
+
+def test_weight_decay_spares_biases_and_embedding() -> None:
+    """Only matrices of the recurrence and the head are decayed."""
+    network = Network(SIZED.architecture(), 5)
+    optimizer = make_optimizer(network, SIZED)
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    named = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
+    assert named == {f"layers.{n}.weight_{w}" for n in (0, 1) for w in ("ih", "hh")} | {"head.weight"}
+
+
+def test_rmsprop_is_the_equation() -> None:
+    """One step of RMSProp moves a weight by rate * g / sqrt((1 - decay) g^2)."""
+    network = Network(SIZED.architecture(), 5)
+    before = network.head.bias.detach().clone()
+    optimizer = make_optimizer(network, SIZED.replace(optimizer="rmsprop", beta2=0.95))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 2.0)
+    optimizer.step()
+    expected = before - 0.1 * 2.0 / (math.sqrt(0.05 * 4.0) + 1e-8)
+    assert torch.allclose(network.head.bias, expected)
+
+
+def test_gradients_are_clipped_by_norm_and_by_element() -> None:
+    """The whole gradient keeps its direction under a norm limit, and each element its bound under the other."""
+    network = Network(SIZED.architecture(), 5)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 3.0)
+    norm = clip(network, Config(clip_norm=1.0))
+    assert norm == pytest.approx(3 * math.sqrt(network.size()), rel=1e-4)
+    total = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.grad is not None))
+    assert total == pytest.approx(1.0, rel=1e-3)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, -9.0)
+    clip(network, Config(clip_norm=0.0, clip_value=5.0))
+    assert all(bool((p.grad == -5.0).all()) for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("characters", [20_000, 200_000, 1_000_000, 20_000_000, 1_000_000_000])
+@pytest.mark.parametrize("seconds", [30, 60, 300, 3600, 86_400])
+def test_any_budget_gives_a_sane_plan(characters: int, seconds: int) -> None:
+    """From 20 KB to 1 GB and from half a minute to a day, the sizes are possible and the text is enough for them."""
+    planned = plan(Config(minutes=seconds / 60), characters, 100, 100e9)
+    config = planned.config
+    assert 64 <= (config.hidden or 0) <= 2048
+    assert 0.0 <= (config.dropout or 0.0) <= 0.5
+    assert (config.lanes or 0) * (config.window or 0) <= characters
+    assert planned.steps >= 100
+
+
+def test_more_compute_and_more_text_give_larger_networks() -> None:
+    """H grows with the compute and, where it is short, with the text."""
+    assert hidden_units(1e12, 10**7) < hidden_units(1e13, 10**7) < hidden_units(1e15, 10**7)
+    assert hidden_units(1e17, 20_000) < hidden_units(1e17, 10**6) < hidden_units(1e17, 10**8)
+    assert lane_count(1e5, 64) <= lane_count(1e7, 64) <= lane_count(1e9, 64)
+
+
+def test_a_budget_in_steps_needs_no_clock() -> None:
+    """The plan for steps does not depend on the speed of the machine, and keeps what is given."""
+    slow, fast = (plan(Config(steps=1000, hidden=96), 10**6, 65, flops) for flops in (1e9, 1e13))
+    assert slow == fast
+    assert slow.steps == 1000
+    assert slow.config.hidden == 96
+
+
+def test_a_clock_does_not_move_the_end_of_a_run_without_hold() -> None:
+    """Where every step's rate depends on the end, the end stands."""
+    clock = Clock(1e-9, 0.0)
+    assert clock.review(10, 100, training_seconds=1.0, later=0.0, hold=0.0) is None
+
+
+def test_short_texts_get_fewer_lanes(text: str) -> None:
+    """A text of 600 characters can still be trained on without a flag."""
+    corpus = Corpus.from_text(text[:600])
+    planned = plan(Config(steps=5), len(corpus), len(corpus.vocabulary), 1e11)
+    assert (planned.config.lanes or 0) * (planned.config.window or 0) <= 600

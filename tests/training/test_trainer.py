@@ -1,0 +1,254 @@
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from nextchar.architecture import Cell
+from nextchar.config import Config
+from nextchar.errors import ConfigError, DivergenceError, TextError
+from nextchar.storage import ModelFile
+from nextchar.text.corpus import Corpus
+from nextchar.training import trainer as room
+from nextchar.training.events import (
+    CheckpointDue,
+    Event,
+    Finished,
+    Progress,
+    SampleDue,
+    Started,
+    Stopped,
+    Validated,
+)
+from nextchar.training.resume import Snapshot
+from nextchar.training.trainer import Trainer, worth_a_sample
+
+SMALL = Config(
+    steps=20, hidden=12, embedding=8, lanes=4, window=16, dropout=0.3, learning_rate=4e-3, validate_every=5
+)
+
+
+def run(trainer: Trainer) -> list[Event]:
+    """Run a training to its end."""
+    return list(trainer.events())
+
+
+def snapshot_at(corpus: Corpus, config: Config, step: int) -> Snapshot:
+    """Run a training and return its snapshot at a step."""
+    trainer = Trainer(corpus, config)
+    for _ in trainer.events():
+        if trainer.step == step:
+            break
+    while trainer.step < step:
+        trainer._advance()
+    return trainer.snapshot()
+
+
+def same(one: Snapshot, other: Snapshot) -> bool:
+    """Tell whether two snapshots are the same to the bit."""
+    arrays = [(one.weights, other.weights), (one.optimizer, other.optimizer)]
+    equal = all(a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a) for a, b in arrays)
+    states = zip(sum(one.state, ()), sum(other.state, ()), strict=True)
+    return equal and all(torch.equal(a, b) for a, b in states) and one.best_nats == other.best_nats
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_going_on_is_the_same_to_the_bit(corpus: Corpus, cell: Cell, optimizer: str) -> None:
+    """Twenty steps are ten, a snapshot, and ten more in a new trainer."""
+    config = SMALL.replace(cell=cell, optimizer=optimizer)
+    whole = Trainer(corpus, config)
+    run(whole)
+    second = Trainer(corpus, snapshot=snapshot_at(corpus, config, 10))
+    run(second)
+    assert same(whole.snapshot(), second.snapshot())
+
+
+def test_a_seed_gives_the_same_weights(corpus: Corpus) -> None:
+    """The same config twice gives the same bits, another seed others."""
+    first, again, other = (Trainer(corpus, SMALL.replace(seed=seed)) for seed in (1, 1, 2))
+    for trainer in (first, again, other):
+        run(trainer)
+    assert same(first.snapshot(), again.snapshot())
+    assert not same(first.snapshot(), other.snapshot())
+
+
+def test_events_tell_the_story_in_order(corpus: Corpus) -> None:
+    """It starts, can be saved before the first step, validates as planned, and finishes with the score of the best."""
+    seen = run(Trainer(corpus, SMALL))
+    assert isinstance(seen[0], Started)
+    assert isinstance(seen[1], CheckpointDue)
+    assert [event.step for event in seen if isinstance(event, Validated)] == [5, 10, 15, 20]
+    assert [event.step for event in seen if isinstance(event, SampleDue)] == [10, 20]
+    last = seen[-1]
+    assert isinstance(last, Finished)
+    assert last.reason == "steps"
+    assert last.score is not None
+    best = min(event.score.nats_per_char for event in seen if isinstance(event, Validated))
+    assert last.score.nats_per_char == pytest.approx(best, abs=1e-6)
+
+
+def test_every_validation_is_followed_by_a_checkpoint(corpus: Corpus) -> None:
+    """A best model is never newer than the snapshot that knows of it for longer than one event."""
+    seen = run(Trainer(corpus, SMALL))
+    for event, after in pairwise(seen):
+        if isinstance(event, Validated):
+            assert isinstance(after, CheckpointDue)
+
+
+def test_the_best_model_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When validation gets worse, the model from before is the result."""
+    scores = iter([1.0, 0.5, 2.0, 3.0])
+    real = Trainer._score
+
+    def score(self: Trainer, network: object, limit: int) -> object:
+        made = real(self, network, limit)  # type: ignore[arg-type]
+        value = next(scores, 0.5)
+        return type(made)(made.protocol, made.chars, made.bytes, value, value, value)
+
+    monkeypatch.setattr(Trainer, "_score", score)
+    trainer = Trainer(corpus, SMALL)
+    run(trainer)
+    assert trainer.best_model().provenance["step"] == 10
+
+
+def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many validations without a new best, training stops and says why."""
+    real = Trainer._score
+    values = iter(range(1, 100))
+
+    def score(self: Trainer, network: object, limit: int) -> object:
+        made = real(self, network, limit)  # type: ignore[arg-type]
+        return type(made)(made.protocol, made.chars, made.bytes, float(next(values)), 1.0, 1.0)
+
+    monkeypatch.setattr(Trainer, "_score", score)
+    last = run(Trainer(corpus, SMALL.replace(patience=2, steps=100)))[-1]
+    assert isinstance(last, Finished)
+    assert (last.step, last.reason) == (15, "patience")
+
+
+def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:
+    """A training asked to stop ends after the step at hand with a checkpoint, and goes on to the same bits."""
+    trainer = Trainer(corpus, SMALL)
+    seen: list[Event] = []
+    for event in trainer.events():
+        seen.append(event)
+        if isinstance(event, SampleDue) and event.step == 10:
+            trainer.stop()
+    assert isinstance(seen[-1], Stopped)
+    assert isinstance(seen[-2], CheckpointDue)
+    again = Trainer(corpus, snapshot=trainer.snapshot())
+    run(again)
+    whole = Trainer(corpus, SMALL)
+    run(whole)
+    assert same(again.snapshot(), whole.snapshot())
+
+
+def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
+    """A learning rate that explodes raises one sentence, and no snapshot of weights that are not finite is made."""
+    trainer = Trainer(corpus, SMALL.replace(learning_rate=1e9, clip_norm=0.0, warmup=0, steps=200))
+    with pytest.raises(DivergenceError, match=r"diverged at step .* lower --learning-rate"):
+        run(trainer)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(math.nan)
+    with pytest.raises(DivergenceError, match="the last good state is kept"):
+        trainer.snapshot()
+
+
+def test_a_new_budget_goes_on_from_the_end(corpus: Corpus) -> None:
+    """A finished run with a new budget keeps its weights, counts on and anneals again."""
+    trainer = Trainer(corpus, SMALL)
+    run(trainer)
+    done = trainer.snapshot()
+    assert not done.unfinished
+    more = Trainer(corpus, done.config.replace(steps=7), snapshot=done)
+    assert (more.begin, more.steps) == (20, 27)
+    seen = run(more)
+    assert seen[-1].step == 27
+
+
+def test_another_text_cannot_be_resumed(corpus: Corpus, text: str) -> None:
+    """A snapshot refuses a text that is not its own."""
+    snapshot = snapshot_at(corpus, SMALL, 5)
+    with pytest.raises(TextError, match="not the one this run was trained on"):
+        Trainer(Corpus.from_text(text[::-1]), snapshot=snapshot)
+
+
+def test_starting_from_a_model_keeps_shared_rows(corpus: Corpus, model_file: ModelFile) -> None:
+    """With a text of other characters, rows of shared characters are kept and new ones are fresh."""
+    other = Corpus.from_text("äöü éè " * 300 + "def import return " * 100)
+    trainer = Trainer(other, SMALL.replace(hidden=99), init_from=model_file)
+    arrays = {name: parameter.detach().numpy() for name, parameter in trainer.network.named_parameters()}
+    assert trainer.network.architecture == model_file.architecture
+    assert set(trainer.vocabulary.codes) == {*corpus.vocabulary.codes, *other.vocabulary.codes}
+    for character in "dei":
+        old, new = corpus.vocabulary.encode(character)[0], trainer.vocabulary.encode(character)[0]
+        assert np.array_equal(arrays["head.weight"][new], model_file.arrays["head.weight"][old])
+        assert np.array_equal(arrays["embedding.weight"][new], model_file.arrays["embedding.weight"][old])
+    assert np.array_equal(arrays["embedding.weight"][-1], model_file.arrays["embedding.weight"][-1])
+    assert np.array_equal(arrays["layers.1.weight_hh"], model_file.arrays["layers.1.weight_hh"])
+    run(trainer)
+
+
+def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that ticks evenly, a budget in minutes ends within a tenth of it, however wrong the first guess was."""
+    now = [0.0]
+
+    def advance(self: Trainer) -> None:
+        now[0] += 0.02
+        self._training_seconds += 0.02
+        self._norm, self._rate = torch.tensor(1.0), 0.0
+        self.step += 1
+
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Trainer, "_advance", advance)
+    for guess in (1e6, 1e8):
+        monkeypatch.setattr(room, "measure_flops", lambda *_, guess=guess: guess)
+        now[0] = 0.0
+        trainer = Trainer(corpus, SMALL.replace(steps=None, minutes=1.0, validate_every=10_000))
+        last = run(trainer)[-1]
+        assert isinstance(last, Finished)
+        assert 54 <= now[0] <= 66
+        assert trainer.record().steps == last.step
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(None, 0.5)])
+def test_epochs_become_steps(corpus: Corpus, minutes: None, epochs: float) -> None:
+    """A budget in epochs is that many passes over the training part."""
+    trainer = Trainer(corpus, SMALL.replace(steps=None, epochs=epochs, minutes=minutes))
+    assert trainer.steps == round(epochs * trainer.lanes.steps_per_epoch)
+
+
+def test_sizes_that_no_machine_has_are_refused(corpus: Corpus) -> None:
+    """A network larger than the memory is refused with both sizes before anything is allocated."""
+    with pytest.raises(ConfigError, match=r"need about [\d,.]+ GiB, and this machine has"):
+        Trainer(corpus, Config(steps=1, hidden=16384, layers=64))
+
+
+def test_a_run_without_validation_keeps_its_last_model(corpus: Corpus) -> None:
+    """With no validation part there is no score, and the result is the network at the end."""
+    trainer = Trainer(corpus, SMALL.replace(valid=0.0))
+    last = run(trainer)[-1]
+    assert isinstance(last, Finished)
+    assert last.score is None
+    assert trainer.best_model().provenance["step"] == 20
+
+
+def test_the_loss_is_what_progress_says(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress reports finite nats near ln V at the start."""
+    monkeypatch.setattr(room, "PROGRESS_SECONDS", 0.0)
+    progress = [event for event in run(Trainer(corpus, SMALL)) if isinstance(event, Progress)]
+    assert len(progress) == 20
+    assert progress[0].loss == pytest.approx(math.log(len(corpus.vocabulary)), rel=0.1)
+
+
+def schedule() -> Iterator[int]:
+    """Yield the points of the log schedule below 3,000."""
+    return (step for step in range(3000) if worth_a_sample(step))
+
+
+def test_samples_are_due_on_a_log_schedule() -> None:
+    """Samples come at 10, 20, 50 and so on."""
+    assert list(schedule()) == [10, 20, 50, 100, 200, 500, 1000, 2000]
