@@ -1,4 +1,6 @@
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import nextchar
 
 SOURCE = Path(nextchar.__file__).parent
 LINES = 6000
-FILE_LINES = 420
+FILE_LINES = 300
 FUNCTION_LINES = 80
 
 # From the ground up. A file may import from floors below its own, and from its own room.
@@ -101,9 +103,41 @@ def test_the_facade_defines_nothing() -> None:
     assert defined == ["__getattr__", "__dir__"]
 
 
+def lines_of_code(source: str) -> int:
+    """Count lines that are not blank, comment or docstring."""
+    quiet = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    lines: set[int] = set()
+    begins = True
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in quiet:
+            begins = begins or token.type == tokenize.NEWLINE
+        else:
+            if not (begins and token.type == tokenize.STRING):
+                lines.update(range(token.start[0], token.end[0] + 1))
+            begins = False
+    return len(lines)
+
+
+def test_only_code_counts() -> None:
+    """Docstrings, comments and blank lines are free, and a statement over two lines is two."""
+    assert (
+        lines_of_code(
+            '"""One\n\ntwo."""\n\n# three\nx = (1,\n  "a")\n\ndef f():\n    """Four."""\n    return x\n'
+        )
+        == 4
+    )
+
+
 def test_the_house_stays_small() -> None:
-    """The source, its files and its functions keep to the line budget."""
-    counts = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+    """The source, its files and its functions keep to the line budget, which counts code alone."""
+    counts = {path: lines_of_code(path.read_text(encoding="utf-8")) for path in files()}
     assert sum(counts.values()) <= LINES
     assert {path.name: count for path, count in counts.items() if count > FILE_LINES} == {}
     long = {}

@@ -98,6 +98,22 @@ def test_summing_matters_from_the_second_layer_on(cell: Cell, layers: int) -> No
 
 
 @EVERY_CELL
+@pytest.mark.parametrize("layers", [1, 3])
+def test_regularization_acts_between_layers_and_before_the_head(cell: Cell, layers: int) -> None:
+    """It sees the H outputs of each layer but the last, then what the head reads, and never the embedding."""
+    network = _network(cell, layers=layers)
+    seen: list[Tensor] = []
+
+    def emptied(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    logits, _ = network(_ids(4, 2), network.empty_state(2), emptied)
+    assert [tuple(x.shape) for x in seen] == [(4, 2, 8)] * layers
+    assert torch.equal(logits, network.head.bias.expand(4, 2, V))
+
+
+@EVERY_CELL
 def test_start_among_one_hot_vectors_is_zero(cell: Cell) -> None:
     """Without an embedding, START feeds no weight of the first layer, and every character feeds its column."""
     network = _network(cell, embedding=0)

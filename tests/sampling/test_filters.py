@@ -97,6 +97,13 @@ def test_top_p_keeps_the_fewest_that_reach_the_share(p: P, share: float) -> None
     assert not gone or p[list(gone)].max() <= p[list(kept)].min()
 
 
+@pytest.mark.parametrize(("share", "kept"), [(0.5, {2}), (0.5001, {2, 0}), (0.75, {2, 0}), (0.8, {2, 0, 1})])
+def test_top_p_stops_where_the_share_is_reached_exactly(share: float, kept: set[int]) -> None:
+    """A share that some probabilities meet exactly takes no more of them, and of equals the first."""
+    p = np.array([0.25, 0.125, 0.5, 0.125])
+    assert _kept(top_p(p, share)) == kept
+
+
 @given(p=distributions, share=shares)
 def test_min_p_keeps_what_is_likely_enough(p: P, share: float) -> None:
     """An id stays exactly if it is at least `share` times as likely as the likeliest."""

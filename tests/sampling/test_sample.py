@@ -89,6 +89,14 @@ def test_of_several_stops_the_earliest_wins() -> None:
     assert _one(seed=1, stop=(late, early)).text == free[: free.index(early)]
 
 
+def test_of_stops_that_end_together_the_one_that_begins_first_wins() -> None:
+    """A stop that ends another does not leave the other's beginning in the text."""
+    free = _one(seed=1).text
+    inner, outer = free[33:38], free[30:38]
+    assert _one(seed=1, stop=(inner, outer)) == _one(seed=1, stop=(outer, inner))
+    assert _one(seed=1, stop=(inner, outer)).text == free[:30]
+
+
 def test_a_stop_that_never_comes_changes_nothing() -> None:
     """A stop that does not come leaves text, length and reason as they were."""
     assert _one(seed=1, stop=("no such thing", "☃☃☃☃☃☃☃")) == _one(seed=1)
@@ -154,9 +162,11 @@ def test_the_prompt_is_read_and_not_repeated() -> None:
 
 
 def test_an_unknown_character_of_the_prompt_is_refused_or_skipped() -> None:
-    """An unknown character is an error that names it, unless it shall be left out."""
+    """An unknown character is an error that names it, at once in a stream too, unless it shall be left out."""
     with pytest.raises(UnknownCharacterError, match=r"the prompt holds 1 character .*'z'"):
         _one(prompt="azb")
+    with pytest.raises(UnknownCharacterError):
+        stream(LETTERS, "azb")
     assert _one(prompt="azb", unknown="skip") == _one(prompt="ab")
 
 

@@ -9,7 +9,7 @@ from nextchar.model.network import Network
 from nextchar.text.corpus import Corpus
 from nextchar.training.budget import Clock, hidden_units, lane_count, plan
 from nextchar.training.optimizer import clip, make_optimizer
-from nextchar.training.schedule import factor
+from nextchar.training.schedule import factor, worth_a_sample
 
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1)
 
@@ -36,6 +36,11 @@ def test_the_post_decays_by_epoch() -> None:
     config = Config(warmup=0, hold=1.0, decay=0.97, decay_after=10)
     factors = [factor(5, epoch, config, begin=0, steps=10) for epoch in (0, 9, 10, 12)]
     assert factors == pytest.approx([1.0, 1.0, 0.97, 0.97**3])
+
+
+def test_samples_are_due_on_a_log_schedule() -> None:
+    """Samples come at 10, 20, 50 and so on."""
+    assert [step for step in range(3000) if worth_a_sample(step)] == [10, 20, 50, 100, 200, 500, 1000, 2000]
 
 
 def test_weight_decay_spares_biases_and_embedding() -> None:

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +22,7 @@ from nextchar.training.events import (
     Validated,
 )
 from nextchar.training.resume import Snapshot
-from nextchar.training.trainer import Trainer, worth_a_sample
+from nextchar.training.trainer import Trainer
 
 SMALL = Config(
     steps=20, hidden=12, embedding=8, lanes=4, window=16, dropout=0.3, learning_rate=4e-3, validate_every=5
@@ -152,7 +151,7 @@ def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
     with pytest.raises(DivergenceError, match=r"diverged at step .* lower --learning-rate"):
         run(trainer)
     with torch.no_grad():
-        next(trainer.network.parameters()).fill_(math.nan)
+        next(trainer.learner.network.parameters()).fill_(math.nan)
     with pytest.raises(DivergenceError, match="the last good state is kept"):
         trainer.snapshot()
 
@@ -180,8 +179,10 @@ def test_starting_from_a_model_keeps_shared_rows(corpus: Corpus, model_file: Mod
     """With a text of other characters, rows of shared characters are kept and new ones are fresh."""
     other = Corpus.from_text("äöü éè " * 300 + "def import return " * 100)
     trainer = Trainer(other, SMALL.replace(hidden=99), init_from=model_file)
-    arrays = {name: parameter.detach().numpy() for name, parameter in trainer.network.named_parameters()}
-    assert trainer.network.architecture == model_file.architecture
+    arrays = {
+        name: parameter.detach().numpy() for name, parameter in trainer.learner.network.named_parameters()
+    }
+    assert trainer.learner.network.architecture == model_file.architecture
     assert set(trainer.vocabulary.codes) == {*corpus.vocabulary.codes, *other.vocabulary.codes}
     for character in "dei":
         old, new = corpus.vocabulary.encode(character)[0], trainer.vocabulary.encode(character)[0]
@@ -199,7 +200,7 @@ def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.Monke
     def advance(self: Trainer) -> None:
         now[0] += 0.02
         self._training_seconds += 0.02
-        self._norm, self._rate = torch.tensor(1.0), 0.0
+        self._rate = 0.0
         self.step += 1
 
     monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
@@ -242,13 +243,3 @@ def test_the_loss_is_what_progress_says(corpus: Corpus, monkeypatch: pytest.Monk
     progress = [event for event in run(Trainer(corpus, SMALL)) if isinstance(event, Progress)]
     assert len(progress) == 20
     assert progress[0].loss == pytest.approx(math.log(len(corpus.vocabulary)), rel=0.1)
-
-
-def schedule() -> Iterator[int]:
-    """Yield the points of the log schedule below 3,000."""
-    return (step for step in range(3000) if worth_a_sample(step))
-
-
-def test_samples_are_due_on_a_log_schedule() -> None:
-    """Samples come at 10, 20, 50 and so on."""
-    assert list(schedule()) == [10, 20, 50, 100, 200, 500, 1000, 2000]

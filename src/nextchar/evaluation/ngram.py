@@ -45,7 +45,7 @@ class NGram:
     Example:
         >>> ngram = NGram(np.array([0, 1, 0, 1, 0, 1]), 2, order=2)
         >>> round(float(ngram.nats(np.array([0, 1]))[1]), 3)
-        0.054
+        0.163
     """
 
     def __init__(self, ids: npt.NDArray[Any], vocabulary_size: int, *, order: int = 8) -> None:

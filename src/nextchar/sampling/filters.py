@@ -16,7 +16,8 @@ def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Proba
         chosen[np.argmax(logits)] = 1.0
         return chosen
     scaled = logits.astype(np.float64)
-    scaled = (scaled - scaled.max()) / temperature
+    with np.errstate(over="ignore"):  # colder than a float can tell from 0: minus infinity is right
+        scaled = (scaled - scaled.max()) / temperature
     weights = np.exp(scaled)
     return weights / weights.sum()
 

@@ -80,7 +80,8 @@ def stream(
 ) -> Iterator[str]:
     """Yield a text piece by piece, as it is written."""
     writer = Writer(model, options or SampleOptions())
-    return (writer.vocabulary_text(piece) for piece in writer.pieces(prompt, 0))
+    # The edge of a piece, and the end of the text, may cut a character of a byte model.
+    return codecs.iterdecode(writer.pieces(prompt, 0), "utf-8", errors="replace")
 
 
 class Writer:
@@ -91,7 +92,6 @@ class Writer:
         self.vocabulary: Vocabulary = file.vocabulary
         self.options = options
         self._engine = Engine(file)
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.finish_reason: FinishReason = "length"
         self.chars = 0
         self.nats = 0.0
@@ -100,10 +100,6 @@ class Writer:
         """Write text number `index`."""
         written = b"".join(self.pieces(prompt, index)).decode(errors="replace")
         return Sample(written, self.chars, self.finish_reason, self.nats / max(self.chars, 1))
-
-    def vocabulary_text(self, piece: bytes) -> str:
-        """Decode a piece of a stream, whose edges may cut a character of a byte model."""
-        return self._decoder.decode(piece)
 
     def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
         """Return text number `index` in UTF-8 (or as the bytes of a byte model), piece by piece, as it becomes certain.

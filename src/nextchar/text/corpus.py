@@ -85,6 +85,14 @@ class Corpus:
             )
         return Corpus(self.ids[start:stop], self.vocabulary, self.key, self.names, self.lookup)
 
+    def split(self, valid: float, test: float) -> "tuple[Corpus, Corpus | None, Corpus | None]":
+        """Return all three parts, None for one that was given no share."""
+        return (
+            self.part("train", valid, test),
+            self.part("valid", valid, test) if valid else None,
+            self.part("test", valid, test) if test else None,
+        )
+
     @classmethod
     def from_text(cls, text: str | bytes, units: Units = "characters") -> "Corpus":
         """Make a corpus of a text in memory."""

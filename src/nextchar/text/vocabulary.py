@@ -63,8 +63,9 @@ class Vocabulary:
 
     def find(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
         """Return the id of each code, UNKNOWN where it has none."""
-        # The table ends with one UNKNOWN entry, where every larger code is sent.
-        return self._table[np.minimum(codes, len(self._table) - 1)]
+        # The table ends with one UNKNOWN entry, where every larger code is sent; byte 255 may be the largest of all.
+        last = min(len(self._table) - 1, np.iinfo(codes.dtype).max)
+        return self._table[np.minimum(codes, last)]
 
     def encode(self, text: str | bytes, *, unknown: Unknown = "error", where: str = "the text") -> Ids:
         """Turn text into ids.

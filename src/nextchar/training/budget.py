@@ -9,12 +9,15 @@ import os
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from nextchar.architecture import GATES
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.errors import ConfigError
 from nextchar.model.network import Network
+from nextchar.text.lanes import Batch
+from nextchar.training.learner import Learner
 
 PROBE_SECONDS = 1.0
 NOMINAL_FLOPS = 100e9  # stands for the machine where the budget is not time
@@ -165,21 +168,20 @@ def measure_flops(config: Config, vocabulary_size: int, device: torch.device, pr
         device: Where to train.
         precision: "fp32" or "bf16".
     """
-    sized = config.replace(hidden=config.hidden or 256)
+    lanes, window = config.lanes or 8, config.window or 64
+    sized = config.replace(
+        hidden=config.hidden or 256, lanes=lanes, window=window, dropout=0.1, learning_rate=1e-3
+    )
     check_memory(sized, vocabulary_size)
-    lanes, window = config.lanes or 16, config.window or 64
-    network = Network(sized.architecture(), vocabulary_size).to(device)
-    ids = torch.zeros(window, lanes, dtype=torch.int64, device=device)
+    learner = Learner(Network(sized.architecture(), vocabulary_size), sized, device, precision)
+    ids = np.zeros((window, lanes), np.int64)
+    batch = Batch(ids, ids, np.zeros(lanes, np.bool_), 0)
     times: list[float] = []
     begun = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - begun < PROBE_SECONDS:
         before = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits, _ = network(ids, network.empty_state(lanes))
-        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        learner.step(batch, 1e-3, len(times))
+        float(learner.norm)  # waits for the device
         times.append(time.perf_counter() - before)
     typical = sorted(times[1:])[len(times[1:]) // 2]
     return 6 * matrix_weights(sized, vocabulary_size) * lanes * window / typical

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: warm-up, hold, then a cosine to zero; or a factor an epoch."""
+"""What depends on the step: the learning rate (warm-up, hold, then a cosine to zero), and when to look at a sample."""
 
 import math
 
@@ -24,3 +24,11 @@ def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> 
     fall = (progress - config.hold) / (1 - config.hold) if progress > config.hold else 0.0
     epochs = max(0, epoch - config.decay_after + 1)
     return float(warm * 0.5 * (1 + math.cos(math.pi * min(fall, 1.0))) * config.decay**epochs)
+
+
+def worth_a_sample(step: int) -> bool:
+    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500 and so on."""
+    if step < 10:
+        return False
+    digits = str(step)
+    return digits[0] in "125" and not digits[1:].strip("0")

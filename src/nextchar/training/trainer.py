@@ -7,16 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError, TextError
 from nextchar.evaluation.score import Score, score_ids
 from nextchar.language_model import LanguageModel
-from nextchar.model.network import Network, initialize, set_weights
-from nextchar.model.regularization import Dropout
-from nextchar.model.state import State, detach, empty_lanes
+from nextchar.model.network import Network, initialize
 from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.corpus import Corpus
 from nextchar.text.lanes import Lanes
@@ -32,9 +29,9 @@ from nextchar.training.events import (
     Stopped,
     Validated,
 )
-from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
+from nextchar.training.learner import Learner
 from nextchar.training.resume import Snapshot, transplant
-from nextchar.training.schedule import factor
+from nextchar.training.schedule import factor, worth_a_sample
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
@@ -91,7 +88,7 @@ class Trainer:
         self.vocabulary: Vocabulary = vocabulary
         self.device = pick_device(config.device)
         self.precision, self.precision_reason = pick_precision(config.precision, self.device)
-        training, self._valid = self._parts(config)
+        training, self._valid, _ = self.corpus.split(config.valid, config.test)
 
         self.step = self._done_before = snapshot.step if snapshot else 0
         if snapshot and goes_on:
@@ -107,15 +104,12 @@ class Trainer:
             seed=config.seed,
             cold_start=config.cold_start,
         )
-        self.network = Network(config.architecture(), len(vocabulary))
+        network = Network(config.architecture(), len(vocabulary))
         generator = torch.Generator().manual_seed(config.seed)
-        initialize(self.network, generator, how=config.initialization, forget_bias=config.forget_bias)
+        initialize(network, generator, how=config.initialization, forget_bias=config.forget_bias)
         if init_from:
-            transplant(init_from, self.network, vocabulary)
-        self.network.to(self.device)
-        self.optimizer = make_optimizer(self.network, config)
-        self.dropout = Dropout(config.dropout or 0.0, self.device)
-        self.state: State = self.network.empty_state(self.lanes.lanes)
+            transplant(init_from, network, vocabulary)
+        self.learner = Learner(network, config, self.device, self.precision)
         self.best: ModelFile | None = None
         self._best_nats = math.inf
         self._since_best = 0
@@ -126,13 +120,6 @@ class Trainer:
         self._clock = Clock(config.minutes or 0.0, spent + time.monotonic() - begun) if timed else None
         self._reset_meters()
         self._training_seconds = self._score_rate = 0.0
-
-    def _parts(self, config: Config) -> tuple[Corpus, Corpus | None]:
-        training = self.corpus.part("train", config.valid, config.test)
-        valid = self.corpus.part("valid", config.valid, config.test) if config.valid else None
-        if config.test:
-            self.corpus.part("test", config.valid, config.test)
-        return training, valid
 
     def _choose(self, config: Config, characters: int) -> None:
         """Set `config`, `begin` and `steps`: all sizes chosen, and where the budget begins and ends."""
@@ -185,26 +172,13 @@ class Trainer:
         self._stopping = True
 
     def _advance(self) -> None:
-        """Make one step: one window of every lane, forward, backward, update."""
+        """Make one step."""
         begun = time.monotonic()
         batch = self.lanes.batch(self.step)
-        inputs = torch.from_numpy(batch.inputs).to(self.device)
-        targets = torch.from_numpy(batch.targets).to(self.device)
-        rate = required(self.config.learning_rate, "learning_rate")
-        rate *= factor(self.step, batch.epoch, self.config, begin=self.begin, steps=self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.dropout.restart((self.config.seed << 32) ^ self.step)
-        state = empty_lanes(detach(self.state), torch.from_numpy(batch.cold).to(self.device))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits, self.state = self.network(inputs, state, self.dropout)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss * self.lanes.window if self.config.loss_sum else loss).backward()  # type: ignore[no-untyped-call]
-        self._norm = clip(self.network, self.config)
-        self.optimizer.step()
-        self._losses += loss.detach()
-        self._rate = rate
+        self._rate = required(self.config.learning_rate, "learning_rate") * factor(
+            self.step, batch.epoch, self.config, begin=self.begin, steps=self.steps
+        )
+        self.learner.step(batch, self._rate, self.step)
         self.step += 1
         self._training_seconds += time.monotonic() - begun
 
@@ -221,7 +195,7 @@ class Trainer:
             seconds=self.seconds,
             steps=self.steps,
             steps_per_epoch=self.lanes.steps_per_epoch,
-            parameters=self.network.size(),
+            parameters=self.learner.network.size(),
             train_chars=len(self.lanes.corpus),
             valid_chars=len(self._valid) if self._valid else 0,
             device=str(self.device),
@@ -230,19 +204,16 @@ class Trainer:
         )
 
     def _reset_meters(self) -> None:
-        self._losses = torch.zeros((), device=self.device)
+        self.learner.losses.zero_()
         self._since, self._from = time.monotonic(), self.step
 
     def _progress(self) -> Progress:
         steps = self.step - self._from
         seconds = time.monotonic() - self._since
-        loss, norm = float(self._losses) / steps, float(self._norm)
+        loss, norm = float(self.learner.losses) / steps, float(self.learner.norm)
         worst = 2 * math.log(len(self.vocabulary) + 1) + 2
         if not (math.isfinite(loss) and math.isfinite(norm)) or loss > worst:
-            raise DivergenceError(
-                f"training diverged at step {self.step:,}: the loss is {loss:.3g} nats per character; the last good state "
-                f"is kept; try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
-            )
+            raise self._diverged(f"the loss is {loss:.3g} nats per character")
         self._reset_meters()
         per_step = self._training_seconds / max(self.step - self._done_before, 1)
         return Progress(
@@ -257,13 +228,16 @@ class Trainer:
             seconds_left=(self.steps - self.step) * per_step + self._later(),
         )
 
+    def _diverged(self, what: str) -> DivergenceError:
+        return DivergenceError(
+            f"training diverged at step {self.step:,}: {what}; the last good state is kept; try again with a lower "
+            f"--learning-rate (it was {self.config.learning_rate:g})"
+        )
+
     def _validate(self) -> Validated:
-        score = self._score(self.network, required(self.config.validate_chars, "validate_chars"))
+        score = self._score(self.learner.network, required(self.config.validate_chars, "validate_chars"))
         if not math.isfinite(score.nats_per_char):
-            raise DivergenceError(
-                f"training diverged at step {self.step:,}: the validation score is {score.nats_per_char}; the last good "
-                f"state is kept; try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
-            )
+            raise self._diverged(f"the validation score is {score.nats_per_char}")
         best = score.nats_per_char < self._best_nats
         self._since_best = 0 if best else self._since_best + 1
         if best:
@@ -356,7 +330,7 @@ class Trainer:
             "valid": score.as_dict() if score else None,
         }
         config = self.record().model_dump(exclude_none=True, mode="json")
-        return LanguageModel(self.network, self.vocabulary, config, provenance)
+        return LanguageModel(self.learner.network, self.vocabulary, config, provenance)
 
     def record(self) -> Config:
         """Return the config that repeats this run: nothing open, and the budget in steps."""
@@ -374,10 +348,7 @@ class Trainer:
         """
         model = to_file(self.current_model())
         if not all(math.isfinite(float(array.sum())) for array in model.arrays.values()):
-            raise DivergenceError(
-                f"training diverged at step {self.step:,}: a weight is not finite; the last good state is kept; "
-                f"try again with a lower --learning-rate (it was {self.config.learning_rate:g})"
-            )
+            raise self._diverged("a weight is not finite")
         return Snapshot(
             config=self.record(),
             vocabulary=self.vocabulary,
@@ -388,8 +359,8 @@ class Trainer:
             best_nats=self._best_nats,
             since_best=self._since_best,
             weights=model.arrays,
-            optimizer=optimizer_arrays(self.optimizer, self.network),
-            state=self.state,
+            optimizer=self.learner.optimizer_arrays(),
+            state=self.learner.state,
             best=self.best,
         )
 
@@ -398,23 +369,9 @@ class Trainer:
             raise TextError(
                 "the text is not the one this run was trained on; --init-from starts a new run from its model"
             )
-        set_weights(self.network, {name: torch.from_numpy(array) for name, array in snapshot.weights.items()})
-        restore_optimizer(
-            self.optimizer,
-            self.network,
-            {name: torch.from_numpy(array) for name, array in snapshot.optimizer.items()},
-        )
-        if snapshot.state[0][0].shape != self.state[0][0].shape:
+        if snapshot.state[0][0].shape != self.learner.state[0][0].shape:
             raise ConfigError(
                 "a resumed run keeps its lanes and sizes; --init-from starts a new run with others"
             )
-        self.state = tuple(tuple(vector.to(self.device) for vector in layer) for layer in snapshot.state)
+        self.learner.restore(snapshot.weights, snapshot.optimizer, snapshot.state)
         self._best_nats, self._since_best, self.best = snapshot.best_nats, snapshot.since_best, snapshot.best
-
-
-def worth_a_sample(step: int) -> bool:
-    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500 and so on."""
-    if step < 10:
-        return False
-    digits = str(step)
-    return digits[0] in "125" and not digits[1:].strip("0")

@@ -1,0 +1,214 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from conftest import CountingNetwork, UniformNetwork, make_model
+from nextchar.architecture import CELLS, Cell
+from nextchar.errors import ConfigError, TextError, UnknownCharacterError
+from nextchar.evaluation import score
+from nextchar.evaluation.score import Predictor, evaluate, nats_of, score_ids
+from nextchar.language_model import LanguageModel
+from nextchar.model.state import State
+from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
+
+V = 7
+VOCABULARY = Vocabulary("characters", tuple(map(ord, "abcdefg")))
+Ids = np.ndarray
+Nats = np.ndarray
+LENGTHS = pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 1000, 5000])
+
+
+def _ids(size: int, seed: int = 0) -> Ids:
+    return np.random.default_rng(seed).integers(0, V, size).astype(np.uint8)
+
+
+def _nats(network: Predictor, ids: Ids, protocol: str = "stream", window: int = 256) -> Nats:
+    start = VOCABULARY.start
+    return np.concatenate(list(nats_of(network, ids, start, protocol=protocol, window=window)))  # type: ignore[arg-type]
+
+
+def _naive(lm: LanguageModel, ids: Ids, window: int | None = None) -> Nats:
+    """One lane, one step at a time, in float64 throughout; the state is emptied at every window's edge."""
+    network, nats = lm.network, []
+    with torch.no_grad():
+        state, before = network.empty_state(1), lm.vocabulary.start
+        for t, index in enumerate(ids.tolist()):
+            if window and t % window == 0:
+                state, before = network.empty_state(1), lm.vocabulary.start
+            logits, state = network(torch.tensor([[before]]), state)
+            nats.append(-float(logits[0, 0].double().log_softmax(0)[index]))
+            before = index
+    return np.array(nats)
+
+
+@pytest.fixture(scope="session", params=CELLS)
+def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids, Nats]:
+    """Return a model, 5000 real characters and what they cost, one step at a time."""
+    cell: Cell = request.param
+    vocabulary = Corpus.from_text(text).vocabulary
+    lm = make_model(vocabulary, cell=cell)
+    ids = vocabulary.encode(text[:5000])
+    return lm, ids, _naive(lm, ids)
+
+
+@LENGTHS
+def test_a_stream_is_read_as_one(known: tuple[LanguageModel, Ids, Nats], length: int) -> None:
+    """Reading lanes in parallel costs what one lane costs, step by step: 1e-6 on average, 5e-5 for any one."""
+    lm, ids, expected = known
+    parts = list(nats_of(lm.network, ids[:length], lm.vocabulary.start))
+    nats = np.concatenate(parts)
+    assert nats.shape == (length,)
+    np.testing.assert_allclose(nats, expected[:length], rtol=0, atol=5e-5)
+    assert nats.mean() == pytest.approx(expected[:length].mean(), abs=1e-6)
+    result = score_ids(lm.network, ids[:length], lm.vocabulary)
+    assert result.nats_per_char == pytest.approx(expected[:length].mean(), abs=1e-6)
+
+
+def test_blocks_and_chunks_change_no_score(
+    known: tuple[LanguageModel, Ids, Nats], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is carried over the edges of small blocks, too."""
+    lm, ids, expected = known
+    monkeypatch.setattr(score, "BLOCK", 700)
+    monkeypatch.setattr(score, "CHUNK", 16)
+    nats = np.concatenate(list(nats_of(lm.network, ids[:3000], lm.vocabulary.start)))
+    np.testing.assert_allclose(nats, expected[:3000], rtol=0, atol=5e-5)
+    assert nats.mean() == pytest.approx(expected[:3000].mean(), abs=1e-6)
+
+
+def _counted(ids: Ids, window: int | None = None) -> Nats:
+    """Return what the counting network charges: after t characters it prefers id t mod V by 3 nats."""
+    place = np.arange(len(ids)) % (window or len(ids)) + 1
+    return math.log(math.exp(3) + V - 1) - 3.0 * (ids == place % V)
+
+
+@LENGTHS
+def test_a_network_that_never_forgets_is_scored_exactly(length: int) -> None:
+    """The repair of the lanes goes on to the end where the state never forgets."""
+    nats = _nats(CountingNetwork(V), _ids(length))
+    np.testing.assert_allclose(nats, _counted(_ids(length)), rtol=0, atol=1e-6)
+
+
+@settings(max_examples=40)
+@given(
+    length=st.integers(1, 1500), block=st.integers(1, 700), chunk=st.integers(1, 64), seed=st.integers(0, 9)
+)
+def test_no_cut_of_a_stream_changes_what_is_remembered(
+    length: int, block: int, chunk: int, seed: int
+) -> None:
+    """Whatever the sizes of blocks and chunks, the count is carried exactly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "BLOCK", block)
+        patch.setattr(score, "CHUNK", chunk)
+        nats = _nats(CountingNetwork(V), _ids(length, seed))
+    np.testing.assert_allclose(nats, _counted(_ids(length, seed)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [1, 7, 256, 5000])
+def test_windows_begin_anew(known: tuple[LanguageModel, Ids, Nats], window: int) -> None:
+    """Every window, the short last one too, is read from START and the empty state."""
+    lm, ids, _ = known
+    start = lm.vocabulary.start
+    nats = np.concatenate(list(nats_of(lm.network, ids[:600], start, protocol="windows", window=window)))
+    np.testing.assert_allclose(nats, _naive(lm, ids[:600], window), rtol=0, atol=1e-5)
+
+
+@settings(max_examples=60)
+@given(length=st.integers(1, 2000), window=st.integers(1, 300), block=st.integers(1, 700))
+def test_no_cut_of_windows_changes_them(length: int, window: int, block: int) -> None:
+    """However many windows go side by side, each counts from its own start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score, "BLOCK", block)
+        nats = _nats(CountingNetwork(V), _ids(length), "windows", window)
+    np.testing.assert_allclose(nats, _counted(_ids(length), window), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("protocol", score.PROTOCOLS)
+@pytest.mark.parametrize("length", [1, 255, 256, 257, 20_000])
+def test_a_uniform_network_scores_the_logarithm_of_the_vocabulary(protocol: str, length: int) -> None:
+    """Knowing nothing costs exactly log2 V bits a character under every protocol."""
+    result = score_ids(UniformNetwork(V), _ids(length), VOCABULARY, protocol=protocol)  # type: ignore[arg-type]
+    assert result.bits_per_char == pytest.approx(math.log2(V), abs=1e-6)
+    assert result.nats_per_char == pytest.approx(math.log(V), abs=1e-6)
+    assert (result.protocol, result.chars, result.bytes) == (protocol, length, length)
+
+
+class _Tally:
+    """A fake that charges nothing to anyone, and notes which inputs it was asked about."""
+
+    def __init__(self) -> None:
+        self.inputs = 0
+
+    def __call__(self, ids: Tensor, state: State, /) -> tuple[Tensor, State]:
+        """Count the inputs."""
+        self.inputs += ids.numel()
+        return torch.zeros(*ids.shape, V), state
+
+    def empty_state(self, lanes: int) -> State:
+        """Return a state that is always the same."""
+        return ((torch.zeros(lanes, 1),),)
+
+
+@pytest.mark.parametrize("protocol", score.PROTOCOLS)
+@pytest.mark.parametrize("length", [1, 129, 1000, 40_003])
+def test_every_character_is_counted_once(protocol: str, length: int) -> None:
+    """There is one cost a character, and a network without memory is asked once for each."""
+    tally = _Tally()
+    assert _nats(tally, _ids(length), protocol).shape == (length,)
+    assert tally.inputs == length
+
+
+def test_bytes_are_those_of_utf_8() -> None:
+    """Characters are counted as characters, their bytes in UTF-8, and bits shared out over both."""
+    lm = make_model(Vocabulary("characters", tuple(sorted(map(ord, "aé☃😀")))))
+    result = evaluate(lm, "aé☃😀a")
+    assert (result.chars, result.bytes) == (5, 11)
+    assert result.bits_per_char == pytest.approx(result.nats_per_char / math.log(2))
+    assert result.bits_per_byte * 11 == pytest.approx(result.bits_per_char * 5)
+
+
+def test_a_byte_model_counts_bytes_twice_over() -> None:
+    """For a byte model characters are bytes, and text is read as UTF-8."""
+    lm = make_model(Vocabulary("bytes", tuple(range(256))))
+    result = evaluate(lm, "aé☃")
+    assert (result.chars, result.bytes) == (6, 6)
+    assert result.bits_per_byte == result.bits_per_char
+    assert result == evaluate(lm, "aé☃".encode())
+
+
+def test_unknown_characters_are_refused_or_left_out(lm: LanguageModel) -> None:
+    """What the model has never seen is an error, or is as if it were not there."""
+    with pytest.raises(UnknownCharacterError, match="☃"):
+        evaluate(lm, "self☃.parser")
+    assert evaluate(lm, "self☃.parser", unknown="skip") == evaluate(lm, "self.parser")
+
+
+@pytest.mark.parametrize("protocol", score.PROTOCOLS)
+def test_an_empty_text_is_refused(lm: LanguageModel, protocol: str) -> None:
+    """A text without characters, or with none left, has no score."""
+    with pytest.raises(TextError, match="no character to score"):
+        evaluate(lm, "", protocol=protocol)  # type: ignore[arg-type]
+    with pytest.raises(TextError, match="no character to score"):
+        evaluate(lm, "☃", protocol=protocol, unknown="skip")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [0, -5])
+def test_a_window_of_nothing_is_refused(lm: LanguageModel, window: int) -> None:
+    """A window below 1 is an error that names it."""
+    with pytest.raises(ConfigError, match=f"the window is {window},"):
+        evaluate(lm, "abc", protocol="windows", window=window)
+
+
+def test_a_score_goes_to_json_by_name(lm: LanguageModel) -> None:
+    """A score as a dictionary has every value under its name."""
+    result = evaluate(lm, "self.parser", protocol="windows", window=4)
+    values = result.as_dict()
+    assert values["protocol"] == "windows"
+    assert values["chars"] == 11
+    assert score.Score(**values) == result
