@@ -85,14 +85,14 @@ def test_it_is_the_paper_for_the_shortest_texts(order: int, size: int) -> None:
     np.testing.assert_allclose(NGram(train, 4, order=order).nats(held), expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("order", [1, 3, 8])
 def test_the_continuations_of_any_context_sum_to_one(corpus: Corpus, text: str, order: int) -> None:
     """After seen, half-seen and unseen contexts, the probabilities of all V characters sum to one."""
     V = len(corpus.vocabulary)
     ngram = NGram(_ids(corpus, text[:2000]), V, order=order)
     held = _ids(corpus, text[3000:3400]).astype(np.int64)
     random = np.random.default_rng(0)
-    contexts = [held[t : t + 9] for t in range(0, 390, 30)] + [random.integers(0, V, n) for n in range(10)]
+    contexts = [held[t : t + 9] for t in range(0, 390, 40)] + [random.integers(0, V, n) for n in range(10)]
     for context in contexts:
         p = [math.exp(-ngram.nats(np.append(context, w).astype(np.int64))[-1]) for w in range(V)]
         assert math.fsum(p) == pytest.approx(1, abs=1e-12)

@@ -1,4 +1,5 @@
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,26 +36,32 @@ def _nats(network: Predictor, ids: Ids, protocol: str = "stream", window: int = 
 
 def _naive(lm: LanguageModel, ids: Ids, window: int | None = None) -> Nats:
     """One lane, one step at a time, in float64 throughout; the state is emptied at every window's edge."""
-    network, nats = lm.network, []
+    network, rows = lm.network, []
     with torch.no_grad():
         state, before = network.empty_state(1), lm.vocabulary.start
         for t, index in enumerate(ids.tolist()):
             if window and t % window == 0:
                 state, before = network.empty_state(1), lm.vocabulary.start
             logits, state = network(torch.tensor([[before]]), state)
-            nats.append(-float(logits[0, 0].double().log_softmax(0)[index]))
+            rows.append(logits[0, 0])
             before = index
-    return np.array(nats)
+    log_p = torch.stack(rows).double().log_softmax(1)
+    return -log_p[torch.arange(len(ids)), torch.from_numpy(ids.astype(np.int64))].numpy()
 
 
-@pytest.fixture(scope="session", params=CELLS)
-def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids, Nats]:
-    """Return a model, 5000 real characters and what they cost, one step at a time."""
-    cell: Cell = request.param
+@cache
+def _read_once(cell: Cell, text: str) -> tuple[LanguageModel, Ids, Nats]:
     vocabulary = Corpus.from_text(text).vocabulary
     lm = make_model(vocabulary, cell=cell)
-    ids = vocabulary.encode(text[:5000])
+    ids = vocabulary.encode(text)
     return lm, ids, _naive(lm, ids)
+
+
+@pytest.fixture(params=CELLS)
+def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids, Nats]:
+    """Return a model, 5000 real characters and what they cost, one step at a time."""
+    # Cached and not of session scope, because in random order pytest would build it again at every change of cell.
+    return _read_once(request.param, text[:5000])
 
 
 @LENGTHS
@@ -95,7 +102,7 @@ def test_a_network_that_never_forgets_is_scored_exactly(length: int) -> None:
     np.testing.assert_allclose(nats, _counted(_ids(length)), rtol=0, atol=1e-6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     length=st.integers(1, 1500), block=st.integers(1, 700), chunk=st.integers(1, 64), seed=st.integers(0, 9)
 )
@@ -115,11 +122,11 @@ def test_windows_begin_anew(known: tuple[LanguageModel, Ids, Nats], window: int)
     """Every window, the short last one too, is read from START and the empty state."""
     lm, ids, _ = known
     start = lm.vocabulary.start
-    nats = np.concatenate(list(nats_of(lm.network, ids[:600], start, protocol="windows", window=window)))
-    np.testing.assert_allclose(nats, _naive(lm, ids[:600], window), rtol=0, atol=1e-5)
+    nats = np.concatenate(list(nats_of(lm.network, ids[:300], start, protocol="windows", window=window)))
+    np.testing.assert_allclose(nats, _naive(lm, ids[:300], window), rtol=0, atol=1e-5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(length=st.integers(1, 2000), window=st.integers(1, 300), block=st.integers(1, 700))
 def test_no_cut_of_windows_changes_them(length: int, window: int, block: int) -> None:
     """However many windows go side by side, each counts from its own start."""

@@ -66,7 +66,7 @@ def _expected(free: str, stops: tuple[str, ...]) -> tuple[str, str]:
     return free, "length"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 5), data=st.data())
 def test_a_text_ends_before_its_first_stop(seed: int, data: st.DataObject) -> None:
     """With any stops, the text is the free one up to the earliest, whole or streamed, and holds none of them."""

@@ -154,9 +154,9 @@ def _resume(job: Job, explicit: dict[str, Any]) -> int:
             f"this run is finished ({snapshot.steps:,} steps); give --minutes, --epochs or --steps to go on from there"
         )
         if job.json:
-            print_json(_summary(job.folder, 0.0, 0.0))
+            print_json(_summary(job.folder, snapshot.steps, 0.0, 0.0))
         return 0
-    open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, "validate_chars": None, **budget}
+    open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, **budget}
     config = snapshot.config.replace(**open_again) if budget else None
     corpus, reading = _open(job, snapshot.config, snapshot.corpus)
     return _follow(job, Trainer(corpus, config, snapshot=snapshot, spent=_since(job) - reading))
@@ -185,7 +185,7 @@ def _follow(job: Job, trainer: Any) -> int:
             f"  nextchar train --resume {job.folder}"
         )
     if job.json:
-        print_json(_summary(job.folder, _since(job), done.chars_per_second if done else 0.0))
+        print_json(_summary(job.folder, trainer.step, _since(job), done.chars_per_second if done else 0.0))
     return 0 if done else INTERRUPTED
 
 
@@ -270,16 +270,17 @@ def _farewell(job: Job, done: Any) -> None:
     say(f"  nextchar train --resume {folder} --minutes 5")
 
 
-def _summary(folder: Path, seconds: float, rate: float) -> dict[str, Any]:
+def _summary(folder: Path, steps: int, seconds: float, rate: float) -> dict[str, Any]:
     """Return the JSON of the contract."""
     model = read_model(folder)
+    best = model.provenance
     return {
         "run": str(folder),
         "model": str(folder / MODEL),
-        "steps": model.provenance["steps"],
-        "epochs": model.provenance["epochs"],
+        "steps": steps,
+        "epochs": round(best["epochs"] * steps / best["step"], 4) if best["step"] else 0.0,
         "seconds": round(seconds, 3),
         "chars_per_second": round(rate, 1),
         "parameters": model.architecture.parameters(len(model.vocabulary)),
-        "valid": model.provenance["valid"],
+        "valid": best["valid"],
     }

@@ -118,8 +118,8 @@ class Trainer:
             self._restore(snapshot)
         timed = config.minutes is not None and not goes_on
         self._clock = Clock(config.minutes or 0.0, spent + time.monotonic() - begun) if timed else None
-        self._reset_meters()
         self._training_seconds = self._score_rate = 0.0
+        self._reset_meters()
 
     def _choose(self, config: Config, characters: int) -> None:
         """Set `config`, `begin` and `steps`: all sizes chosen, and where the budget begins and ends."""
@@ -163,7 +163,8 @@ class Trainer:
             if self._clock and not last:
                 reason = self._keep_time() or reason
         if self.step < self.steps:
-            yield from self._stop()
+            yield CheckpointDue(self.step, self.seconds)
+            yield Stopped(self.step, self.seconds, self.steps)
         else:
             yield self._finish(reason)
 
@@ -205,17 +206,16 @@ class Trainer:
 
     def _reset_meters(self) -> None:
         self.learner.losses.zero_()
-        self._since, self._from = time.monotonic(), self.step
+        self._since, self._from, self._from_seconds = time.monotonic(), self.step, self._training_seconds
 
     def _progress(self) -> Progress:
         steps = self.step - self._from
-        seconds = time.monotonic() - self._since
+        seconds = self._training_seconds - self._from_seconds
         loss, norm = float(self.learner.losses) / steps, float(self.learner.norm)
         worst = 2 * math.log(len(self.vocabulary) + 1) + 2
         if not (math.isfinite(loss) and math.isfinite(norm)) or loss > worst:
             raise self._diverged(f"the loss is {loss:.3g} nats per character")
         self._reset_meters()
-        per_step = self._training_seconds / max(self.step - self._done_before, 1)
         return Progress(
             step=self.step,
             seconds=self.seconds,
@@ -224,8 +224,8 @@ class Trainer:
             loss=loss,
             learning_rate=self._rate,
             gradient_norm=norm,
-            chars_per_second=steps * self.chars_per_step / seconds,
-            seconds_left=(self.steps - self.step) * per_step + self._later(),
+            chars_per_second=steps * self.chars_per_step / max(seconds, 1e-9),
+            seconds_left=(self.steps - self.step) * self._step_seconds() + self._later(),
         )
 
     def _diverged(self, what: str) -> DivergenceError:
@@ -261,20 +261,16 @@ class Trainer:
             kept = self.best_model()
             limit = FINAL_SHARE * required(self.config.validate_chars, "validate_chars")
             score = self._score(to_language_model(kept, self.device).network, limit)
-            self.best = replace(kept, provenance={**kept.provenance, "valid": score.as_dict()})
-        seen = self.step - self._done_before
+            told = {**kept.provenance, "steps": self.steps, "valid": score.as_dict()}
+            self.best = replace(kept, config=self._options(), provenance=told)
         return Finished(
             step=self.step,
             seconds=self.seconds,
             reason=reason,
             epochs=self.step / self.lanes.steps_per_epoch,
-            chars_per_second=seen * self.chars_per_step / max(self._training_seconds, 1e-9),
+            chars_per_second=self.chars_per_step / max(self._step_seconds(), 1e-9),
             score=score,
         )
-
-    def _stop(self) -> Iterator[Event]:
-        yield CheckpointDue(self.step, self.seconds)
-        yield Stopped(self.step, self.seconds, self.steps)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -283,14 +279,14 @@ class Trainer:
         """N times T."""
         return self.lanes.lanes * self.lanes.window
 
+    def _step_seconds(self) -> float:
+        return self._training_seconds / max(self.step - self._done_before, 1)
+
     def _later(self) -> float:
         """Estimate the seconds that validations and the end will still take."""
         if not self._valid:
             return 0.5
-        rate = (
-            self._score_rate
-            or 0.5 * self._training_seconds / max(1, (self.step - self._done_before)) / self.chars_per_step
-        )
+        rate = self._score_rate or 0.5 * self._step_seconds() / self.chars_per_step
         each = min(required(self.config.validate_chars, "validate_chars"), len(self._valid))
         final = min(FINAL_SHARE * each, len(self._valid))
         looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every") + 1
@@ -329,8 +325,10 @@ class Trainer:
             "precision": self.precision,
             "valid": score.as_dict() if score else None,
         }
-        config = self.record().model_dump(exclude_none=True, mode="json")
-        return LanguageModel(self.learner.network, self.vocabulary, config, provenance)
+        return LanguageModel(self.learner.network, self.vocabulary, self._options(), provenance)
+
+    def _options(self) -> dict[str, Any]:
+        return self.record().model_dump(exclude_none=True, mode="json")
 
     def record(self) -> Config:
         """Return the config that repeats this run: nothing open, and the budget in steps."""
