@@ -82,10 +82,10 @@ class Config(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
         0.01, "Training", "Decoupled weight decay of AdamW."
     )
-    clip_norm: Annotated[float, Field(ge=0)] = option(
+    clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
         1.0, "Training", "Largest norm of the whole gradient; 0 for no limit."
     )
-    clip_value: Annotated[float, Field(ge=0)] = option(
+    clip_value: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
         0.0, "Training", "Largest absolute value of one element of the gradient; 0 for no limit."
     )
     loss_sum: bool = option(
@@ -202,6 +202,8 @@ def explain(error: ValidationError) -> str:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return f"unknown option '{name}'{did_you_mean(name, Config.model_fields)}"
+    if message.startswith("Input should "):
+        return f"{name} is {first['input']!r}, but must {message.removeprefix('Input should ')}"
     return f"{name} is {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 

@@ -97,7 +97,7 @@ def write_text(path: Path, text: str) -> None:
 def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON metadata as one safetensors file, atomically."""
     # One key, because safetensors does not keep the order of several, and equal models shall be equal files.
-    header = {FORMAT: json.dumps({"format": VERSION, **metadata}, ensure_ascii=False)}
+    header = {FORMAT: json.dumps({"format": VERSION, **metadata})}
     whole = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
     write_atomically(path, lambda temporary: temporary.write_bytes(whole))
 
@@ -114,7 +114,8 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise ModelFileError(f"there is no model file {path}") from None
     except IsADirectoryError:
         raise ModelFileError(f"{path} is a folder, not a model file") from None
-    if whole[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    # A safetensors file may begin with any two bytes, because its header's length does, but then comes JSON.
+    if whole[8:9] != b"{" and whole[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelFileError(
             f"{path} is a pickle, which can run any code when opened; nextchar reads only its own files"
         )
@@ -126,7 +127,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         )
     try:
         return load_arrays(whole), metadata
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from None
 
 
@@ -139,7 +140,7 @@ def _metadata(path: Path, whole: bytes) -> dict[str, Any]:
         header = json.loads(whole[8 : 8 + length])
         mine = header.get("__metadata__", {}).get(FORMAT)
         metadata = json.loads(mine) if mine is not None else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         raise ModelFileError(f"{path} is damaged or is no model file: its header cannot be read") from None
     if not isinstance(metadata, dict):
         raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote")
@@ -168,7 +169,7 @@ def read_model(path: str | Path) -> ModelFile:
         architecture = Architecture.from_dict(metadata["architecture"])
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
         config, provenance = dict(metadata["config"]), dict(metadata["provenance"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         detail = str(error) if isinstance(error, NextcharError) else f"its metadata lacks {error}"
         raise ModelFileError(f"{place} is damaged or is no model: {detail}") from None
     shapes = architecture.shapes(len(vocabulary))

@@ -263,7 +263,7 @@ def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
         ("binary", "byte 0x80 at offset 128"),
         ("toml", "unknown option 'hiden' in .*; did you mean 'hidden'?"),
         ("type", "hidden is 'x'"),
-        ("size", "hidden is '0': input should be greater than or equal to 1"),
+        ("size", "hidden is '0', but must be greater than or equal to 1"),
         ("huge", "make them smaller"),
         ("lanes", "too few for 500 lanes of windows of 500"),
         ("budgets", "--minutes and --steps are both budgets"),

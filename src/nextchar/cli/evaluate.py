@@ -113,10 +113,11 @@ def _part(file: ModelFile, model: Path, split: str) -> Any:
             raise TextError(
                 f"the text in {', '.join(texts)} has changed since {model} was trained on it; name a TEXT"
             )
-    part = corpus.in_vocabulary(file.vocabulary).part(
-        split, file.config.get("valid", 0.0), file.config.get("test", 0.0)
-    )
-    return part.take(0, len(part))
+    if corpus.vocabulary != file.vocabulary:
+        corpus = corpus.in_vocabulary(file.vocabulary)
+    part = corpus.part(split, file.config.get("valid", 0.0), file.config.get("test", 0.0))
+    # Not as wide integers: a part of a large text stays where it lies, in the memory map.
+    return part.ids if part.lookup is None else part.lookup[part.ids]
 
 
 def _write_csv(path: Path, file: ModelFile, ids: Any, blocks: Any) -> None:

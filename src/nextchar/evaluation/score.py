@@ -133,6 +133,8 @@ def nats_of(
     """
     if not len(ids):
         raise TextError("there is no character to score")
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"the protocol is '{protocol}', but must be one of {', '.join(PROTOCOLS)}")
     if window < 1:
         raise ConfigError(f"the window is {window}, but must be 1 or more")
     return windows(network, ids, start, window) if protocol == "windows" else stream(network, ids, start)

@@ -213,7 +213,7 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
         if meta["key"] != key or len(ids) != meta["count"]:
             return None
         return ids, Vocabulary.from_dict(meta["vocabulary"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

@@ -23,11 +23,7 @@ from nextchar.text.catalogue import CATALOGUE, fetch
 from nextchar.text.vocabulary import Units
 
 CHUNK = 1 << 20
-OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": lambda path: gzip.open(path, "rb"),
-    ".bz2": lambda path: bz2.open(path, "rb"),
-    ".xz": lambda path: lzma.open(path, "rb"),
-}
+OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 STDIN = ("-", "/dev/stdin")
 
@@ -45,6 +41,7 @@ class Source:
 
     path: Path
     name: str
+    spooled: bool = False
 
     @property
     def size(self) -> int:
@@ -75,27 +72,36 @@ def find_sources(
         )
     sources: list[Source] = []
     skipped = 0
-    for text in texts:
-        path = Path(text).expanduser()
-        if text in STDIN:
-            sources.append(spool_stdin())
-        elif path.is_dir():
-            found, binary = in_folder(path, suffixes, units)
-            sources += found
-            skipped += binary
-        elif path.exists():
-            sources.append(Source(path, path.name))
-        elif text in CATALOGUE:
-            sources += [Source(file, name) for file, name in fetch(text)]
-        else:
-            paths = glob.glob(str(path), recursive=True)  # noqa: PTH207  a pattern may be absolute
-            matches = sorted(match for match in paths if Path(match).is_file())
-            if not matches:
-                raise TextError(
-                    f"there is no file, folder or corpus named '{text}'; `nextchar corpora` lists the corpora"
-                )
-            sources += [Source(Path(match), Path(match).name) for match in matches]
+    try:
+        for text in texts:
+            path = Path(text).expanduser()
+            if text in STDIN:
+                sources.append(spool_stdin())
+            elif path.is_dir():
+                found, binary = in_folder(path, suffixes, units)
+                sources += found
+                skipped += binary
+            elif path.exists():
+                sources.append(Source(path, path.name))
+            elif text in CATALOGUE:
+                sources += [Source(file, name) for file, name in fetch(text)]
+            else:
+                sources += matching(text)
+    except BaseException:
+        remove_spooled(sources)
+        raise
     return sources, skipped
+
+
+def matching(pattern: str) -> list[Source]:
+    """Find the files of a glob."""
+    paths = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207  it may be absolute
+    matches = sorted(match for match in paths if Path(match).is_file())
+    if not matches:
+        raise TextError(
+            f"there is no file, folder or corpus named '{pattern}'; `nextchar corpora` lists the corpora"
+        )
+    return [Source(Path(match), Path(match).name) for match in matches]
 
 
 def in_folder(folder: Path, suffixes: Sequence[str], units: Units) -> tuple[list[Source], int]:
@@ -132,13 +138,13 @@ def spool_stdin() -> Source:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Source(path, "-")
+    return Source(path, "-", spooled=True)
 
 
 def remove_spooled(sources: Sequence[Source]) -> None:
     """Remove what `spool_stdin` left."""
     for source in sources:
-        if source.name == "-":
+        if source.spooled:
             shutil.rmtree(source.path.parent, ignore_errors=True)
 
 
@@ -172,16 +178,21 @@ def read_codes(
     decode = to_bytes if units == "bytes" else Decoder(source, encoding)
     opener = OPENERS.get(source.path.suffix)
     try:
-        with opener(source.path) if opener else source.path.open("rb") as file:
+        with source.path.open("rb") as raw, opener(raw) if opener else raw as file:
+            read = 0
             while chunk := file.read(CHUNK):
                 codes = decode(chunk, False)
                 if len(codes):
                     yield codes
-                step(len(chunk))
+                step(raw.tell() - read)
+                read = raw.tell()
             codes = decode(b"", True)
             if len(codes):
                 yield codes
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        # gzip and bz2 say with an OSError without a number that the content is not theirs.
         raise TextError(f"{source.path} is not a sound {source.path.suffix} file: {error}") from None
 
 
@@ -202,21 +213,25 @@ class Decoder:
 
     def __call__(self, chunk: bytes, final: bool) -> npt.NDArray[Any]:
         """Decode a chunk; the last call has `final` true."""
-        pending = len(self._decoder.getstate()[0])
-        if self._encoding == "utf-8" and not pending and chunk.isascii():
+        if self._encoding == "utf-8" and chunk.isascii() and not self._decoder.getstate()[0]:
             self._fed += len(chunk)
             return np.frombuffer(chunk, np.uint8)
         try:
             text = self._decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
-            raise TextError(self._explain(error, self._fed - pending + error.start)) from None
+            # What the decoder saw ends where the chunk ends.
+            offset = self._fed + len(chunk) - len(error.object) + error.start
+            raise TextError(
+                self._explain(f"byte 0x{error.object[error.start]:02X} at offset {offset} ({error.reason})")
+            ) from None
+        except UnicodeError as error:
+            raise TextError(self._explain(str(error))) from None
         self._fed += len(chunk)
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
-    def _explain(self, error: UnicodeDecodeError, offset: int) -> str:
-        bad = f"byte 0x{error.object[error.start]:02X}" if error.start < len(error.object) else "the end"
+    def _explain(self, reason: str) -> str:
         return (
-            f"{self._source.path} is not {self._encoding}: {bad} at offset {offset} ({error.reason}); "
+            f"{self._source.path} is not {self._encoding}: {reason}; "
             f"name its encoding (--encoding latin-1, cp1252, utf-16 …) or read it as bytes (--units bytes)"
         )
 

@@ -38,6 +38,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         """Build the table from code to id."""
+        if self.units not in ("characters", "bytes"):
+            raise ModelFileError(f"a vocabulary is of characters or bytes, not of {self.units!r}")
         limit = CODE_POINTS if self.units == "characters" else 256
         if any(not 0 <= code < limit for code in self.codes) or list(self.codes) != sorted(set(self.codes)):
             raise ModelFileError(

@@ -145,13 +145,12 @@ class Trainer:
         while self.step < self.steps and not self._stopping:
             self._advance()
             last = self.step >= self.steps
-            if last or time.monotonic() - self._since >= PROGRESS_SECONDS:
+            look = last or self.step % required(self.config.validate_every, "validate_every") == 0
+            if look or time.monotonic() - self._since >= PROGRESS_SECONDS:
                 yield self._progress()
             if worth_a_sample(self.step) or last:
                 yield SampleDue(self.step, self.seconds)
-            if self._valid and (
-                last or self.step % required(self.config.validate_every, "validate_every") == 0
-            ):
+            if self._valid and look:
                 yield self._validate()
                 yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
@@ -243,7 +242,6 @@ class Trainer:
         if best:
             self._best_nats = score.nats_per_char
             self.best = to_file(self.current_model(score))
-        self._since = time.monotonic()
         return Validated(self.step, self.seconds, score, best)
 
     def _score(self, network: Network, limit: int) -> Score:
