@@ -92,7 +92,7 @@ class Config(BaseModel):
         False, "Training", "Sum the loss over the window's characters, as char-rnn did, instead of its mean."
     )
     validate_every: Count | None = option(
-        None, "Training", "Steps between validations; the best model is kept. Default: a tenth of the run."
+        None, "Training", "Steps between validations; the best model is kept. Default: an eighth of the run."
     )
     validate_chars: Count | None = option(
         None, "Training", "Characters of the validation part read each time, from its start. Default: chosen."
@@ -243,7 +243,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"there is no file {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None

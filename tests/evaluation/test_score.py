@@ -64,6 +64,27 @@ def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids
     return _read_once(request.param, text[:5000])
 
 
+@pytest.fixture(autouse=True)
+def short_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let short texts have many lanes, and sew them closely, so that the seams are what is tested."""
+    monkeypatch.setattr(score, "DEPTH", 128)
+    monkeypatch.setattr(score, "SAME", 1e-5)
+
+
+def test_the_lanes_of_a_real_text_are_read_as_one(
+    lm: LanguageModel, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With lanes as long and seams as close as they are by default, the score is that of one lane to 1e-6."""
+    monkeypatch.undo()
+    assert len(corpus) > score.DEPTH * 4
+    one, many = (
+        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, lanes)))
+        for lanes in (1, 64)
+    )
+    assert many.mean() == pytest.approx(one.mean(), abs=1e-6)
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-3)
+
+
 @LENGTHS
 def test_a_stream_is_read_as_one(known: tuple[LanguageModel, Ids, Nats], length: int) -> None:
     """Reading lanes in parallel costs what one lane costs, step by step: 1e-6 on average, 5e-5 for any one."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ class Corpus:
             TextError: The part would be empty; says how many characters there are.
         """
         total = len(self.ids)
-        cuts = [0, int(total * (1 - valid - test)), int(total * (1 - test)), total]
+        # Not int(): 0.9 of 100 is 90, whatever binary fractions make of it.
+        cuts = [0, *(math.floor(total * share + 1e-6) for share in (1 - valid - test, 1 - test)), total]
         index = ("train", "valid", "test").index(name)
         start, stop = cuts[index], cuts[index + 1]
         share = (1 - valid - test, valid, test)[index]

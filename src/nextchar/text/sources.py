@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -76,13 +76,16 @@ def find_sources(
         for text in texts:
             path = Path(text).expanduser()
             if text in STDIN:
-                sources.append(spool_stdin())
+                sources.append(spool(sys.stdin.buffer, "-"))
             elif path.is_dir():
                 found, binary = in_folder(path, suffixes, units)
                 sources += found
                 skipped += binary
-            elif path.exists():
+            elif path.is_file():
                 sources.append(Source(path, path.name))
+            elif path.exists():  # a pipe can be read only once, as standard input can
+                with path.open("rb") as pipe:
+                    sources.append(spool(pipe, path.name))
             elif text in CATALOGUE:
                 sources += [Source(file, name) for file, name in fetch(text)]
             else:
@@ -128,21 +131,21 @@ def looks_binary(path: Path) -> bool:
         return b"\0" in file.read(8192)
 
 
-def spool_stdin() -> Source:
-    """Copy standard input to a temporary file, since a corpus is read more than once."""
+def spool(stream: BinaryIO, name: str) -> Source:
+    """Copy what can be read only once to a temporary file, since a corpus is read more than once."""
     folder = Path(tempfile.mkdtemp(prefix="nextchar-"))
     path = folder / "stdin"
     try:
         with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, CHUNK)
+            shutil.copyfileobj(stream, file, CHUNK)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Source(path, "-", spooled=True)
+    return Source(path, name, spooled=True)
 
 
 def remove_spooled(sources: Sequence[Source]) -> None:
-    """Remove what `spool_stdin` left."""
+    """Remove what `spool` left."""
     for source in sources:
         if source.spooled:
             shutil.rmtree(source.path.parent, ignore_errors=True)

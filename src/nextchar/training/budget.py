@@ -22,7 +22,7 @@ from nextchar.training.learner import Learner
 PROBE_SECONDS = 1.0
 NOMINAL_FLOPS = 100e9  # stands for the machine where the budget is not time
 SMALLEST, LARGEST = 64, 2048
-VALIDATIONS = 10
+VALIDATIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         steps = config.steps or max(1, round(trained / per_step))
     changes = {
         "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
-        "validate_chars": config.validate_chars or max(4096, int(0.025 * steps * per_step)),
+        "validate_chars": config.validate_chars or max(4096, int(0.006 * steps * per_step)),
     }
     return Plan(sized.replace(**changes), steps)
 
@@ -102,7 +102,7 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
 
 def hidden_units(compute: float, characters: int) -> int:
     """Return H: it grows with the fourth root of the compute, as long as the text is worth it."""
-    wanted = 350 * (compute / 20e12) ** 0.25
+    wanted = 290 * (compute / 20e12) ** 0.25
     worth = 640 * (characters / 1e6) ** 0.3
     return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
 

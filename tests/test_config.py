@@ -1,0 +1,234 @@
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nextchar.architecture import Architecture
+from nextchar.config import BUDGETS, PRESETS, Config, compose, make_config, read_toml, required, to_toml
+from nextchar.errors import ConfigError
+from nextchar.model.network import Network
+
+odd = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\n\r\t\x00\x7f\x85\u2028😀#='))
+
+
+def toml(tmp_path: Path, content: str) -> Path:
+    """Return a file with this content."""
+    path = tmp_path / "config.toml"
+    path.write_text(content, encoding="utf-8", newline="")
+    return path
+
+
+def test_the_defaults_are_valid() -> None:
+    """Nothing needs to be given, and what is unset is left to the budget."""
+    config = Config()
+    assert make_config({}) == config
+    unset = {name for name, value in config if value is None}
+    assert unset >= {*BUDGETS, "hidden", "lanes", "window", "learning_rate", "dropout"}
+    with pytest.raises(ConfigError, match="hidden is not set; give it, or let"):
+        config.architecture()
+
+
+@pytest.mark.parametrize("name", Config.model_fields)
+def test_every_option_is_explained(name: str) -> None:
+    """Every option has a group and a short description that is a sentence."""
+    field = Config.model_fields[name]
+    assert field.description
+    assert field.description[0].isupper()
+    assert field.description.endswith(".")
+    assert "\n" not in field.description
+    assert isinstance(field.json_schema_extra, dict)
+    assert field.json_schema_extra["group"] in {"Budget", "Model", "Training", "Text", "Machine"}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hiden": 3}, r"^unknown option 'hiden'; did you mean 'hidden'\?$"),
+        ({"zzz": 3}, "^unknown option 'zzz'$"),
+        ({"layers": "two"}, "^layers is 'two', but must be a valid integer"),
+        ({"steps": 2.5}, "^steps is 2.5, but must be a valid integer"),
+        ({"suffix": ["x", 3]}, "^suffix is 3, but must be a valid string"),
+        ({"cell": "lstn"}, "^cell is 'lstn', but must be 'lstm', 'gru' or 'rnn'"),
+        ({"sum_outputs": "perhaps"}, "^sum_outputs is 'perhaps', but must be a valid boolean"),
+        ({"layers": 0}, "^layers is 0, but must be greater than or equal to 1"),
+        ({"layers": 65}, "^layers is 65, but must be "),
+        ({"hidden": 0}, "^hidden is 0, but must be "),
+        ({"embedding": -1}, "^embedding is -1, but must be "),
+        ({"dropout": 1.0}, "^dropout is 1.0, but must be less than 1"),
+        ({"learning_rate": 0}, "^learning_rate is 0, but must be greater than 0"),
+        ({"minutes": math.inf}, "^minutes is inf, but must be a finite number"),
+        ({"minutes": math.nan}, "^minutes is nan, but must be "),
+        ({"clip_norm": math.inf}, "^clip_norm is inf, but must be a finite number"),
+        ({"clip_value": -1}, "^clip_value is -1, but must be "),
+        ({"cold_start": 1.1}, "^cold_start is 1.1, but must be "),
+        ({"decay": 0}, "^decay is 0, but must be "),
+        ({"seed": 2**31}, "^seed is 2147483648, but must be "),
+        ({"minutes": 1, "epochs": 2}, "^--minutes and --epochs are both budgets; give one of them$"),
+        ({"valid": 0.5, "test": 0.5}, "^valid 0.5 and test 0.5 leave nothing to train on"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(values: dict[str, Any], message: str) -> None:
+    """Unknown names, other types, values out of bounds and contradictions are named with their value."""
+    with pytest.raises(ConfigError, match=message) as error:
+        make_config(values)
+    assert "\n" not in str(error.value)
+
+
+def test_explain_names_an_unknown_option_too() -> None:
+    """A name that pydantic itself finds unknown is explained like any other."""
+    from pydantic import ValidationError
+
+    from nextchar.config import explain
+
+    with pytest.raises(ValidationError) as error:
+        Config.model_validate({"windw": 3})
+    assert explain(error.value) == "unknown option 'windw'; did you mean 'window'?"
+
+
+def test_a_config_does_not_change() -> None:
+    """An option cannot be set afterwards; replace gives a checked copy."""
+    config = make_config({"steps": 3, "layers": 1})
+    with pytest.raises(ValueError, match="frozen"):
+        config.layers = 2  # type: ignore[misc]
+    assert config.replace(layers=3) == make_config({"steps": 3, "layers": 3})
+    assert config.layers == 1
+    with pytest.raises(ConfigError, match="layers is 0"):
+        config.replace(layers=0)
+
+
+def test_flags_lie_over_the_file_over_the_preset_over_the_defaults(tmp_path: Path) -> None:
+    """Each layer gives what no layer above it gives."""
+    file = toml(tmp_path, 'texts = ["a", "b"]\nlanes = 7\nwindow = 8\n')
+    config, texts = compose({"window": 9}, preset="karpathy2015", file=file)
+    assert (config.window, config.lanes, config.hidden, config.patience) == (9, 7, 128, 0)
+    assert texts == ["a", "b"]
+
+
+@pytest.mark.parametrize("given", BUDGETS)
+@pytest.mark.parametrize("below", BUDGETS)
+def test_a_budget_takes_the_place_of_one_below(tmp_path: Path, given: str, below: str) -> None:
+    """A budget among the flags puts the file's aside, and without one the file's stays."""
+    file = toml(tmp_path, f"{below} = 4\nlanes = 3\n")
+    above, _ = compose({given: 2}, file=file)
+    assert {name: value for name, value in above if name in BUDGETS and value} == {given: 2}
+    assert getattr(compose({"lanes": 5}, file=file)[0], below) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hiden = 3", r"unknown option 'hiden' in .*config\.toml; did you mean 'hidden'\?"),
+        ("layers = [1]", r"layers is \[1\], but must be .* \(in .*config\.toml\)"),
+        ("minutes = 1\nsteps = 2", r"--minutes and --steps are both budgets.* \(in "),
+        ("texts = 'a'", r"texts in .*config\.toml must be a list of strings"),
+        ("texts = [1]", "must be a list of strings"),
+        ("layers = ", r"config\.toml is not valid TOML: "),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path: Path, content: str, message: str) -> None:
+    """What is wrong in a file is said with the file's name."""
+    with pytest.raises(ConfigError, match=message):
+        compose({}, file=toml(tmp_path, content))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A file that is missing, or no UTF-8, is refused."""
+    with pytest.raises(ConfigError, match="there is no file"):
+        read_toml(tmp_path / "gone.toml")
+    (tmp_path / "latin.toml").write_bytes(b'texts = ["\xe9"]')
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        read_toml(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("karpathy2016", r"unknown preset 'karpathy2016'; did you mean 'karpathy2015'\?"),
+        ("zzz", "; there is karpathy2015"),
+    ],
+)
+def test_an_unknown_preset_is_refused(preset: str, message: str) -> None:
+    """A preset that is not there is refused with those that are."""
+    with pytest.raises(ConfigError, match=message):
+        compose({}, preset=preset)
+
+
+@given(
+    texts=st.lists(odd, max_size=3),
+    suffix=st.lists(odd, max_size=3).map(tuple),
+    encoding=odd,
+    minutes=st.floats(1e-300, 1e300),
+    forget_bias=st.floats(allow_nan=False, allow_infinity=False),
+    lanes=st.none() | st.integers(1, 2**40),
+    loss_sum=st.booleans(),
+)
+def test_a_config_file_says_what_it_was_written_from(tmp_path: Path, texts: list[str], **values: Any) -> None:
+    """read_toml(to_toml(x)) is x, whatever characters the texts and options hold."""
+    config = make_config(values)
+    found, found_texts = read_toml(toml(tmp_path, to_toml(config, texts)))
+    assert found_texts == texts
+    assert make_config(found) == config
+
+
+def test_a_config_file_has_one_option_a_line() -> None:
+    """Every option that has a value is written, and those without are not."""
+    written = tomllib.loads(to_toml(Config(), ["a"]))
+    assert written.keys() == {"texts"} | {name for name, value in Config() if value is not None}
+    assert len(to_toml(Config()).splitlines()) == 1 + len(written)
+
+
+def test_karpathy2015_is_the_recipe_of_the_post() -> None:
+    """The preset has char-rnn's values and, for 65 characters, its 240,321 parameters."""
+    config, _ = compose({}, preset="karpathy2015")
+    recipe = {
+        "cell": "lstm", "layers": 2, "hidden": 128, "embedding": 0, "dropout": 0.0,
+        "lanes": 50, "window": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "beta2": 0.95,
+        "decay": 0.97, "decay_after": 10, "clip_value": 5.0, "clip_norm": 0.0,
+        "initialization": "uniform", "sum_outputs": False, "hold": 1.0, "warmup": 0, "cold_start": 0.0,
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in recipe} == recipe
+    assert config.architecture().parameters(65) == 240_321
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid(preset: str) -> None:
+    """Presets hold known options within their bounds."""
+    assert make_config(PRESETS[preset]).architecture().parameters(10) > 0
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("embedding", [0, 3])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_parameters_are_those_of_the_network(cell: Any, embedding: int, layers: int) -> None:
+    """The count and the shapes of the weights are those of the torch network."""
+    architecture = Architecture(cell=cell, layers=layers, hidden=5, embedding=embedding)
+    network = Network(architecture, 7)
+    assert architecture.parameters(7) == network.size()
+    found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    assert architecture.shapes(7) == found
+    assert Architecture.from_dict({**architecture.as_dict(), "later": 1}) == architecture
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": "transformer"}, "cell is 'transformer', but must be one of lstm, gru, rnn"),
+        ({"layers": 0}, "layers is 0, but must be a whole number of at least 1"),
+        ({"hidden": 1.5}, "hidden is 1.5, but"),
+        ({"layers": True}, "layers is True, but"),
+        ({"embedding": -1}, "embedding is -1, but must be a whole number of at least 0"),
+    ],
+)
+def test_a_shape_that_no_network_has_is_refused(values: dict[str, Any], message: str) -> None:
+    """An architecture refuses what it cannot be."""
+    with pytest.raises(ConfigError, match=message):
+        Architecture(**values)
+
+
+def test_required_passes_what_was_chosen() -> None:
+    """A value that is there is given back, zero too."""
+    assert required(0, "dropout") == 0

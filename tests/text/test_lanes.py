@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextchar.errors import TextError
+from nextchar.text.corpus import Corpus
+from nextchar.text.lanes import Lanes
+
+
+def distinct(length: int) -> Corpus:
+    """Return a text whose every character comes once, so that an id is a place."""
+    return Corpus.from_text("".join(map(chr, range(0x4E00, 0x4E00 + length))))
+
+
+shapes = given(
+    lanes=st.integers(1, 5),
+    window=st.integers(1, 9),
+    seed=st.integers(0, 2**31 - 1),
+    length=st.integers(45, 200),
+    cold_start=st.sampled_from([0.0, 0.3, 1.0]),
+)
+
+
+@shapes
+@settings(max_examples=60)
+def test_streams_concatenate_to_the_corpus(
+    lanes: int, window: int, seed: int, length: int, cold_start: float
+) -> None:
+    """Over an epoch every lane reads a stretch of the ring, targets one character ahead of the inputs."""
+    stream = Lanes(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    batches = [stream.batch(step) for step in range(stream.steps_per_epoch)]
+    targets = np.concatenate([batch.targets for batch in batches])
+    inputs = np.concatenate([batch.inputs for batch in batches])
+    assert (targets == (targets[0] + np.arange(len(targets))[:, None]) % length).all()
+    assert ((np.diff(targets[0]) % length) == length // lanes).all()
+    started = np.zeros(inputs.shape, bool)
+    started[::window] = [batch.cold for batch in batches]
+    assert (inputs[started] == length).all()
+    assert (inputs[~started] == (targets[~started] - 1) % length).all()
+    assert len(np.unique(targets)) == targets.size, "no character is read twice in an epoch"
+
+
+@shapes
+@settings(max_examples=30)
+def test_a_window_goes_on_where_the_last_one_ended(
+    lanes: int, window: int, seed: int, length: int, cold_start: float
+) -> None:
+    """Within an epoch, a lane that is not cold first reads what it was last to predict."""
+    stream = Lanes(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    for step in range(1, stream.steps_per_epoch):
+        before, after = stream.batch(step - 1), stream.batch(step)
+        assert (after.inputs[0] == np.where(after.cold, length, before.targets[-1])).all()
+
+
+@shapes
+@settings(max_examples=30)
+def test_a_batch_is_a_function_of_the_step(
+    lanes: int, window: int, seed: int, length: int, cold_start: float
+) -> None:
+    """Two streams agree on a step whatever was asked of them before."""
+    corpus = distinct(length)
+    one, other = (Lanes(corpus, lanes, window, seed=seed, cold_start=cold_start) for _ in range(2))
+    steps = [7, 0, 10_000, 1, 7]
+    later = [other.batch(step) for step in reversed(steps)]
+    for step, again in zip(steps, reversed(later), strict=True):
+        batch = one.batch(step)
+        assert all((a == b).all() for a, b in zip(batch[:3], again[:3], strict=True))
+        assert batch.epoch == again.epoch == step // one.steps_per_epoch
+
+
+def test_batches_have_the_shape_they_say() -> None:
+    """Inputs and targets are (T, N) int64 and cold is (N,)."""
+    batch = Lanes(distinct(100), 3, 7).batch(0)
+    assert batch.inputs.shape == batch.targets.shape == (7, 3)
+    assert batch.cold.shape == (3,)
+    assert batch.inputs.dtype == batch.targets.dtype == np.int64
+
+
+def test_an_epoch_begins_cold_at_another_place() -> None:
+    """All lanes are cold at the first step of every epoch, and epochs begin at different places."""
+    stream = Lanes(distinct(200), 4, 5, cold_start=0.0)
+    firsts = [stream.batch(epoch * stream.steps_per_epoch) for epoch in range(10)]
+    assert all(batch.cold.all() for batch in firsts)
+    assert [batch.epoch for batch in firsts] == list(range(10))
+    assert len({int(batch.targets[0, 0]) for batch in firsts}) > 5
+
+
+def test_the_seed_decides_where_an_epoch_begins() -> None:
+    """Different seeds read the text from different places."""
+    corpus = distinct(200)
+    assert len({int(Lanes(corpus, 4, 5, seed=seed).batch(0).targets[0, 0]) for seed in range(10)}) > 5
+
+
+@pytest.mark.parametrize(("cold_start", "share"), [(0.0, 0.0), (1.0, 1.0)])
+def test_cold_starts_never_or_always(cold_start: float, share: float) -> None:
+    """A chance of 0 is never, of 1 always, between the beginnings of epochs."""
+    stream = Lanes(distinct(500), 4, 5, cold_start=cold_start)
+    cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
+    assert np.mean(cold) == share
+
+
+def test_cold_starts_come_as_often_as_they_should() -> None:
+    """A chance of 0.02 per lane and step makes near 2 % of them cold."""
+    stream = Lanes(distinct(20_000), 50, 1, seed=1)
+    cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
+    # 19,950 draws: the standard deviation of their mean is 0.001.
+    assert np.mean(cold) == pytest.approx(0.02, abs=0.004)
+    assert (np.mean(cold, axis=0) > 0).all(), "every lane has its turn"
+
+
+def test_the_shortest_text_wraps_around() -> None:
+    """A text of exactly lanes x window characters makes one step whose last target is its first character."""
+    stream = Lanes(distinct(12), 3, 4)
+    batch = stream.batch(0)
+    assert stream.steps_per_epoch == 1
+    assert sorted(batch.targets.ravel().tolist()) == list(range(12))
+
+
+def test_a_longer_window_than_text_is_read_around_more_than_once() -> None:
+    """The ring goes round as often as it must."""
+    assert Lanes(distinct(5), 1, 1)._ring(3, 12).tolist() == [3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+
+
+def test_too_short_a_text_is_refused_with_numbers() -> None:
+    """A text that does not fill one batch is refused with what there is and what it takes."""
+    message = (
+        "has 1,199 characters, too few for 30 lanes of windows of 40 \\(which takes 1,200\\); give more text"
+    )
+    with pytest.raises(TextError, match=message):
+        Lanes(distinct(1199), 30, 40)
