@@ -71,8 +71,9 @@ class Config(BaseModel):
     learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
     warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
     hold: Annotated[float, Field(ge=0, le=1)] = option(
-        0.3, "Training", "Share of the run at the peak, before a cosine takes it to zero; 1 never decays."
+        0.2, "Training", "Share of the run at the peak, before the learning rate falls to zero; 1 never does."
     )
+    fall: Literal["linear", "cosine"] = option("linear", "Training", "How the learning rate falls to zero.")
     decay: Annotated[float, Field(gt=0, le=1)] = option(
         1.0, "Training", "Factor on the learning rate per epoch, after --decay-after epochs."
     )
@@ -95,7 +96,9 @@ class Config(BaseModel):
         None, "Training", "Steps between validations; the best model is kept. Default: an eighth of the run."
     )
     validate_chars: Count | None = option(
-        None, "Training", "Characters of the validation part read each time, from its start. Default: chosen."
+        None,
+        "Training",
+        "Characters read each time, in stretches spread over the validation part. Default: chosen.",
     )
 
     units: Literal["characters", "bytes"] = option("characters", "Text", "What the model predicts next.")

@@ -1,5 +1,6 @@
 import math
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -14,14 +15,16 @@ from nextchar.training.schedule import factor, worth_a_sample
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1)
 
 
-def test_the_schedule_warms_holds_and_falls() -> None:
+@pytest.mark.parametrize("fall", ["linear", "cosine"])
+def test_the_schedule_warms_holds_and_falls(fall: Literal["linear", "cosine"]) -> None:
     """The factor climbs to one, stays there for the share held, and ends near zero."""
-    config = Config(warmup=10, hold=0.5)
+    config = Config(warmup=10, hold=0.5, fall=fall)
     factors = [factor(step, 0, config, begin=0, steps=100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9:51] == [1.0] * 42
     assert all(a > b for a, b in pairwise(factors[51:]))
-    assert factors[99] < 0.01
+    assert factors[75] == pytest.approx(0.5)
+    assert factors[99] < 0.03
 
 
 def test_while_it_holds_the_end_does_not_matter() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from nextchar.architecture import Cell
 from nextchar.config import Config
 from nextchar.errors import ConfigError, DivergenceError, TextError
+from nextchar.evaluation.score import Score
 from nextchar.storage import ModelFile
 from nextchar.text.corpus import Corpus
 from nextchar.training import trainer as room
@@ -97,17 +99,19 @@ def test_every_validation_is_followed_by_a_checkpoint(corpus: Corpus) -> None:
             assert isinstance(after, CheckpointDue)
 
 
+def pretend(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    """Let validations find these scores, one after the other."""
+    real, left = Trainer._look, iter(values)
+
+    def look(self: Trainer) -> Score:
+        return replace(real(self), nats_per_char=next(left))
+
+    monkeypatch.setattr(Trainer, "_look", look)
+
+
 def test_the_best_model_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """When validation gets worse, the model from before is the result."""
-    scores = iter([1.0, 0.5, 2.0, 3.0])
-    real = Trainer._score
-
-    def score(self: Trainer, network: object, limit: int) -> object:
-        made = real(self, network, limit)  # type: ignore[arg-type]
-        value = next(scores, 0.5)
-        return type(made)(made.protocol, made.chars, made.bytes, value, value, value)
-
-    monkeypatch.setattr(Trainer, "_score", score)
+    pretend(monkeypatch, 1.0, 0.5, 2.0, 3.0)
     trainer = Trainer(corpus, SMALL)
     run(trainer)
     assert trainer.best_model().provenance["step"] == 10
@@ -115,17 +119,36 @@ def test_the_best_model_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
 
 def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many validations without a new best, training stops and says why."""
-    real = Trainer._score
-    values = iter(range(1, 100))
-
-    def score(self: Trainer, network: object, limit: int) -> object:
-        made = real(self, network, limit)  # type: ignore[arg-type]
-        return type(made)(made.protocol, made.chars, made.bytes, float(next(values)), 1.0, 1.0)
-
-    monkeypatch.setattr(Trainer, "_score", score)
+    pretend(monkeypatch, 1.0, 2.0, 3.0)
     last = run(Trainer(corpus, SMALL.replace(patience=2, steps=100)))[-1]
     assert isinstance(last, Finished)
     assert (last.step, last.reason) == (15, "patience")
+
+
+def test_a_long_validation_part_is_looked_at_all_over(corpus: Corpus) -> None:
+    """Stretches spread over the part are read, the first and the last character among them, and no more than asked."""
+    trainer = Trainer(corpus, SMALL.replace(valid=0.5, validate_chars=5000))
+    assert trainer._valid is not None
+    taken: list[tuple[int, int]] = []
+    part = trainer._valid
+
+    class Watched:
+        def __len__(self) -> int:
+            return len(part)
+
+        def take(self, start: int, stop: int) -> object:
+            taken.append((start, stop))
+            return part.take(start, stop)
+
+    trainer._valid = Watched()  # type: ignore[assignment]
+    room_stretch, room.STRETCH = room.STRETCH, 1000
+    try:
+        score = trainer._look()
+    finally:
+        room.STRETCH = room_stretch
+    assert score.chars == 5000
+    assert len(taken) == 5
+    assert (taken[0][0], taken[-1][1]) == (0, len(part))
 
 
 def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:

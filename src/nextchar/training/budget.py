@@ -65,7 +65,7 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         steps = config.steps or max(1, round(trained / per_step))
     changes = {
         "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
-        "validate_chars": config.validate_chars or max(4096, int(0.006 * steps * per_step)),
+        "validate_chars": config.validate_chars or max(4096, min(1 << 16, int(0.03 * steps * per_step))),
     }
     return Plan(sized.replace(**changes), steps)
 
@@ -91,7 +91,7 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
-    dropout = min(0.5, max(0.0, 0.05 + 0.1 * math.log2(max(epochs, 1e-9))))
+    dropout = min(0.5, max(0.0, 0.16 * math.log2(max(epochs, 1e-9)) - 0.12))
     return sized.replace(
         lanes=lanes,
         window=window,
@@ -102,7 +102,7 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
 
 def hidden_units(compute: float, characters: int) -> int:
     """Return H: it grows with the fourth root of the compute, as long as the text is worth it."""
-    wanted = 290 * (compute / 20e12) ** 0.25
+    wanted = 310 * (compute / 20e12) ** 0.25
     worth = 640 * (characters / 1e6) ** 0.3
     return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
 
@@ -194,7 +194,7 @@ class Clock:
     its time is cut short.
     """
 
-    REVIEWS = (0.03, 0.06, 0.12, 0.2, 0.27)
+    REVIEWS = (0.03, 0.06, 0.1, 0.14, 0.18)
     PATIENCE = 1.06
 
     def __init__(self, minutes: float, spent: float) -> None:
@@ -221,7 +221,7 @@ class Clock:
         """
         # By steps as well as by time: a first guess may be too low by any factor.
         done = max(self.seconds() / self._budget, step / steps)
-        if not hold or not self._reviews or done < self._reviews[0]:
+        if step > hold * steps or not self._reviews or done < self._reviews[0]:
             return None
         self._reviews.pop(0)
         if self._first is None:

@@ -1,4 +1,4 @@
-"""What depends on the step: the learning rate (warm-up, hold, then a cosine to zero), and when to look at a sample."""
+"""What depends on the step: the learning rate (warm-up, hold, fall to zero), and when to look at a sample."""
 
 import math
 
@@ -11,7 +11,7 @@ def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> 
     Args:
         step: Counted from 0.
         epoch: Passes over the text before it.
-        config: `warmup`, `hold`, `decay` and `decay_after`.
+        config: `warmup`, `hold`, `fall`, `decay` and `decay_after`.
         begin: The step at which this budget began; later than 0 where a finished run goes on.
         steps: The step at which it ends.
 
@@ -23,7 +23,8 @@ def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> 
     progress = done / max(steps - begin, 1)
     fall = (progress - config.hold) / (1 - config.hold) if progress > config.hold else 0.0
     epochs = max(0, epoch - config.decay_after + 1)
-    return float(warm * 0.5 * (1 + math.cos(math.pi * min(fall, 1.0))) * config.decay**epochs)
+    left = 0.5 * (1 + math.cos(math.pi * min(fall, 1.0))) if config.fall == "cosine" else 1 - min(fall, 1.0)
+    return float(warm * left * config.decay**epochs)
 
 
 def worth_a_sample(step: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from nextchar.config import DEFAULT_MINUTES, Config, required
@@ -35,7 +36,7 @@ from nextchar.training.schedule import factor, worth_a_sample
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
-FINAL_SHARE = 8  # the last validation may read so many times the characters of the others
+STRETCH = 4096  # characters of a stretch of validation text
 
 
 def train(corpus: Corpus, config: Config | None = None) -> LanguageModel:
@@ -112,8 +113,7 @@ class Trainer:
         self.learner = Learner(network, config, self.device, self.precision)
         self.best: ModelFile | None = None
         self._best_nats = math.inf
-        self._since_best = 0
-        self._stopping = False
+        self._since_best, self._stopping = 0, False
         if snapshot:
             self._restore(snapshot)
         timed = config.minutes is not None and not goes_on
@@ -234,7 +234,9 @@ class Trainer:
         )
 
     def _validate(self) -> Validated:
-        score = self._score(self.learner.network, required(self.config.validate_chars, "validate_chars"))
+        begun = time.monotonic()
+        score = self._look()
+        self._look_seconds = time.monotonic() - begun
         if not math.isfinite(score.nats_per_char):
             raise self._diverged(f"the validation score is {score.nats_per_char}")
         best = score.nats_per_char < self._best_nats
@@ -244,21 +246,28 @@ class Trainer:
             self.best = to_file(self.current_model(score))
         return Validated(self.step, self.seconds, score, best)
 
-    def _score(self, network: Network, limit: int) -> Score:
+    def _look(self) -> Score:
+        """Score the network on the validation part, or, if that is long, on stretches spread over it.
+
+        Not on its beginning alone: the text just before it is training text, and how well a network does there says
+        most about how recently it read that.
+        """
         assert self._valid is not None
-        begun = time.monotonic()
-        ids = self._valid.take(0, min(limit, len(self._valid)))
-        score = score_ids(network, ids, self.vocabulary)
-        self._look_seconds = time.monotonic() - begun
-        return score
+        total, limit = len(self._valid), required(self.config.validate_chars, "validate_chars")
+        if total <= limit:
+            return score_ids(self.learner.network, self._valid.take(0, total), self.vocabulary)
+        window = min(STRETCH, limit)
+        starts = np.linspace(0, total - window, limit // window).astype(int)
+        ids = np.concatenate([self._valid.take(start, start + window) for start in starts])
+        return score_ids(self.learner.network, ids, self.vocabulary, protocol="windows", window=window)
 
     def _finish(self, reason: str) -> Finished:
         score = None
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
             kept = self.best_model()
-            limit = FINAL_SHARE * required(self.config.validate_chars, "validate_chars")
-            score = self._score(to_language_model(kept, self.device).network, limit)
+            ids = self._valid.take(0, min(len(self._valid), self._final_chars()))
+            score = score_ids(to_language_model(kept, self.device).network, ids, self.vocabulary)
             told = {**kept.provenance, "steps": self.steps, "valid": score.as_dict()}
             self.best = replace(kept, config=self._options(), provenance=told)
         return Finished(
@@ -286,8 +295,12 @@ class Trainer:
             return 0.5
         each = self._look_seconds or 50 * self._step_seconds()
         looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every") + 1
-        # More lanes side by side read the last and longer look almost as fast.
-        return each * (looks + 3) + 1.0
+        # The last score reads a stretch and a repair, and has more lanes.
+        return each * (looks + 4) + 1.0
+
+    def _final_chars(self) -> int:
+        """Return how much of the validation part the last score reads: at most a twentieth of what was trained."""
+        return max(4 * STRETCH, (self.steps - self.begin) * self.chars_per_step // 20)
 
     def _keep_time(self) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
