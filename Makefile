@@ -8,7 +8,7 @@ DEMO := runs/demo
 .PHONY: demo test check fix docs clean
 
 demo: .venv/installed  ## train on this Python's standard library, and write (about 3 minutes)
-	$(BIN)/nextchar train stdlib --minutes 1.25 --overwrite -o $(DEMO)
+	$(BIN)/nextchar train stdlib --minutes 1.5 --overwrite -o $(DEMO)
 	@echo; echo '$$ nextchar sample $(DEMO) -p "def " -n 400 -t 0.7'
 	@$(BIN)/nextchar sample $(DEMO) -p "def " -n 400 -t 0.7 --seed 1
 	@echo; echo; echo 'Now it is yours:'

@@ -240,3 +240,31 @@ def test_a_score_goes_to_json_by_name(lm: LanguageModel) -> None:
     assert values["protocol"] == "windows"
     assert values["chars"] == 11
     assert score.Score(**values) == result
+
+
+class _Watched:
+    """A corpus that notes which stretches are taken from it."""
+
+    def __init__(self, length: int) -> None:
+        self.ids, self.taken = _ids(length), []
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, start: int, stop: int) -> Ids:
+        """Note and return a stretch."""
+        self.taken.append((int(start), int(stop)))
+        return self.ids[start:stop]
+
+
+@pytest.mark.parametrize(
+    ("limit", "chars", "stretches"),
+    [(20_000, 9_000, 1), (9_000, 9_000, 1), (640, 640, 5), (700, 640, 5), (50, 50, 1)],
+)
+def test_a_quick_look_is_spread_over_the_text(limit: int, chars: int, stretches: int) -> None:
+    """Up to its limit a text is read whole; beyond it, stretches from its beginning to its end."""
+    text = _Watched(9_000)
+    result = score.score_spread(UniformNetwork(V), text, VOCABULARY, limit)  # type: ignore[arg-type]
+    assert (result.chars, len(text.taken)) == (chars, stretches)
+    assert text.taken[0][0] == 0
+    assert stretches == 1 or text.taken[-1][1] == 9_000

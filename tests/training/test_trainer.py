@@ -125,32 +125,6 @@ def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPat
     assert (last.step, last.reason) == (15, "patience")
 
 
-def test_a_long_validation_part_is_looked_at_all_over(corpus: Corpus) -> None:
-    """Stretches spread over the part are read, the first and the last character among them, and no more than asked."""
-    trainer = Trainer(corpus, SMALL.replace(valid=0.5, validate_chars=5000))
-    assert trainer._valid is not None
-    taken: list[tuple[int, int]] = []
-    part = trainer._valid
-
-    class Watched:
-        def __len__(self) -> int:
-            return len(part)
-
-        def take(self, start: int, stop: int) -> object:
-            taken.append((start, stop))
-            return part.take(start, stop)
-
-    trainer._valid = Watched()  # type: ignore[assignment]
-    room_stretch, room.STRETCH = room.STRETCH, 1000
-    try:
-        score = trainer._look()
-    finally:
-        room.STRETCH = room_stretch
-    assert score.chars == 5000
-    assert len(taken) == 5
-    assert (taken[0][0], taken[-1][1]) == (0, len(part))
-
-
 def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:
     """A training asked to stop ends after the step at hand with a checkpoint, and goes on to the same bits."""
     trainer = Trainer(corpus, SMALL)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from nextchar.errors import ConfigError, TextError
 from nextchar.language_model import LanguageModel
 from nextchar.model.state import State, largest_difference, map_state
+from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary
 
 ProtocolName = Literal["stream", "windows"]
@@ -113,6 +114,20 @@ def score_ids(
     lengths = vocabulary.byte_lengths()
     size = sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))
     return make_score(protocol, total, len(ids), size)
+
+
+def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit: int) -> Score:
+    """Score a text, or, if it is longer than `limit`, stretches spread over it, each from the empty state.
+
+    Not its beginning alone: what stands before a validation part is training text, and how well a network does just
+    after it says most about how recently it read that.
+    """
+    total, window = len(text), min(DEPTH, limit)
+    if total <= limit:
+        return score_ids(network, text.take(0, total), vocabulary)
+    starts = np.linspace(0, total - window, limit // window).astype(int)
+    ids = np.concatenate([text.take(start, start + window) for start in starts])
+    return score_ids(network, ids, vocabulary, protocol="windows", window=window)
 
 
 def nats_of(

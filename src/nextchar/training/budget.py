@@ -234,6 +234,6 @@ class Clock:
         total = step + max(0, round((self._budget - self.seconds() - later) * steps / seconds))
         return max(total, math.ceil(step / hold), 1)
 
-    def over(self) -> bool:
-        """Tell whether the run must be cut short."""
-        return self.seconds() > self.PATIENCE * self._budget
+    def over(self, ending: float) -> bool:
+        """Tell whether the run must be cut short, with `ending` seconds to go after its last step."""
+        return self.seconds() + ending > self.PATIENCE * self._budget

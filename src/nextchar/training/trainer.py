@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError, TextError
-from nextchar.evaluation.score import Score, score_ids
+from nextchar.evaluation.score import DEPTH, Score, score_ids, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.storage import ModelFile, to_file, to_language_model
@@ -36,7 +35,6 @@ from nextchar.training.schedule import factor, worth_a_sample
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
-STRETCH = 4096  # characters of a stretch of validation text
 
 
 def train(corpus: Corpus, config: Config | None = None) -> LanguageModel:
@@ -247,19 +245,9 @@ class Trainer:
         return Validated(self.step, self.seconds, score, best)
 
     def _look(self) -> Score:
-        """Score the network on the validation part, or, if that is long, on stretches spread over it.
-
-        Not on its beginning alone: the text just before it is training text, and how well a network does there says
-        most about how recently it read that.
-        """
         assert self._valid is not None
-        total, limit = len(self._valid), required(self.config.validate_chars, "validate_chars")
-        if total <= limit:
-            return score_ids(self.learner.network, self._valid.take(0, total), self.vocabulary)
-        window = min(STRETCH, limit)
-        starts = np.linspace(0, total - window, limit // window).astype(int)
-        ids = np.concatenate([self._valid.take(start, start + window) for start in starts])
-        return score_ids(self.learner.network, ids, self.vocabulary, protocol="windows", window=window)
+        limit = required(self.config.validate_chars, "validate_chars")
+        return score_spread(self.learner.network, self._valid, self.vocabulary, limit)
 
     def _finish(self, reason: str) -> Finished:
         score = None
@@ -291,16 +279,19 @@ class Trainer:
 
     def _later(self) -> float:
         """Estimate the seconds that validations and the end will still take."""
-        if not self._valid:
-            return 0.5
-        each = self._look_seconds or 50 * self._step_seconds()
-        looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every") + 1
-        # The last score reads a stretch and a repair, and has more lanes.
-        return each * (looks + 4) + 1.0
+        looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every")
+        return looks * self._one_look() + self._ending()
+
+    def _one_look(self) -> float:
+        return self._look_seconds or 20 * self._step_seconds()
+
+    def _ending(self) -> float:
+        """Estimate the seconds after the last step: a look, the last score (a stretch and a repair), files and curve."""
+        return 5 * self._one_look() + 2.0 if self._valid else 2.0
 
     def _final_chars(self) -> int:
         """Return how much of the validation part the last score reads: at most a twentieth of what was trained."""
-        return max(4 * STRETCH, (self.steps - self.begin) * self.chars_per_step // 20)
+        return max(4 * DEPTH, (self.steps - self.begin) * self.chars_per_step // 20)
 
     def _keep_time(self) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
@@ -317,7 +308,7 @@ class Trainer:
             every = math.ceil(moved / VALIDATIONS)
             if self._looks_are_chosen and every > 2 * required(self.config.validate_every, "validate_every"):
                 self.config = self.config.replace(validate_every=every)
-        if self._clock.over():
+        if self._clock.over(self._ending()):
             self.steps = self.step + 1
             return "time"
         return ""
