@@ -232,3 +232,9 @@ def test_a_shape_that_no_network_has_is_refused(values: dict[str, Any], message:
 def test_required_passes_what_was_chosen() -> None:
     """A value that is there is given back, zero too."""
     assert required(0, "dropout") == 0
+
+
+def test_a_text_whose_name_is_not_utf8_is_refused() -> None:
+    """TOML can hold only UTF-8, so such a name is told at once and with its remedy."""
+    with pytest.raises(ConfigError, match="is not UTF-8; rename the file"):
+        to_toml(Config(), ["caf\udce9.txt"])

@@ -257,7 +257,16 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def to_toml(config: Config, texts: Sequence[str] = ()) -> str:
-    """Write the texts and every option that has a value, one a line, so that `read_toml` gives them back."""
+    """Write the texts and every option that has a value, one a line, so that `read_toml` gives them back.
+
+    Raises:
+        ConfigError: The name of a text is not UTF-8, which TOML cannot hold.
+    """
+    for text in texts:
+        if not text.isprintable() and any(0xD800 <= ord(character) < 0xE000 for character in text):
+            raise ConfigError(
+                f"the name of the text {text!a} is not UTF-8; rename the file, or pipe it in as -"
+            )
     values = {"texts": list(texts), **config.model_dump(exclude_none=True, mode="json")}
     # A JSON string is a TOML basic string, and so with numbers, booleans and lists; but DEL must be escaped.
     lines = [
