@@ -71,7 +71,7 @@ class Config(BaseModel):
     learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
     warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
     hold: Annotated[float, Field(ge=0, le=1)] = option(
-        0.2, "Training", "Share of the run at the peak, before the learning rate falls to zero; 1 never does."
+        0.3, "Training", "Share of the run at the peak, before the learning rate falls to zero; 1 never does."
     )
     fall: Literal["linear", "cosine"] = option("linear", "Training", "How the learning rate falls to zero.")
     decay: Annotated[float, Field(gt=0, le=1)] = option(

@@ -194,7 +194,7 @@ class Clock:
     its time is cut short.
     """
 
-    REVIEWS = (0.03, 0.06, 0.1, 0.14, 0.18)
+    REVIEWS = (0.03, 0.06, 0.12, 0.2, 0.27)
     PATIENCE = 1.06
 
     def __init__(self, minutes: float, spent: float) -> None:

@@ -287,7 +287,7 @@ class Trainer:
 
     def _ending(self) -> float:
         """Estimate the seconds after the last step: a look, the last score (a stretch and a repair), files and curve."""
-        return 5 * self._one_look() + 2.0 if self._valid else 2.0
+        return 4 * self._one_look() + 1.5 if self._valid else 1.5
 
     def _final_chars(self) -> int:
         """Return how much of the validation part the last score reads: at most a twentieth of what was trained."""
