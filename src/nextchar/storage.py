@@ -157,6 +157,11 @@ def model_path(path: str | Path) -> Path:
     return place / MODEL
 
 
+def holds_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run that a new one would overwrite."""
+    return any((folder / name).exists() for name in (TRAINING, MODEL))
+
+
 def read_model(path: str | Path) -> ModelFile:
     """Read a model file, or that of a run folder, without torch.
 

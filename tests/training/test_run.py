@@ -13,11 +13,11 @@ import pytest
 
 from nextchar.config import Config, make_config, read_toml
 from nextchar.errors import MissingExtraError, ModelFileError
-from nextchar.storage import CONFIG, MODEL, TRAINING, read_arrays, read_model
+from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, read_arrays, read_model
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training import run as room
 from nextchar.training.curve import draw_curve
-from nextchar.training.run import CURVE, LOG, SAMPLES, holds_run, open_snapshot, record
+from nextchar.training.run import CURVE, LOG, SAMPLES, open_snapshot, record
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(

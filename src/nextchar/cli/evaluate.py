@@ -1,6 +1,8 @@
 """`nextchar evaluate`: a model and a text in, a score out."""
 
 import csv
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +62,7 @@ def command(
     """
     from nextchar.device import pick_device  # noqa: PLC0415  torch takes long to import
     from nextchar.evaluation.ngram import NGram  # noqa: PLC0415  as above
-    from nextchar.evaluation.score import nats_of, score_ids  # noqa: PLC0415  as above
+    from nextchar.evaluation.score import score_ids  # noqa: PLC0415  as above
     from nextchar.storage import to_language_model  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above
 
@@ -76,16 +78,13 @@ def command(
         ids = _part(file, model, split)
         what = f"the {split} part"
     lm = to_language_model(file, pick_device(device))
-    score = score_ids(lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
-    result = score.as_dict()
+    score = partial(score_ids, lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
+    result = (_with_csv(per_char, file, ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
         table = NGram(_part(file, model, "train"), len(file.vocabulary), order=ngram)
         result["ngram"] = table.score(ids, file.vocabulary).as_dict()
-    if per_char:
-        rows = nats_of(lm.network, ids, lm.vocabulary.start, protocol=protocol, window=window)
-        _write_csv(per_char, file, ids, rows)
     if json:
         print_json(result)
     else:
@@ -120,22 +119,26 @@ def _part(file: ModelFile, model: Path, split: str) -> Any:
     return part.ids if part.lookup is None else part.lookup[part.ids]
 
 
-def _write_csv(path: Path, file: ModelFile, ids: Any, blocks: Any) -> None:
-    """Write one line a character: position, character, code, nats and bits."""
+def _with_csv(path: Path, file: ModelFile, ids: Any, score: Any) -> Any:
+    """Score, and write one line a character as it is scored: position, character, code, nats and bits."""
+    scores = []
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as target:
             lines = csv.writer(target)
             lines.writerow(["position", "character", "code", "nats", "bits"])
-            position = 0
-            for block in blocks:
-                for nats in block:
+            positions = iter(range(len(ids)))
+
+            def watch(block: Any) -> None:
+                for nats, position in zip(block, positions, strict=False):
                     code = file.vocabulary.codes[ids[position]]
                     shown = chr(code) if file.vocabulary.units == "characters" else f"0x{code:02X}"
-                    lines.writerow([position, shown, code, f"{nats:.6f}", f"{nats * 1.4426950408889634:.6f}"])
-                    position += 1
+                    lines.writerow([position, shown, code, f"{nats:.6f}", f"{nats / math.log(2):.6f}"])
+
+            scores.append(score(watch=watch))
 
     write_atomically(path, write)
+    return scores[0]
 
 
 def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:

@@ -29,7 +29,6 @@ Standard output is data; everything else goes to standard error. A model is a
 run folder or a model file, and - is standard input. Exit codes: 0 done,
 1 an error told in one sentence, 2 wrong usage, 130 interrupted.
 """
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except KeyboardInterrupt:
         _say("interrupted; nothing was saved")
-        return INTERRUPTED
+        return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

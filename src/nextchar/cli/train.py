@@ -14,16 +14,15 @@ from pydantic import create_model
 from rich.console import Console
 
 from nextchar.cli.console import ReadingProgress, duration, print_json, stderr
-from nextchar.cli.flags import Flag
+from nextchar.cli.flags import INTERRUPTED, Flag
 from nextchar.config import BUDGETS, Config, compose, make_config, read_toml, to_toml
 from nextchar.errors import ConfigError
-from nextchar.storage import CONFIG, MODEL, TRAINING, read_model, write_text
+from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, read_model, write_text
 
 GROUPS = {
     name: Group(name, sort_key=place)
     for place, name in enumerate(("Budget", "Model", "Training", "Text", "Machine"), 1)
 }
-INTERRUPTED = 130
 
 
 def _flags() -> type[Config]:
@@ -96,7 +95,7 @@ def command(
     chosen, named = compose(explicit, preset=preset, file=config)
     job = replace(job, texts=job.texts or named)
     job = replace(job, folder=output or _default_folder(job.texts))
-    if (job.folder / MODEL).exists() and not overwrite:
+    if holds_run(job.folder) and not overwrite:
         raise ConfigError(
             f"{job.folder} already holds a run; go on with --resume {job.folder}, name another folder with -o, "
             f"or give --overwrite"

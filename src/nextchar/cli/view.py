@@ -1,5 +1,6 @@
 """What people see of a training: a live line on a terminal, plain lines elsewhere; always on standard error."""
 
+import math
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ from nextchar.cli.console import PLAIN_SECONDS, duration, visible
 from nextchar.training import events
 from nextchar.training.events import Event
 
-BITS = 1.4426950408889634  # bits in a nat
+BITS = 1 / math.log(2)  # in a nat
 
 
 class TrainingView:

@@ -5,7 +5,7 @@ windows, each from the empty state. In both, the first character after an empty 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -106,10 +106,12 @@ def score_ids(
     *,
     protocol: ProtocolName = "stream",
     window: int = 256,
+    watch: Callable[[Nats], object] = len,
 ) -> Score:
-    """Score ids `(T,)`."""
+    """Score ids `(T,)`; `watch` is shown what every character costs, block by block, in the order of the text."""
     total = 0.0
     for block in nats_of(network, ids, vocabulary.start, protocol=protocol, window=window):
+        watch(block)
         total += math.fsum(block)
     lengths = vocabulary.byte_lengths()
     size = sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))

@@ -20,7 +20,6 @@ from nextchar.text.lanes import Batch
 from nextchar.training.learner import Learner
 
 PROBE_SECONDS = 1.0
-NOMINAL_FLOPS = 100e9  # stands for the machine where the budget is not time
 SMALLEST, LARGEST = 64, 2048
 VALIDATIONS = 8
 

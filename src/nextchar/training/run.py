@@ -22,11 +22,6 @@ LOG, SAMPLES, CURVE = "log.jsonl", "samples.txt", "curve.svg"
 SAMPLE_LENGTH = 300
 
 
-def holds_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run that a new one would overwrite."""
-    return any((folder / name).exists() for name in (TRAINING, MODEL))
-
-
 def open_snapshot(folder: Path) -> Snapshot | None:
     """Return where a run stopped, with its best model; None if it never got to its first step.
 
