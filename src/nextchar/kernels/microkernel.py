@@ -1,0 +1,254 @@
+"""The one product everything compiled stands on: 64 rows of a matrix times a few vectors, kept in registers.
+
+`add_block` adds `W x` to `out` for one block of `ROWS` rows and any number of vectors. Every sum is taken in the order
+of the columns, one after the other, whatever stands beside it, so a vector's result does not depend on its company.
+The loop is written in LLVM's own terms, because no compiler finds it by itself: vectors of 16 that stay in registers
+from the first column to the last, which is what reaches the speed of the machine's memory with one vector and of its
+multipliers with many (Goto & van de Geijn 2008; docs/benchmarks.md).
+
+Four kinds, told apart by the types of the arrays, with their blocks of weights laid out as `pack_block` says:
+
+    weights   vectors   products
+    float32   float32   fused multiply and add
+    uint16    float32   the same, with weights stored as the upper half of a float32 (bfloat16)
+    uint16    uint16    pairs of bfloat16, added in float32: only where `HAS_BF16`
+    int8      int16     pairs of whole numbers, exact, then times one scale a row
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+ROWS = 64
+"""Rows of a block: four gates of 16 units."""
+WIDE = 16
+"""Numbers of a vector; a machine with narrower registers takes two or four of them."""
+TOGETHER = 4
+"""Vectors that are multiplied with one reading of the weights."""
+# Reordering sums is what lets them be vectorised; infinities and NaN keep their meaning.
+FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
+
+_CPU = binding.get_host_cpu_features()
+HAS_BF16 = bool(_CPU.get("avx512bf16"))
+# Accumulators of one vector at a time: with fewer and narrower registers, a quarter of the block after the other.
+_STRIPE = ROWS // WIDE if _CPU.get("avx512f") else 1
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function, and keep the result on disk."""
+    return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
+
+
+class _BFloat(ir.Type):
+    """LLVM's bfloat, which llvmlite does not name."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+def _vector(element: ir.Type, count: int = WIDE) -> ir.VectorType:
+    return ir.VectorType(element, count)
+
+
+_F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_FLOATS, _INTS, _SHORTS = _vector(_F32), _vector(_I32), _vector(_I16, 2 * WIDE)
+_BFLOATS = _vector(_BFloat(), 2 * WIDE)
+
+
+class _Emitter:
+    """Writes the loop of one kind for a fixed number of vectors."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+        self.b = builder
+        made = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+        self.weights, self.x, self.out, self.scales = (array.data for array in made)
+        self.depth = builder.extract_value(made[0].shape, 0)
+        self.x_stride = builder.extract_value(made[1].strides, 0)
+        self.out_stride = builder.extract_value(made[2].strides, 0)
+        stored, activation = signature.args[0].dtype, signature.args[1].dtype
+        self.pairs = activation != types.float32
+        self.whole = stored == types.int8
+        self.stored = {types.float32: _F32, types.uint16: _I16, types.int8: _I8}[stored]
+
+    def row(self, base: Any, stride: Any, index: int) -> Any:
+        """Return the address of a vector, which lie `stride` bytes apart."""
+        address = self.b.add(self.b.ptrtoint(base, _I64), self.b.mul(stride, _I64(index)))
+        return self.b.inttoptr(address, base.type)
+
+    def load(self, address: Any, kind: ir.Type, align: int) -> Any:
+        """Load a value that may lie anywhere."""
+        loaded = self.b.load(self.b.bitcast(address, kind.as_pointer()))
+        loaded.align = align
+        return loaded
+
+    def call(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
+        """Call one of LLVM's own functions."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), arguments)
+
+    def spread(self, value: Any) -> Any:
+        """Return a vector of one value repeated."""
+        empty = ir.Constant(_vector(value.type), ir.Undefined)
+        return self.b.shuffle_vector(
+            self.b.insert_element(empty, value, _I32(0)), empty, ir.Constant(_INTS, None)
+        )
+
+    def weight(self, address: Any) -> Any:
+        """Load one vector of weights, ready to be multiplied."""
+        count = 2 * WIDE if self.pairs else WIDE
+        value = self.load(address, _vector(self.stored, count), self.stored.width // 8 if self.whole else 2)
+        if self.whole:
+            return self.b.sext(value, _SHORTS)
+        if self.pairs:
+            return self.b.bitcast(value, _BFLOATS)
+        if self.stored == _F32:
+            return value
+        sixteen = ir.Constant(_INTS, [_I32(16)] * WIDE)
+        return self.b.bitcast(self.b.shl(self.b.zext(value, _INTS), sixteen), _FLOATS)
+
+    def activation(self, address: Any, column: Any) -> Any:
+        """Load one number, or a pair of them, and repeat it."""
+        if not self.pairs:
+            return self.spread(self.load(self.b.gep(address, [column]), _F32, 4))
+        pair = self.load(self.b.gep(address, [self.b.mul(column, _I64(2))]), _I32, 2)
+        return self.b.bitcast(self.spread(pair), _SHORTS if self.whole else _BFLOATS)
+
+    def multiply_add(self, total: Any, weight: Any, x: Any) -> Any:
+        """Return total + weight * x."""
+        if self.whole:
+            return self.b.add(total, self.pair_products(weight, x))
+        if self.pairs:
+            return self.call("llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [total, weight, x])
+        return self.call("llvm.fma.v16f32", _FLOATS, [weight, x, total])
+
+    def pair_products(self, weight: Any, x: Any) -> Any:
+        """Return for each pair of whole numbers the sum of its two products."""
+        if _CPU.get("avx512bw"):
+            return self.call("llvm.x86.avx512.pmaddw.d.512", _INTS, [weight, x])
+
+        def some(places: range, value: Any) -> Any:
+            chosen = ir.Constant(_vector(_I32, len(places)), [_I32(place) for place in places])
+            return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
+
+        if _CPU.get("avx2"):
+            halves = [
+                self.call("llvm.x86.avx2.pmadd.wd", _vector(_I32, 8), [some(half, weight), some(half, x)])
+                for half in (range(16), range(16, 32))
+            ]
+            every = ir.Constant(_INTS, [_I32(place) for place in range(16)])
+            return self.b.shuffle_vector(*halves, every)
+        products = [
+            self.b.mul(self.b.sext(some(places, weight), _INTS), self.b.sext(some(places, x), _INTS))
+            for places in (range(0, 32, 2), range(1, 32, 2))
+        ]
+        return self.b.add(*products)
+
+    def stripe(self, first: int, count: int, together: int) -> None:
+        """Write the loop over all columns for `count` vectors of rows from `first` on, and `together` of x."""
+        b = self.b
+        outs = [
+            [b.gep(self.row(self.out, self.out_stride, lane), [_I64(WIDE * (first + v))]) for v in range(count)]
+            for lane in range(together)
+        ]
+        xs = [self.row(self.x, self.x_stride, lane) for lane in range(together)]
+        nothing = ir.Constant(_INTS, None)
+        begin = [[nothing if self.whole else self.load(out, _FLOATS, 4) for out in outs_] for outs_ in outs]
+        before, loop, done = b.block, b.append_basic_block("columns"), b.append_basic_block("done")
+        b.branch(loop)
+        b.position_at_end(loop)
+        column = b.phi(_I64)
+        column.add_incoming(_I64(0), before)
+        totals = [[b.phi(value.type) for value in values] for values in begin]
+        span = (2 if self.pairs else 1) * WIDE
+        at = b.mul(column, _I64(span * (ROWS // WIDE)))
+        weights = [
+            self.weight(b.gep(self.weights, [b.add(at, _I64(span * (first + v)))])) for v in range(count)
+        ]
+        sums = []
+        for x, row in zip(xs, totals, strict=True):
+            activation = self.activation(x, column)
+            sums.append([self.multiply_add(total, weights[v], activation) for v, total in enumerate(row)])
+        following = b.add(column, _I64(1))
+        column.add_incoming(following, loop)
+        for lane in range(together):
+            for v in range(count):
+                totals[lane][v].add_incoming(begin[lane][v], before)
+                totals[lane][v].add_incoming(sums[lane][v], loop)
+        b.cbranch(b.icmp_signed("<", following, self.depth), loop, done)
+        b.position_at_end(done)
+        for lane in range(together):
+            for v in range(count):
+                self.finish(sums[lane][v], outs[lane][v], first + v)
+
+    def finish(self, total: Any, out: Any, v: int) -> None:
+        """Put a sum where it belongs; whole numbers are scaled first."""
+        if self.whole:
+            scale = self.load(self.b.gep(self.scales, [_I64(WIDE * v)]), _FLOATS, 4)
+            scaled = self.b.fmul(self.b.sitofp(total, _FLOATS), scale)
+            total = self.b.fadd(self.load(out, _FLOATS, 4), scaled)
+        stored = self.b.store(total, self.b.bitcast(out, _FLOATS.as_pointer()))
+        stored.align = 4
+
+
+def _kernel(together: int, stripe: int) -> Any:
+    """Return the product of a block and exactly `together` vectors."""
+
+    @intrinsic
+    def product(_context: Any, weights: Any, x: Any, out: Any, scales: Any) -> Any:
+        def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            emitter = _Emitter(context, builder, signature, arguments)
+            for first in range(0, ROWS // WIDE, stripe):
+                emitter.stripe(first, stripe, together)
+            return context.get_dummy_value()
+
+        return types.void(weights, x, out, scales), write
+
+    return product
+
+
+_few = _kernel(TOGETHER, _STRIPE)
+_one = _kernel(1, ROWS // WIDE)
+
+
+@compiled
+def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
+    """Add a block of 64 rows times each of n vectors to out.
+
+    Args:
+        weights: `(C, 64)`, or `(C / 2, 128)` for the kinds that take pairs, as `pack_block` lays them out.
+        x: `(n, C)`, rows contiguous.
+        out: `(n, 64)` float32, rows contiguous.
+        scales: `(64,)` float32, of the rows; read for int8 alone.
+    """
+    lanes = len(x)
+    whole = lanes - lanes % TOGETHER
+    for lane in range(0, whole, TOGETHER):
+        _few(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
+    for lane in range(whole, lanes):
+        _one(weights, x[lane : lane + 1], out[lane : lane + 1], scales)
+
+
+def lay_out(rows: np.ndarray[Any, Any], *, pairs: bool) -> np.ndarray[Any, Any]:
+    """Lay rows `(B * 64, C)` out as `add_block` reads them: `(B, C, 64)`, or `(B, C / 2, 128)` in pairs.
+
+    A pair is two columns of one row side by side.
+    """
+    blocks, columns = len(rows) // ROWS, rows.shape[1]
+    if pairs:
+        split = rows.reshape(blocks, ROWS, columns // 2, 2).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(split).reshape(blocks, columns // 2, 2 * ROWS)
+    return np.ascontiguousarray(rows.reshape(blocks, ROWS, columns).transpose(0, 2, 1))
