@@ -9,20 +9,34 @@ from numba.extending import intrinsic, overload
 
 from nextchar.kernels.microkernel import compiled
 
+_I32 = ir.IntType(32)
 UNIT = 4096
 """What 1 is in an int16 activation."""
 
 
+# Written in LLVM's terms because numba widens whole numbers to 64 bits, of which a vector holds half as many.
 @intrinsic
-def bits_to_float(_context: Any, _bits: Any) -> Any:
-    """Read the bits of an int32 as a float32."""
-    return types.float32(types.int32), lambda _, b, __, arguments: b.bitcast(arguments[0], ir.FloatType())
+def power_of_two(_context: Any, _exponent: Any) -> Any:
+    """Return 2^k for a whole float32 k from -126 to 127."""
+
+    def write(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
+        whole = b.add(b.fptosi(arguments[0], _I32), _I32(127))
+        return b.bitcast(b.shl(whole, _I32(23)), ir.FloatType())
+
+    return types.float32(types.float32), write
 
 
 @intrinsic
-def float_to_bits(_context: Any, _value: Any) -> Any:
-    """Read the bits of a float32 as an int32."""
-    return types.int32(types.float32), lambda _, b, __, arguments: b.bitcast(arguments[0], ir.IntType(32))
+def bfloat16(_context: Any, _value: Any) -> Any:
+    """Round a float32 to the nearest bfloat16, ties to even; return its 16 bits as uint16."""
+
+    def write(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
+        bits = b.bitcast(arguments[0], _I32)
+        even = b.and_(b.lshr(bits, _I32(16)), _I32(1))
+        rounded = b.add(b.add(bits, _I32(0x7FFF)), even)
+        return b.trunc(b.lshr(rounded, _I32(16)), ir.IntType(16))
+
+    return types.uint16(types.float32), write
 
 
 @compiled
@@ -40,7 +54,7 @@ def exp(x: np.float32) -> np.float32:
     p = p * r + f(4.1665795894e-2)
     p = p * r + f(1.6666665459e-1)
     p = p * r + f(5.0000001201e-1)
-    return (p * r * r + r + f(1)) * bits_to_float((np.int32(k) + np.int32(127)) << np.int32(23))
+    return (p * r * r + r + f(1)) * power_of_two(k)
 
 
 @compiled
@@ -60,23 +74,11 @@ def store(value: Any, like: Any) -> Any:
     raise NotImplementedError
 
 
-@overload(store, inline="always")
-def _store(_value: Any, like: Any) -> Any:
+@overload(store, inline="always", strict=False)  # lambdas have no annotations
+def _store(value: Any, like: Any) -> Any:
     if like.dtype == types.float32:
         return lambda value, like: value
     if like.dtype == types.int16:
         return lambda value, like: np.int16(np.floor(value * np.float32(UNIT) + np.float32(0.5)))
     return lambda value, like: bfloat16(value)
 
-
-@compiled
-def bfloat16(value: np.float32) -> np.uint16:
-    """Round to the nearest bfloat16, ties to even; return its 16 bits."""
-    bits = float_to_bits(value)
-    return np.uint16((bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16))
-
-
-@compiled
-def from_bfloat16(bits: np.uint16) -> np.float32:
-    """Return the number that 16 bits stand for."""
-    return bits_to_float(np.int32(bits) << np.int32(16))

@@ -1,0 +1,35 @@
+"""Work on many lanes shared out to the machine's cores: compiled code lets go of the interpreter, so threads suffice."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+
+@cache
+def cores() -> int:
+    """Return how many cores this process may use; `OMP_NUM_THREADS` limits them, as it does for torch."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(there, int(asked))) if asked.isdecimal() else there
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores() - 1, thread_name_prefix="nextchar")
+
+
+def shares(count: int, multiple: int) -> list[tuple[int, int]]:
+    """Cut `count` into one share a core, each but the last a multiple of `multiple`: pairs of first and after last."""
+    groups = -(-count // multiple)
+    each = -(-groups // cores()) * multiple
+    return [(first, min(first + each, count)) for first in range(0, count, each)]
+
+
+def in_shares(function: Callable[[int, int], None], count: int, multiple: int) -> None:
+    """Call `function(first, after last)` for every share at once, the first in this thread."""
+    mine, *others = shares(count, multiple)
+    waiting = [_pool().submit(function, *share) for share in others]
+    function(*mine)
+    for other in waiting:
+        other.result()
