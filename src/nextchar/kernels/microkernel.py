@@ -220,7 +220,8 @@ def _kernel(together: int, stripe: int) -> Any:
     return product
 
 
-_few = _kernel(TOGETHER, _STRIPE)
+_four = _kernel(TOGETHER, _STRIPE)
+_two = _kernel(2, _STRIPE)
 _one = _kernel(1, ROWS // WIDE)
 
 
@@ -234,11 +235,14 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
         out: `(n, 64)` float32, rows contiguous.
         scales: `(64,)` float32, of the rows; read for int8 alone.
     """
-    lanes = len(x)
-    whole = lanes - lanes % TOGETHER
-    for lane in range(0, whole, TOGETHER):
-        _few(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
-    for lane in range(whole, lanes):
+    lane = 0
+    while lane + TOGETHER <= len(x):
+        _four(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
+        lane += TOGETHER
+    if lane + 2 <= len(x):
+        _two(weights, x[lane : lane + 2], out[lane : lane + 2], scales)
+        lane += 2
+    if lane < len(x):
         _one(weights, x[lane : lane + 1], out[lane : lane + 1], scales)
 
 

@@ -19,12 +19,14 @@ GATES = 4
 
 
 @compiled
-def pack_units(weight: Any, packed: Any) -> None:
-    """Lay `(4H, C)` float32 out for the forward product, `(B, C, 64)` or in pairs, in the kind of `packed`."""
-    blocks = len(packed)
+def pack_units(weight: Any, packed: Any, first: int, last: int) -> None:
+    """Lay `(4H, C)` float32 out for the forward product, `(B, C, 64)` or in pairs, in the kind of `packed`.
+
+    Only blocks `first` to `last` are set.
+    """
     hidden = len(weight) // GATES
     pair = packed.shape[2] // ROWS
-    for block in range(blocks):
+    for block in range(first, last):
         for gate in range(GATES):
             for unit in range(WIDE):
                 row = gate * hidden + block * WIDE + unit
@@ -35,14 +37,14 @@ def pack_units(weight: Any, packed: Any) -> None:
 
 
 @compiled
-def pack_transposed(weight: Any, packed: Any) -> None:
+def pack_transposed(weight: Any, packed: Any, first: int, last: int) -> None:
     """Lay the transpose of `(4H, C)` float32 out for the backward product, `(C / 64 rounded up, 4H, 64)` or in pairs.
 
-    Rows past C are left alone; they are zero, and nobody reads their sums.
+    Only blocks `first` to `last` are set. Rows past C are left alone; they are zero, and nobody reads their sums.
     """
     columns = weight.shape[1]
     pair = packed.shape[2] // ROWS
-    for block in range(len(packed)):
+    for block in range(first, last):
         width = min(ROWS, columns - block * ROWS)
         for step in range(packed.shape[1]):
             for k in range(pair):
@@ -82,24 +84,24 @@ def forward(weights: Any, gates: Any, hidden: Any, cells: Any, first: int, last:
 
     Args:
         weights: Recurrent, `(B, H, 64)`, or in pairs.
-        gates: `(T, N, 64B)` float32: what the inputs give; set to the activations i, f, g, o.
-        hidden: `(T + 1, N, H)` of the kind: the first given, the others set.
-        cells: `(T + 1, N, H)` float32, likewise.
+        gates: `(T, N, B, 64)` float32: what the inputs give; set to the activations i, f, g, o.
+        hidden: `(T + 1, N, B, 16)` of the kind: the first given, the others set.
+        cells: `(T + 1, N, B, 16)` float32, likewise.
         first: Lane.
         last: The one after the last lane.
     """
     no_scales = np.empty(0, np.float32)
-    for t in range(len(gates)):
-        for block in range(len(weights)):
-            own = slice(block * ROWS, (block + 1) * ROWS)
-            add_block(weights[block], hidden[t, first:last], gates[t, first:last, own], no_scales)
+    steps, lanes, blocks, _ = gates.shape
+    rows = hidden.reshape(steps + 1, lanes, blocks * WIDE)
+    for t in range(steps):
+        for block in range(blocks):
+            add_block(weights[block], rows[t, first:last], gates[t, first:last, block], no_scales)
             for lane in range(first, last):
-                begin = block * WIDE
                 advance(
-                    gates[t, lane, own],
-                    cells[t, lane, begin : begin + WIDE],
-                    cells[t + 1, lane, begin : begin + WIDE],
-                    hidden[t + 1, lane, begin : begin + WIDE],
+                    gates[t, lane, block],
+                    cells[t, lane, block],
+                    cells[t + 1, lane, block],
+                    hidden[t + 1, lane, block],
                 )
 
 
@@ -126,10 +128,10 @@ def backward(transposed: Any, made: Any, gradients: Any, ids: Any, first: int, l
 
     Args:
         transposed: Recurrent weights `(H / 64 rounded up, 4H, 64)`, or in pairs.
-        made: What `forward` set: gates `(T, N, 64B)`, overwritten, and cells `(T + 1, N, H)`.
+        made: What `forward` set: gates `(T, N, B, 64)`, overwritten, and cells `(T + 1, N, B, 16)`.
         gradients: Four arrays. Of the outputs, `(T, N, H rounded up to 64)` float32: what comes through time is added.
-            Of the last cells, `(N, H)` float32: set to that of the first. Of what goes into the gates, `(T, N, 4H)` of
-            the kind, gate after gate: set. Of the table, `(U, 64B)` float32: added to.
+            Of the last cells, `(N, B, 16)` float32: set to that of the first. Of what goes into the gates,
+            `(T, N, 4, B, 16)` of the kind: set. Of the table, `(U, B, 64)` float32: added to.
         ids: `(T, N)`, the rows of the table that were read.
         first: Lane.
         last: The one after the last lane.
@@ -137,50 +139,55 @@ def backward(transposed: Any, made: Any, gradients: Any, ids: Any, first: int, l
     gates, cells = made
     d_hidden, d_cells, d_gates, d_table = gradients
     no_scales = np.empty(0, np.float32)
-    hidden = cells.shape[2]
-    for t in range(len(gates) - 1, -1, -1):
-        if t < len(gates) - 1:
+    steps, lanes, blocks, _ = gates.shape
+    rows = d_gates.reshape(steps, lanes, GATES * blocks * WIDE)
+    d_units = d_hidden.reshape(steps, lanes, -1, WIDE)
+    for t in range(steps - 1, -1, -1):
+        if t < steps - 1:
             for block in range(len(transposed)):
                 own = slice(block * ROWS, (block + 1) * ROWS)
-                add_block(
-                    transposed[block], d_gates[t + 1, first:last], d_hidden[t, first:last, own], no_scales
-                )
+                add_block(transposed[block], rows[t + 1, first:last], d_hidden[t, first:last, own], no_scales)
+        retreat(gates, cells, d_units, d_cells, t, (first, last))
+        copy(gates, d_gates, t, (first, last))
         for lane in range(first, last):
-            for begin in range(0, hidden, WIDE):
-                own = slice(begin, begin + WIDE)
-                here = gates[t, lane, GATES * begin : GATES * begin + ROWS]
-                retreat(here, cells[t, lane, own], cells[t + 1, lane, own], d_hidden[t, lane, own], d_cells[lane, own])
-                for gate in range(GATES):
-                    at = gate * hidden + begin
-                    copy(here[gate * WIDE : (gate + 1) * WIDE], d_gates[t, lane, at : at + WIDE])
-            add(gates[t, lane], d_table[ids[t, lane]])
+            add(gates, d_table, (t, lane), ids[t, lane])
 
 
+# Whole arrays and indices go into the next three, not views: making the views takes longer than 16 units do.
 @compiled
-def retreat(gates: Any, before: Any, after: Any, d_hidden: Any, d_cell: Any) -> None:
-    """Differentiate `advance`: put the gradient in the place of the gates, and carry d_cell `(16,)` one step back."""
+def retreat(gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, lanes: tuple[int, int]) -> None:
+    """Differentiate `advance`: put the gradients in the place of the gates, and carry d_cells one step back."""
     one = np.float32(1)
-    for unit in range(WIDE):
-        i, f = gates[unit], gates[WIDE + unit]
-        g, o = gates[2 * WIDE + unit], gates[3 * WIDE + unit]
-        bent = tanh(after[unit])
-        d_after = d_cell[unit] + d_hidden[unit] * o * (one - bent * bent)
-        gates[unit] = d_after * g * i * (one - i)
-        gates[WIDE + unit] = d_after * before[unit] * f * (one - f)
-        gates[2 * WIDE + unit] = d_after * i * (one - g * g)
-        gates[3 * WIDE + unit] = d_hidden[unit] * bent * o * (one - o)
-        d_cell[unit] = d_after * f
+    for lane in range(*lanes):
+        for block in range(gates.shape[2]):
+            for unit in range(WIDE):
+                i, f = gates[t, lane, block, unit], gates[t, lane, block, WIDE + unit]
+                g, o = gates[t, lane, block, 2 * WIDE + unit], gates[t, lane, block, 3 * WIDE + unit]
+                before, bent = cells[t, lane, block, unit], tanh(cells[t + 1, lane, block, unit])
+                d_hidden = d_units[t, lane, block, unit]
+                d_cell = d_cells[lane, block, unit] + d_hidden * o * (one - bent * bent)
+                gates[t, lane, block, unit] = d_cell * g * i * (one - i)
+                gates[t, lane, block, WIDE + unit] = d_cell * before * f * (one - f)
+                gates[t, lane, block, 2 * WIDE + unit] = d_cell * i * (one - g * g)
+                gates[t, lane, block, 3 * WIDE + unit] = d_hidden * bent * o * (one - o)
+                d_cells[lane, block, unit] = d_cell * f
 
 
 @compiled
-def copy(values: Any, into: Any) -> None:
-    """Store 16 float32 in the kind of `into`."""
-    for unit in range(WIDE):
-        into[unit] = store(values[unit], into)
+def copy(gates: Any, d_gates: Any, t: int, lanes: tuple[int, int]) -> None:
+    """Store the blocks of step t gate after gate."""
+    for lane in range(*lanes):
+        for block in range(gates.shape[2]):
+            for gate in range(GATES):
+                for unit in range(WIDE):
+                    value = gates[t, lane, block, gate * WIDE + unit]
+                    d_gates[t, lane, gate, block, unit] = store(value, d_gates)
 
 
 @compiled
-def add(values: Any, sums: Any) -> None:
-    """Add values to sums."""
-    for index in range(len(sums)):
-        sums[index] += values[index]
+def add(gates: Any, sums: Any, where: tuple[int, int], row: int) -> None:
+    """Add what is at a step and a lane to a row of sums."""
+    t, lane = where
+    for block in range(gates.shape[2]):
+        for index in range(ROWS):
+            sums[row, block, index] += gates[t, lane, block, index]

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nextchar.architecture import GATES, Architecture
 from nextchar.model.cells import Weights
-from nextchar.model.recurrence import Recurrence, fused
+from nextchar.model.recurrence import Lookup, Recurrence, fastest
 from nextchar.model.regularization import Regularizer, nothing
 from nextchar.model.state import State, empty_state
 
@@ -53,7 +52,7 @@ class Network(nn.Module):
         self.head = nn.Linear(architecture.hidden, vocabulary_size)
 
     def forward(
-        self, ids: Tensor, state: State, regularize: Regularizer = nothing, recurrence: Recurrence = fused
+        self, ids: Tensor, state: State, regularize: Regularizer = nothing, recurrence: Recurrence = fastest
     ) -> tuple[Tensor, State]:
         """Predict, after each id, the next.
 
@@ -61,30 +60,31 @@ class Network(nn.Module):
             ids: `(T, N)`; V is START.
             state: Before the first id.
             regularize: Applied between the layers and before the head.
-            recurrence: `fused`, or `reference`.
+            recurrence: `fastest`, `fused`, or `reference`.
 
         Returns:
             Logits `(T, N, V)` and the state after the last id.
         """
-        x = self._embed(ids)
+        x: Tensor | Lookup = Lookup(ids, self._vectors())
         total: Tensor | None = None
         after = []
         for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             assert isinstance(layer, Layer)
-            x, layer_after = recurrence(
-                self.architecture.cell, regularize(x) if index else x, layer_state, layer.weights()
-            )
-            total = x if total is None or not self.architecture.sum_outputs else total + x
+            outputs, layer_after = recurrence(self.architecture.cell, x, layer_state, layer.weights())
+            total = outputs if total is None or not self.architecture.sum_outputs else total + outputs
+            if index < self.architecture.layers - 1:
+                x = regularize(outputs)
             after.append(layer_after)
         assert total is not None
         logits: Tensor = self.head(regularize(total))
         return logits, tuple(after)
 
-    def _embed(self, ids: Tensor) -> Tensor:
+    def _vectors(self) -> Tensor:
+        """Return the input of each id, START last, `(V + 1, X)`."""
         if self.architecture.embedding:
-            return self.embedding(ids)
+            return self.embedding.weight
         # START has no place of its own among the one-hot vectors: it is the vector of zeros.
-        return functional.one_hot(ids, self.vocabulary_size + 1)[..., :-1].to(self.head.weight.dtype)
+        return torch.eye(self.vocabulary_size + 1).to(self.head.weight)[:, :-1]
 
     def empty_state(self, lanes: int) -> State:
         """Return the state before any text."""
