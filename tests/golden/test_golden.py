@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nextchar.evaluation.score import evaluate
-from nextchar.sampling.engine import Filters
+from nextchar.kernels.packing import WeightKind
+from nextchar.sampling.engine import Engine, Filters
 from nextchar.sampling.sample import SampleOptions, sample
 from nextchar.storage import load, read_model, write_model
 
@@ -40,6 +42,14 @@ def test_the_score(golden: dict[str, Any]) -> None:
     assert evaluate(load(MODEL), golden["text"]).nats_per_char == pytest.approx(
         golden["nats_per_char"], abs=1e-5
     )
+
+
+@pytest.mark.parametrize(("weights", "bits"), [("fp32", 1e-5), ("bf16", 0.002), ("int8", 0.002)])
+def test_the_score_of_the_engine(golden: dict[str, Any], weights: WeightKind, bits: float) -> None:
+    """The compiled engine scores it the same too, and rounded weights cost next to nothing on real text."""
+    model = read_model(MODEL)
+    nats = Engine(model, weights).nats(model.vocabulary.encode(golden["text"])).mean()
+    assert nats / math.log(2) == pytest.approx(golden["nats_per_char"] / math.log(2), abs=bits)
 
 
 def test_the_bytes_of_the_file(golden: dict[str, Any], tmp_path: Path) -> None:

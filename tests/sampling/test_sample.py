@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from conftest import make_model
 from nextchar.errors import ConfigError, UnknownCharacterError
+from nextchar.kernels.packing import WeightKind
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.engine import Engine, Filters
 from nextchar.sampling.sample import Sample, SampleOptions, Writer, overlap, sample, stream
@@ -38,6 +41,56 @@ def test_a_text_is_the_same_in_any_company() -> None:
     for index in (3, 1):
         assert Writer(LETTERS, _options(seed=3)).whole("ab", index) == together[index]
     assert len({one.text for one in together}) == 4
+
+
+@pytest.mark.parametrize("weights", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("processors", [1, 3])
+def test_many_texts_are_each_what_they_are_alone(
+    weights: WeightKind, processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text k of 70, written by any number of threads, ending at stops at different times, is text k written alone."""
+    monkeypatch.setattr("nextchar.sampling.sample.processors", lambda: processors)
+    options = _options(9, seed=5, stop=("a", "db"), weights=weights)
+    writer = Writer(LETTERS, options)
+    together = [text.sample() for text in writer.texts("b", 70)]
+    assert together == [writer.whole("b", index) for index in range(70)]
+    assert len({one.chars for one in together}) > 5
+    assert {one.finish_reason for one in together} == {"stop", "length"}
+
+
+def test_texts_may_be_left_before_the_last() -> None:
+    """Who takes only some of many texts is not made to wait for the others, and no thread goes on."""
+    texts = Writer(LETTERS, _options(100_000)).texts("", 3)
+    texts.close()  # type: ignore[attr-defined]
+    before = threading.active_count()
+    texts = Writer(LETTERS, _options(10)).texts("", 200)
+    assert next(texts).index == 0
+    texts.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_an_error_in_a_thread_is_raised_where_the_texts_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong in one thread is not swallowed by it."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Writer, "_write", fail)
+    with pytest.raises(MemoryError):
+        sample(LETTERS, "", _options(), count=3)
+
+
+def test_other_weights_are_other_texts() -> None:
+    """Rounded weights write another text than the true ones, with much the same surprise."""
+    long = {weights: _one(length=4000, weights=weights) for weights in ("fp32", "bf16", "int8")}
+    assert len({one.text for one in long.values()}) == 3
+    for one in long.values():
+        assert one.nats_per_char == pytest.approx(long["fp32"].nats_per_char, abs=0.1)
+
+
+def test_a_stop_that_the_model_cannot_write_never_comes() -> None:
+    """A stop with an unknown character is no stop, and its known ones neither."""
+    assert _one(seed=1, stop=("za", "az")) == _one(seed=1)
 
 
 def test_text_k_does_not_repeat_another_seeds_text() -> None:
@@ -130,16 +183,22 @@ def test_a_stream_joins_to_the_whole(lm: LanguageModel) -> None:
 
 
 def test_a_byte_model_writes_raw_bytes() -> None:
-    """Pieces are single bytes of the model, counted as such, and what is not UTF-8 shows as U+FFFD."""
-    writer = Writer(BYTES, _options(200, seed=1))
-    pieces = list(writer.pieces("", 0))
-    whole = b"".join(pieces)
-    assert all(len(piece) == 1 for piece in pieces)
+    """Pieces are bytes of the model, counted as such, and what is not UTF-8 shows as U+FFFD."""
+    whole = b"".join(Writer(BYTES, _options(200, seed=1)).pieces("", 0))
+    assert len(whole) == 200
     assert min(whole) >= 0x60
     one = _one(BYTES, length=200, seed=1)
     assert one.text == whole.decode(errors="replace")
     assert "\ufffd" in one.text
-    assert one.chars == writer.chars == 200
+    assert one.chars == 200
+
+
+def test_the_first_character_comes_at_once() -> None:
+    """The first piece of a stream is one character, and later ones are longer, so that they cost less."""
+    sizes = [len(piece.decode()) for piece in Writer(LETTERS, _options(200)).pieces("", 0)]
+    assert sizes[0] == 1
+    assert max(sizes) > 10
+    assert sum(sizes) == 200
 
 
 @pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.5), Filters(temperature=2, top_k=4)])
@@ -187,9 +246,8 @@ def test_bad_options_are_refused(options: dict[str, object], message: str) -> No
 @given(text=st.text("ab☃", max_size=12), stop=st.text("ab☃", min_size=1, max_size=6))
 def test_overlap_is_the_longest_beginning_that_ends_the_text(text: str, stop: str) -> None:
     """The overlap is the largest size below the stop's whose beginning ends the text, or 0."""
-    whole, wanted = text.encode(), stop.encode()
-    sizes = [size for size in range(len(wanted)) if whole[len(whole) - size :] == wanted[:size]]
-    assert overlap(whole, wanted) == max(size for size in sizes if size <= len(whole))
+    sizes = [size for size in range(len(stop)) if text[len(text) - size :] == stop[:size]]
+    assert overlap(text, stop) == max(size for size in sizes if size <= len(text))
 
 
 def test_a_writer_forgets_the_text_before(model_file: ModelFile) -> None:

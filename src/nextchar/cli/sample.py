@@ -2,14 +2,18 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import read_model
+
+if TYPE_CHECKING:
+    from nextchar.sampling.sample import Text
 
 RULE = "\n" + "─" * 40 + "\n"
 
@@ -29,6 +33,7 @@ def command(
     count: int = 1,
     stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, show_default=False)] = (),
     unknown: Literal["error", "skip"] = "error",
+    weights: Literal["fp32", "bf16", "int8"] = "fp32",
     json: Flag = False,
 ) -> int:
     r"""Write text with a model.
@@ -65,11 +70,14 @@ def command(
         End before this text, which may be \n for a line end. May be repeated.
     unknown
         What to do with a character of the prompt that the model has never seen.
+    weights
+        How to keep the weights: as they are, or rounded to half or a quarter of the memory, which is faster.
     json
         Print one JSON object on standard output.
     """
+    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.cli.console import print_json, stderr  # noqa: PLC0415  only where it is shown
-    from nextchar.sampling.engine import Filters  # noqa: PLC0415  numba takes long to import
+    from nextchar.sampling.engine import Filters  # noqa: PLC0415  as above
     from nextchar.sampling.sample import SampleOptions, Writer  # noqa: PLC0415  as above
 
     if count < 1:
@@ -81,12 +89,14 @@ def command(
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop),
         seed=chosen,
         unknown=unknown,
+        weights=weights,
     )
     text = _prompt(prompt, prompt_file)
+    tell_of_compiling()
     writer = Writer(read_model(model), options)
     begun = time.perf_counter()
     if json:
-        samples = [writer.whole(text, index) for index in range(count)]
+        samples = [each.sample() for each in writer.texts(text, count)]
         seconds = time.perf_counter() - begun
         print_json(
             {
@@ -107,21 +117,25 @@ def command(
         return 0
     out = sys.stdout.buffer
     last = b""
-    for index in range(count):
-        if index:
-            out.write(RULE.encode())
-        pieces = writer.pieces(text, index)
-        out.write(text.encode())
-        for piece in pieces:
-            out.write(piece)
-            out.flush()
-            last = piece or last
+    # One text is shown as it is written; several are written together, and shown one after the other.
+    pieces = writer.pieces(text, 0) if count == 1 else _ruled(writer.texts(text, count), text)
+    out.write(text.encode())
+    for piece in pieces:
+        out.write(piece)
+        out.flush()
+        last = piece or last
     if sys.stdout.isatty() and not last.endswith(b"\n"):
         out.write(b"\n")
     out.flush()
     if seed is None and sys.stderr.isatty():
         stderr().print(f"seed {chosen}", style="dim")
     return 0
+
+
+def _ruled(texts: Iterator["Text"], prompt: str) -> Iterator[bytes]:
+    """Yield texts with a rule and the prompt between two of them."""
+    for text in texts:
+        yield (RULE + prompt).encode() * (text.index > 0) + text.encoded()
 
 
 def _prompt(text: str | None, file: Path | None) -> str:

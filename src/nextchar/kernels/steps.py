@@ -1,122 +1,162 @@
-"""The compiled step: one stream, one character after the other, in loops that become vector instructions.
+"""The compiled step: lanes side by side read characters that are given, or choose their own, many in one call.
 
-The first call ever compiles (a few seconds) and leaves the result on disk beside this file, or in the user's cache.
+A lane's result does not depend on the lanes beside it. The first call ever compiles (some seconds) and leaves the
+result on disk beside this file, or in the user's cache.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from nextchar.kernels.packing import Floats, Packed
+from nextchar.kernels.cells import gru, lstm, rnn
+from nextchar.kernels.choice import Rules, choose, cost, uniform
+from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled
+from nextchar.kernels.packing import Array, Floats, Lanes, Packed
 
-# Reordering sums is what lets them be vectorised; infinities and NaN keep their meaning.
-FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function, and keep the result on disk."""
-    return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
+Ids = npt.NDArray[np.int64]
+TO_CHOOSE = -1
 
 
-@compiled
-def add_product(matrix: Floats, vector: Floats, out: Floats) -> None:
-    """Add matrix `(R, C)` times vector `(C,)` to out `(R,)`, four rows at a time to read the vector once."""
-    rows, columns = matrix.shape
-    whole = rows - rows % 4
-    for row in range(0, whole, 4):
-        a = b = c = d = np.float32(0)
-        for column in range(columns):
-            x = vector[column]
-            a += matrix[row, column] * x
-            b += matrix[row + 1, column] * x
-            c += matrix[row + 2, column] * x
-            d += matrix[row + 3, column] * x
-        out[row] += a
-        out[row + 1] += b
-        out[row + 2] += c
-        out[row + 3] += d
-    for row in range(whole, rows):
-        a = np.float32(0)
-        for column in range(columns):
-            a += matrix[row, column] * vector[column]
-        out[row] += a
+class Drawing(NamedTuple):
+    """What chooses characters.
+
+    Attributes:
+        rules: The filters.
+        keys: `(N,)` uint64, of each lane's random numbers.
+        places: `(N,)`, how many characters each lane has chosen; set to what it is after.
+        ends: `(V,)` bool: reading stops early after a step in which a lane chose one of these.
+    """
+
+    rules: Rules
+    keys: npt.NDArray[np.uint64]
+    places: Ids
+    ends: npt.NDArray[np.bool_]
 
 
-@compiled
-def sigmoid(x: np.float32) -> np.float32:
-    """1 / (1 + exp(-x))."""
-    one = np.float32(1)
-    return one / (one + np.exp(-x))
+class Work(NamedTuple):
+    """Room to work in.
+
+    Attributes:
+        sums: `(N, 64 B)`, what is added up for the gates of a layer.
+        total: `(N, 16 U)`, what the head reads: the sum of the layers, or the last.
+    """
+
+    sums: Floats
+    total: Array
 
 
 @compiled
-def lstm(x: Floats, h: Floats, state: Floats, layer: int) -> None:
-    """Set a layer's hidden and cell from what input and hidden add to the gates i, f, g, o, each `(4H,)`."""
-    size = state.shape[2]
-    for unit in range(size):
-        i = sigmoid(x[unit] + h[unit])
-        f = sigmoid(x[size + unit] + h[size + unit])
-        g = np.tanh(x[2 * size + unit] + h[2 * size + unit])
-        o = sigmoid(x[3 * size + unit] + h[3 * size + unit])
-        cell = f * state[1, layer, unit] + i * g
-        state[1, layer, unit] = cell
-        state[0, layer, unit] = o * np.tanh(cell)
+def rounded(count: int) -> int:
+    """Return how many lanes are multiplied for so many: three and one that nobody looks at are faster than two and one."""
+    return count + (count % TOGETHER == TOGETHER - 1)
+
+
+# What one lane does is spelt out number by number, because views of arrays cost more here than what is done with them.
 
 
 @compiled
-def gru(x: Floats, h: Floats, state: Floats, layer: int) -> None:
-    """Set a layer's hidden from what input and hidden add to the gates r, z, n, each `(3H,)`."""
-    size = state.shape[2]
-    for unit in range(size):
-        r = sigmoid(x[unit] + h[unit])
-        z = sigmoid(x[size + unit] + h[size + unit])
-        n = np.tanh(x[2 * size + unit] + r * h[2 * size + unit])
-        state[0, layer, unit] = (np.float32(1) - z) * n + z * state[0, layer, unit]
+def add_up(layer: int, ids: Ids, packed: Packed, hidden: Array, sums: Floats) -> None:
+    """Set sums `(N, 64 B)` to what a layer's gates are made of; hidden is `(N, 16 L U)`."""
+    size = hidden.shape[1] // (1 + len(packed.above))
+    x = hidden[:, max(0, layer - 1) * size : (layer + 1) * size]
+    for block in range(len(packed.first)):
+        begin = block * ROWS
+        for lane in range(len(ids)):
+            for row in range(ROWS):
+                if layer:
+                    sums[lane, begin + row] = packed.bias[layer - 1, block, row]
+                else:
+                    sums[lane, begin + row] = packed.table[ids[lane], block, row]
+        if layer:
+            add_block(
+                packed.above[layer - 1, block], x, sums[:, begin : begin + ROWS], packed.scales[layer, block]
+            )
+        else:
+            add_block(packed.first[block], x, sums[:, begin : begin + ROWS], packed.scales[0, block])
 
 
 @compiled
-def rnn(x: Floats, h: Floats, state: Floats, layer: int) -> None:
-    """Set a layer's hidden from what input and hidden add, each `(H,)`."""
-    for unit in range(state.shape[2]):
-        state[0, layer, unit] = np.tanh(x[unit] + h[unit])
+def predict(count: int, packed: Packed, hidden: Array, total: Array, logits: Floats) -> None:
+    """Set the logits `(N, 64 Q)` of the first lanes; hidden is `(N, 16 L U)`, total `(N, 16 U)` to work in."""
+    size = total.shape[1]
+    top = len(packed.above) * size
+    for lane in range(count):
+        for unit in range(size):
+            total[lane, unit] = hidden[lane, top + unit]
+        if packed.sum_outputs:
+            for below in range(0, top, size):
+                for unit in range(size):
+                    total[lane, unit] += hidden[lane, below + unit]
+    for block in range(len(packed.head)):
+        begin = block * ROWS
+        for lane in range(count):
+            for row in range(ROWS):
+                logits[lane, begin + row] = packed.head_bias[block, row]
+        x = total[:, :size]
+        add_block(packed.head[block], x, logits[:, begin : begin + ROWS], packed.head_scales[block])
 
 
 @compiled
-def run(cell: int, ids: npt.NDArray[np.int64], packed: Packed, state: Floats, logits: Floats) -> None:
-    """Read ids one after the other.
+def advance(ids: Ids, packed: Packed, lanes: Lanes, work: Work) -> None:
+    """Let each lane read one id `(N,)`, and set its logits."""
+    count = len(ids)
+    wide = rounded(count)
+    rows, layers, units, _ = lanes.hidden.shape
+    hidden = lanes.hidden.reshape(rows, layers * units * WIDE)[:wide]
+    gates = work.sums.reshape(rows, len(packed.first), ROWS // WIDE, WIDE)
+    for layer in range(layers):
+        add_up(layer, ids, packed, hidden, work.sums[:wide])
+        if packed.cell == 0:
+            lstm(gates, lanes.memory, lanes.hidden, layer, count)
+        elif packed.cell == 1:
+            gru(gates, lanes.memory, lanes.hidden, layer, count)
+        else:
+            rnn(gates, lanes.hidden, layer, count)
+    predict(count, packed, hidden, work.total[:wide], lanes.logits[:wide])
+
+
+@compiled
+def run(
+    ids: Ids, nats: npt.NDArray[np.float64], record: Floats, packed: Packed, lanes: Lanes, drawing: Drawing
+) -> int:
+    """Let N lanes read T ids each, or choose them; return how many steps were done.
 
     Args:
-        cell: The recurrence, as its place in `CELLS`. (A function as an argument could not be kept on disk.)
-        ids: `(T,)`; V is START.
+        ids: `(N, T)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
+        nats: `(N, T)`, set to what each id cost the unfiltered network, but for START.
+        record: `(N, T, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
         packed: The weights.
-        state: `(S, L, H)`, before; set to what it is after.
-        logits: `(T, V)`, set to what is predicted after each id.
+        lanes: `rounded(N)` or more; set to what they are after.
+        drawing: What chooses.
     """
-    layers, rows, size = packed.weight_hh.shape
-    x = np.empty(rows, np.float32)
-    h = np.empty(rows, np.float32)
-    top = np.empty(size, np.float32)
-    for t in range(len(ids)):
-        for layer in range(layers):
-            if layer:
-                x[:] = packed.bias_ih[layer - 1]
-                add_product(packed.weight_ih[layer - 1], state[0, layer - 1], x)
-            else:
-                x[:] = packed.table[ids[t]]
-            h[:] = packed.bias_hh[layer]
-            add_product(packed.weight_hh[layer], state[0, layer], h)
-            if cell == 0:
-                lstm(x, h, state, layer)
-            elif cell == 1:
-                gru(x, h, state, layer)
-            else:
-                rnn(x, h, state, layer)
-        top[:] = state[0, layers - 1]
-        if packed.sum_outputs:
-            for layer in range(layers - 1):
-                top += state[0, layer]
-        logits[t] = packed.head_bias
-        add_product(packed.head, top, logits[t])
+    count, length = ids.shape
+    size = len(packed.table) - 1
+    rows, _, units, _ = lanes.hidden.shape
+    work = Work(
+        np.zeros((rows, len(packed.first) * ROWS), np.float32),
+        np.zeros((rows, units * WIDE), lanes.hidden.dtype),
+    )
+    weights = np.empty(size, np.float32)
+    order = np.empty(size, np.int64)
+    now = np.empty(count, np.int64)
+    for step in range(length):
+        ended = False
+        for lane in range(count):
+            chosen = ids[lane, step]
+            if chosen == TO_CHOOSE:
+                number = uniform(drawing.keys[lane], drawing.places[lane])
+                drawing.places[lane] += 1
+                chosen = choose(lanes.logits[lane], drawing.rules, number, weights, order)
+                ids[lane, step] = chosen
+                ended = ended or drawing.ends[chosen]
+            if chosen < size:
+                nats[lane, step] = cost(lanes.logits[lane], chosen, weights)
+            now[lane] = chosen
+        advance(now, packed, lanes, work)
+        if len(record):
+            for lane in range(count):
+                record[lane, step] = lanes.logits[lane, :size]
+        if ended:
+            return step + 1
+    return length

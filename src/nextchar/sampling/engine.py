@@ -1,18 +1,20 @@
-"""Steps a packed network through ids, and chooses new ones; it speaks ids and knows nothing of text."""
+"""Steps a packed network through ids, and lets lanes side by side choose new ones; it speaks ids and knows nothing of text."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.architecture import CELLS
 from nextchar.errors import ConfigError
-from nextchar.kernels.packing import Floats, empty_vectors, pack
-from nextchar.kernels.steps import run
-from nextchar.sampling.filters import draw, log_softmax, min_p, softmax, top_k, top_p
+from nextchar.kernels.choice import Rules
+from nextchar.kernels.packing import Floats, Lanes, WeightKind, empty_lanes, pack
+from nextchar.kernels.steps import TO_CHOOSE, Drawing, Ids, rounded, run
 from nextchar.storage import ModelFile
+
+Nats = npt.NDArray[np.float64]
+
+# A prompt is read in pieces, so that an interrupt is heard between two.
+PIECE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +44,98 @@ class Filters:
             if not good:
                 raise ConfigError(f"{name} is {getattr(self, name):g}, but must be {bounds}")
 
-    def __call__(self, logits: Floats) -> npt.NDArray[np.float64]:
-        """Return the distribution that is drawn from, `(V,)`."""
-        p = softmax(logits, self.temperature)
-        return min_p(top_p(top_k(p, self.top_k), self.top_p), self.min_p)
-
-
-class Choice(NamedTuple):
-    """One generated character: its id, and what it cost the unfiltered model, in nats."""
-
-    id: int
-    nats: float
+    def rules(self) -> Rules:
+        """Return them as compiled code takes them."""
+        return Rules(float(self.temperature), int(self.top_k), float(self.top_p), float(self.min_p))
 
 
 class Engine:
-    """A network ready to step. State is a value: `(S, L, H)`, never modified."""
+    """A network ready to step. The state of a stream is a value, one lane of `Lanes`, and is never modified."""
 
-    def __init__(self, model: ModelFile) -> None:
-        self._packed = pack(model)
-        self._cell = CELLS.index(model.architecture.cell)
-        self._empty = empty_vectors(model)
-        self._start = len(model.vocabulary)
+    def __init__(self, model: ModelFile, weights: WeightKind = "fp32") -> None:
+        self.packed = pack(model.architecture, model.arrays, len(model.vocabulary), weights)
+        self.vocabulary_size = len(model.vocabulary)
+        self.empty: Lanes = empty_lanes(self.packed, 1)
 
-    def read(self, ids: npt.ArrayLike, state: Floats) -> tuple[Floats, Floats]:
+    def read(self, ids: npt.ArrayLike, state: Lanes) -> tuple[Floats, Lanes]:
         """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
-        wide = np.ascontiguousarray(ids, np.int64)
-        after = state.copy()
-        logits = np.empty((len(wide), self._start), np.float32)
-        run(self._cell, wide, self._packed, after, logits)
-        return logits, after
-
-    def begin(self, prompt: npt.ArrayLike = ()) -> tuple[Floats, Floats]:
-        """Read START and a prompt from the empty state; return the logits `(V,)` after it, and the state."""
-        logits, state = self.read(np.concatenate([[self._start], np.asarray(prompt, np.int64)]), self._empty)
-        return logits[-1], state
-
-    def nats(self, ids: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return what each id of a text costs, `(T,)`, read from the empty state."""
         wide = np.asarray(ids, np.int64)
-        logits, _ = self.read(np.concatenate([[self._start], wide[:-1]]), self._empty)
-        return -log_softmax(logits)[np.arange(len(wide)), wide]
+        record = np.empty((1, len(wide), self.vocabulary_size), np.float32)
+        _, after = self._read(wide, state, record)
+        return record[0], after
 
-    def write(self, prompt: npt.ArrayLike, filters: Filters, random: np.random.Generator) -> Iterator[Choice]:
-        """Go on from a prompt for ever; every character takes one number from `random`."""
-        logits, state = self.begin(prompt)
-        while True:
-            chosen = draw(filters(logits), random.random())
-            yield Choice(chosen, -float(log_softmax(logits)[chosen]))
-            rows, state = self.read([chosen], state)
-            logits = rows[0]
+    def begin(self, prompt: npt.ArrayLike = ()) -> Lanes:
+        """Return the state after START and a prompt `(T,)`, which knows what it predicts next."""
+        return self._read(self._after_start(prompt), self.empty)[1]
+
+    def nats(self, ids: npt.ArrayLike) -> Nats:
+        """Return what each id of a text costs, `(T,)`, read from the empty state."""
+        return self._read(self._after_start(ids), self.empty)[0][1:]
+
+    def _after_start(self, ids: npt.ArrayLike) -> Ids:
+        return np.concatenate([[self.vocabulary_size], np.asarray(ids, np.int64)])
+
+    def _read(self, ids: Ids, state: Lanes, record: Floats | None = None) -> tuple[Nats, Lanes]:
+        """Read ids `(T,)`; return what each cost, and the state after."""
+        after = Lanes(*(array.copy() for array in state))
+        nats = np.zeros(len(ids))
+        idle = drawing(Filters(), 1, self.vocabulary_size)
+        for begin in range(0, len(ids), PIECE):
+            piece = ids[None, begin : begin + PIECE].copy()
+            costs = np.zeros(piece.shape)
+            logits = np.empty((0, 0, 0), np.float32)
+            if record is not None:
+                logits = np.empty((*piece.shape, self.vocabulary_size), np.float32)
+            run(piece, costs, logits, self.packed, after, idle)
+            nats[begin : begin + PIECE] = costs[0]
+            if record is not None:
+                record[:, begin : begin + PIECE] = logits
+        return nats, after
+
+
+def drawing(filters: Filters, lanes: int, size: int) -> Drawing:
+    """Return what chooses for so many lanes, with no keys yet, and out of V."""
+    return Drawing(
+        filters.rules(), np.zeros(lanes, np.uint64), np.zeros(lanes, np.int64), np.zeros(size, np.bool_)
+    )
+
+
+class Group:
+    """Lanes that write side by side. Those in use are the first ones; what one writes does not depend on the others.
+
+    Args:
+        engine: The network.
+        size: How many lanes there can be.
+        filters: How characters are chosen.
+        ends: Ids after which `write` stops early, for someone to look.
+    """
+
+    def __init__(self, engine: Engine, size: int, filters: Filters, ends: npt.ArrayLike = ()) -> None:
+        self._engine = engine
+        rows = int(rounded(size))
+        self._lanes = empty_lanes(engine.packed, rows)
+        self._drawing = drawing(filters, rows, engine.vocabulary_size)
+        self._drawing.ends[np.asarray(ends, np.int64)] = True
+        self.count = 0
+
+    def add(self, state: Lanes, key: int) -> None:
+        """Begin a text in the next free lane: character k of it takes number k of the key's random stream."""
+        for array, one in zip(self._lanes, state, strict=True):
+            array[self.count] = one[0]
+        self._drawing.keys[self.count] = key
+        self._drawing.places[self.count] = 0
+        self.count += 1
+
+    def drop(self, lane: int) -> None:
+        """End a text; the last lane moves to its place."""
+        self.count -= 1
+        for array in (*self._lanes, self._drawing.keys, self._drawing.places):
+            array[lane] = array[self.count]
+
+    def write(self, length: int) -> tuple[Ids, Nats]:
+        """Write characters with every lane in use; return ids and what they cost, each `(N, T)` with T at most length."""
+        ids = np.full((self.count, length), TO_CHOOSE)
+        nats = np.zeros(ids.shape)
+        nothing = np.empty((0, 0, 0), np.float32)
+        done = run(ids, nats, nothing, self._engine.packed, self._lanes, self._drawing)
+        return ids[:, :done], nats[:, :done]

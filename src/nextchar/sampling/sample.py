@@ -1,21 +1,32 @@
 """Text from a model: streamed as it is written, or whole, with why it ended and how surprised the model was."""
 
 import codecs
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
+from queue import SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from nextchar.errors import ConfigError
-from nextchar.sampling.engine import Engine, Filters
+from nextchar.kernels.packing import Lanes, WeightKind
+from nextchar.sampling.engine import Engine, Filters, Group, Nats
 from nextchar.storage import ModelFile, to_file
-from nextchar.text.vocabulary import Ids, Unknown, Vocabulary
+from nextchar.text.vocabulary import UNKNOWN, Unknown, Vocabulary
 
 if TYPE_CHECKING:
     from nextchar.language_model import LanguageModel
 
 FinishReason = Literal["length", "stop"]
+
+# Texts that one thread writes side by side: with more, weights and states no longer fit its cache.
+LANES = 32
+# Characters of one call: the pause between two is heard neither by a reader nor by an interrupt.
+CHUNK = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +37,9 @@ class SampleOptions:
         length: Characters (bytes for a byte model) at the most.
         filters: How each is chosen.
         stop: The text ends before the first of these strings; they are not part of it.
-        seed: The same seed gives the same text.
+        seed: The same seed and kind of weights give the same text.
         unknown: What to do with characters of the prompt that the model has never seen.
+        weights: How the weights are kept while writing: fp32 as they are; bf16 in half the memory; int8 in a quarter.
     """
 
     length: int = 500
@@ -35,6 +47,7 @@ class SampleOptions:
     stop: tuple[str, ...] = ()
     seed: int = 0
     unknown: Unknown = "error"
+    weights: WeightKind = "fp32"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -72,7 +85,7 @@ def sample(
 ) -> list[Sample]:
     """Write `count` texts; text k draws from a random stream of its own, so it is the same in any company."""
     writer = Writer(model, options or SampleOptions())
-    return [writer.whole(prompt, index) for index in range(count)]
+    return [text.sample() for text in writer.texts(prompt, count)]
 
 
 def stream(
@@ -84,6 +97,63 @@ def stream(
     return codecs.iterdecode(writer.pieces(prompt, 0), "utf-8", errors="replace")
 
 
+class Text:
+    """A text that is being written, in units: one character of a `str` for each of the model's, bytes as Latin-1.
+
+    Attributes:
+        index: Which one it is.
+        chars: How many units it has, a stop left out.
+        finish_reason: Why it ended; None while it has not.
+    """
+
+    def __init__(self, writer: "Writer", index: int) -> None:
+        self.index = index
+        self.chars = 0
+        self.finish_reason: FinishReason | None = None
+        self._writer = writer
+        self._nats: list[Nats] = []
+        self._pieces: list[bytes] = []
+        self._held = ""
+
+    @property
+    def left(self) -> int:
+        """How many more units may come."""
+        return self._writer.options.length - self.chars
+
+    def add(self, units: str, nats: Nats) -> bytes:
+        """Go on, at most to the first unit that a stop ends with; return what became certain.
+
+        What could be the beginning of a stop is held back until it is known not to be one.
+        """
+        self.chars += len(units)
+        self._nats.append(nats)
+        self._held += units
+        found = [len(stop) for stop in self._writer.stops if self._held.endswith(stop)]
+        keep = 0
+        if found:
+            self.finish_reason = "stop"
+            self.chars -= max(found)
+            self._held = self._held[: -max(found)]
+        elif not self.left:
+            self.finish_reason = "length"
+        else:
+            keep = max((overlap(self._held, stop) for stop in self._writer.stops), default=0)
+        certain = self._held[: len(self._held) - keep].encode(self._writer.encoding)
+        self._held = self._held[len(self._held) - keep :]
+        self._pieces.append(certain)
+        return certain
+
+    def encoded(self) -> bytes:
+        """Return what is certain of it in UTF-8, or as the bytes of a byte model."""
+        return b"".join(self._pieces)
+
+    def sample(self) -> Sample:
+        """Return it, ended."""
+        nats = float(np.concatenate([*self._nats, np.zeros(0)])[: self.chars].sum())
+        reason = self.finish_reason or "length"
+        return Sample(self.encoded().decode(errors="replace"), self.chars, reason, nats / max(self.chars, 1))
+
+
 class Writer:
     """Writes texts with one model and one set of options."""
 
@@ -91,62 +161,124 @@ class Writer:
         file = model if isinstance(model, ModelFile) else to_file(model)
         self.vocabulary: Vocabulary = file.vocabulary
         self.options = options
-        self._engine = Engine(file)
-        self.finish_reason: FinishReason = "length"
-        self.chars = 0
-        self.nats = 0.0
+        self._engine = Engine(file, options.weights)
+        self._alphabet = [chr(code) for code in self.vocabulary.codes]
+        self.encoding = "latin-1" if self.vocabulary.units == "bytes" else "utf-8"
+        codes = [self.vocabulary.codes_of(stop) for stop in options.stop]
+        # A stop with a unit that the model does not know can never come.
+        known = [stop for stop in codes if (self.vocabulary.find(stop) != UNKNOWN).all()]
+        self.stops = ["".join(map(chr, stop)) for stop in known]
+        self._ends = [int(self.vocabulary.find(stop[-1:])[0]) for stop in known]
 
     def whole(self, prompt: str, index: int) -> Sample:
         """Write text number `index`."""
-        written = b"".join(self.pieces(prompt, index)).decode(errors="replace")
-        return Sample(written, self.chars, self.finish_reason, self.nats / max(self.chars, 1))
+        return [text for text, _ in self._one(self._begin(prompt), index)][-1].sample()
 
     def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
         """Return text number `index` in UTF-8 (or as the bytes of a byte model), piece by piece, as it becomes certain.
 
-        What could be the beginning of a stop string is held back until it is known not to be one. Afterwards
-        `chars`, `nats` and `finish_reason` say how it went.
-
         Raises:
             UnknownCharacterError: At once, before the first piece.
         """
-        return self._pieces(
-            self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt"), index
+        state = self._begin(prompt)
+        return (piece for _, piece in self._one(state, index) if piece)
+
+    def texts(self, prompt: str, count: int) -> Iterator[Text]:
+        """Return the texts from number 0 on, in this order, each when it and those before it have ended.
+
+        Raises:
+            UnknownCharacterError: At once.
+        """
+        return self._several(self._begin(prompt), count)
+
+    def _begin(self, prompt: str) -> Lanes:
+        """Read a prompt; all texts go on from there."""
+        return self._engine.begin(
+            self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")
         )
 
-    def _pieces(self, ids: Ids, index: int) -> Iterator[bytes]:
-        options = self.options
-        random = np.random.Generator(np.random.Philox(np.random.SeedSequence((options.seed, index))))
-        stops = tuple(stop.encode() for stop in options.stop)
-        self.finish_reason, self.chars, self.nats = "length", 0, 0.0
-        held: list[tuple[bytes, float]] = []
-        choices = self._engine.write(ids, options.filters, random)
-        for _, choice in zip(range(options.length), choices, strict=False):
-            held.append((self.vocabulary.to_bytes([choice.id]), choice.nats))
-            waiting = b"".join(piece for piece, _ in held)
-            if any(stop in waiting for stop in stops):
-                self.finish_reason = "stop"
-                cut = min(waiting.index(stop) for stop in stops if stop in waiting)
-                yield self._release(held, cut)
+    def _group(self, size: int) -> Group:
+        return Group(self._engine, size, self.options.filters, self._ends)
+
+    def _write(self, group: Group, texts: list[Text], most: int) -> list[bytes]:
+        """Let texts go on, one a lane; return what became certain of each."""
+        ids, nats = group.write(min(most, *(text.left for text in texts)))
+        return [
+            text.add("".join([self._alphabet[i] for i in ids[lane].tolist()]), nats[lane])
+            for lane, text in enumerate(texts)
+        ]
+
+    def _one(self, state: Lanes, index: int) -> Iterator[tuple[Text, bytes]]:
+        text, group, size = Text(self, index), self._group(1), 1
+        group.add(state, key(self.options.seed, index))
+        while text.finish_reason is None:
+            yield text, self._write(group, [text], size)[0]
+            # The first character comes at once.
+            size = min(2 * size, CHUNK)
+
+    def _several(self, state: Lanes, count: int) -> Iterator[Text]:
+        """Write texts in threads, each of which takes the next one waiting; which one does has no say in the text."""
+        threads = max(1, min(count, processors()))
+        rounds = -(-count // (threads * LANES))
+        lanes = -(-count // max(1, threads * rounds))
+        waiting = iter(range(count))
+        ended: SimpleQueue[Text | BaseException] = SimpleQueue()
+        stopped = Event()
+
+        def work() -> None:
+            try:
+                for text in self._side_by_side(state, waiting, lanes, stopped):
+                    ended.put(text)
+            except BaseException as error:  # noqa: BLE001  it is raised again where the texts are taken
+                ended.put(error)
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for _ in range(threads):
+                    pool.submit(work)
+                early: dict[int, Text] = {}
+                for index in range(count):
+                    while index not in early:
+                        text = ended.get()
+                        if isinstance(text, BaseException):
+                            raise text
+                        early[text.index] = text
+                    yield early.pop(index)
+            finally:
+                stopped.set()
+
+    def _side_by_side(
+        self, state: Lanes, waiting: Iterator[int], lanes: int, stopped: Event
+    ) -> Iterator[Text]:
+        """Write the texts waiting, so many at a time, and yield each when it has ended."""
+        group = self._group(lanes)
+        texts: list[Text] = []
+        while not stopped.is_set():
+            for index in islice(waiting, lanes - len(texts)):
+                texts.append(Text(self, index))
+                group.add(state, key(self.options.seed, index))
+            if not texts:
                 return
-            keep = max((overlap(waiting, stop) for stop in stops), default=0)
-            if piece := self._release(held, len(waiting) - keep):
-                yield piece
-        if rest := self._release(held, sum(len(piece) for piece, _ in held)):
-            yield rest
-
-    def _release(self, held: list[tuple[bytes, float]], size: int) -> bytes:
-        """Let go of the first `size` bytes held back, and count them."""
-        released = b""
-        while held and len(released) < size:
-            piece, nats = held.pop(0)
-            released += piece
-            self.chars += 1
-            self.nats += nats
-        return released
+            self._write(group, texts, CHUNK)
+            for lane in reversed(range(len(texts))):
+                if texts[lane].finish_reason:
+                    yield texts[lane]
+                    group.drop(lane)
+                    texts[lane] = texts[-1]
+                    texts.pop()
 
 
-def overlap(text: bytes, stop: bytes) -> int:
-    """Return how many bytes at the end of a text are the beginning of a stop string."""
+def key(seed: int, index: int) -> int:
+    """Return the key of a text's random stream."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def overlap(text: str, stop: str) -> int:
+    """Return how many units at the end of a text are the beginning of a stop."""
     longest = min(len(text), len(stop) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
