@@ -76,7 +76,6 @@ def command(
         Print one JSON object on standard output.
     """
     from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
-    from nextchar.cli.console import print_json, stderr  # noqa: PLC0415  only where it is shown
     from nextchar.sampling.engine import Filters  # noqa: PLC0415  as above
     from nextchar.sampling.sample import SampleOptions, Writer  # noqa: PLC0415  as above
 
@@ -96,6 +95,8 @@ def command(
     writer = Writer(read_model(model), options)
     begun = time.perf_counter()
     if json:
+        from nextchar.cli.console import print_json  # noqa: PLC0415  rich takes a while too, and text needs none
+
         samples = [each.sample() for each in writer.texts(text, count)]
         seconds = time.perf_counter() - begun
         print_json(
@@ -128,6 +129,8 @@ def command(
         out.write(b"\n")
     out.flush()
     if seed is None and sys.stderr.isatty():
+        from nextchar.cli.console import stderr  # noqa: PLC0415  as above
+
         stderr().print(f"seed {chosen}", style="dim")
     return 0
 

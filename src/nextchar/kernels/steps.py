@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numba.extending import register_jitable
 
 from nextchar.kernels.cells import gru, lstm, rnn
 from nextchar.kernels.choice import Rules, choose, cost, uniform
@@ -46,7 +47,7 @@ class Work(NamedTuple):
     total: Array
 
 
-@compiled
+@register_jitable
 def rounded(count: int) -> int:
     """Return how many lanes are multiplied for so many: three and one that nobody looks at are faster than two and one."""
     return count + (count % TOGETHER == TOGETHER - 1)

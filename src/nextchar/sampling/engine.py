@@ -50,12 +50,20 @@ class Filters:
 
 
 class Engine:
-    """A network ready to step. The state of a stream is a value, one lane of `Lanes`, and is never modified."""
+    """A network ready to step. The state of a stream is a value, one lane of `Lanes`, and is never modified.
+
+    Attributes:
+        packed: The weights.
+        vocabulary_size: V.
+        empty: The state before anything.
+        start: The state after START, which predicts a text's first character.
+    """
 
     def __init__(self, model: ModelFile, weights: WeightKind = "fp32") -> None:
         self.packed = pack(model.architecture, model.arrays, len(model.vocabulary), weights)
         self.vocabulary_size = len(model.vocabulary)
         self.empty: Lanes = empty_lanes(self.packed, 1)
+        self.start = self._read(np.array([self.vocabulary_size]), self.empty)[1]
 
     def read(self, ids: npt.ArrayLike, state: Lanes) -> tuple[Floats, Lanes]:
         """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
@@ -66,14 +74,11 @@ class Engine:
 
     def begin(self, prompt: npt.ArrayLike = ()) -> Lanes:
         """Return the state after START and a prompt `(T,)`, which knows what it predicts next."""
-        return self._read(self._after_start(prompt), self.empty)[1]
+        return self._read(np.asarray(prompt, np.int64), self.start)[1]
 
     def nats(self, ids: npt.ArrayLike) -> Nats:
         """Return what each id of a text costs, `(T,)`, read from the empty state."""
-        return self._read(self._after_start(ids), self.empty)[0][1:]
-
-    def _after_start(self, ids: npt.ArrayLike) -> Ids:
-        return np.concatenate([[self.vocabulary_size], np.asarray(ids, np.int64)])
+        return self._read(np.asarray(ids, np.int64), self.start)[0]
 
     def _read(self, ids: Ids, state: Lanes, record: Floats | None = None) -> tuple[Nats, Lanes]:
         """Read ids `(T,)`; return what each cost, and the state after."""
@@ -112,7 +117,7 @@ class Group:
 
     def __init__(self, engine: Engine, size: int, filters: Filters, ends: npt.ArrayLike = ()) -> None:
         self._engine = engine
-        rows = int(rounded(size))
+        rows = rounded(size)
         self._lanes = empty_lanes(engine.packed, rows)
         self._drawing = drawing(filters, rows, engine.vocabulary_size)
         self._drawing.ends[np.asarray(ends, np.int64)] = True
