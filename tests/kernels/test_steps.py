@@ -187,13 +187,13 @@ def _write(packed: Packed, keys: list[int], chunks: list[int], rules: Rules = PL
         rules, np.array(keys, np.uint64), np.arange(count, dtype=np.int64) % 3, np.zeros(V, np.bool_)
     )
     nothing = np.empty((0, 0, 0), np.float32)
-    run(np.full((count, 1), V), np.zeros((count, 1)), nothing, packed, lanes, drawing)
+    run(np.full((1, count), V), np.zeros((1, count)), nothing, packed, lanes, drawing)
     written = []
     for chunk in chunks:
-        ids, nats = np.full((count, chunk), TO_CHOOSE), np.zeros((count, chunk))
+        ids, nats = np.full((chunk, count), TO_CHOOSE), np.zeros((chunk, count))
         assert run(ids, nats, nothing, packed, lanes, drawing) == chunk
         written.append((ids, nats))
-    ids, nats = (np.concatenate(parts, axis=1) for parts in zip(*written, strict=True))
+    ids, nats = (np.concatenate(parts).T for parts in zip(*written, strict=True))
     return [ids, nats, drawing.places, *(array[:count] for array in lanes)]
 
 

@@ -30,7 +30,7 @@ def _write(
     group = Group(engine, 1, filters)
     group.add(engine.begin(prompt), key)
     ids, nats = group.write(size)
-    return ids[0], nats[0]
+    return ids[:, 0], nats[:, 0]
 
 
 @EVERY_CELL
@@ -118,7 +118,7 @@ def test_writing_follows_the_distribution_of_the_model(temperature: float) -> No
     ids, _ = group.write(1)
     p = np.exp(_predicted(state).astype(np.float64) / temperature)
     expected = n * p / p.sum()
-    seen = np.bincount(ids[:, 0], minlength=13)
+    seen = np.bincount(ids[0], minlength=13)
     # Classes of fewer than five are taken together.
     rare = expected < 5
     pairs = [*zip(seen[~rare], expected[~rare], strict=True), (seen[rare].sum(), expected[rare].sum())]
@@ -132,12 +132,12 @@ def test_a_lane_that_is_dropped_leaves_the_others_as_they_were() -> None:
     for key in range(6):
         group = Group(engine, 1, Filters())
         group.add(engine.begin(), key)
-        alone[key] = group.write(20)[0][0].tolist()
+        alone[key] = group.write(20)[0][:, 0].tolist()
     group, texts = Group(engine, 3, Filters()), [(0, []), (1, []), (2, [])]
     for key, _ in texts:
         group.add(engine.begin(), key)
     for waiting in (3, 4, 5):
-        for (_, text), ids in zip(texts, group.write(5)[0], strict=True):
+        for (_, text), ids in zip(texts, group.write(5)[0].T, strict=True):
             text.extend(ids.tolist())
         group.drop(0)
         assert texts[0][1] == alone[texts[0][0]][: len(texts[0][1])]
@@ -158,13 +158,13 @@ def test_writing_pauses_after_an_id_to_look_at() -> None:
         group.add(engine.begin(), 2)
     whole, _ = free.write(60)
     first, _ = watched.write(60)
-    size = first.shape[1]
+    size = len(first)
     assert 0 < size < 60
-    assert 4 in first[:, -1]
-    assert 4 not in first[:, :-1]
-    np.testing.assert_array_equal(first, whole[:, :size])
+    assert 4 in first[-1]
+    assert 4 not in first[:-1]
+    np.testing.assert_array_equal(first, whole[:size])
     second, _ = watched.write(1)
-    np.testing.assert_array_equal(second, whole[:, size : size + 1])
+    np.testing.assert_array_equal(second, whole[size : size + 1])
 
 
 @pytest.mark.parametrize(

@@ -124,14 +124,14 @@ def run(
     """Let N lanes read T ids each, or choose them; return how many steps were done.
 
     Args:
-        ids: `(N, T)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
-        nats: `(N, T)`, set to what each id cost the unfiltered network, but for START.
-        record: `(N, T, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
+        ids: `(T, N)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
+        nats: `(T, N)`, set to what each id cost the unfiltered network, but for START.
+        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
         packed: The weights.
         lanes: `rounded(N)` or more; set to what they are after.
         drawing: What chooses.
     """
-    count, length = ids.shape
+    length, count = ids.shape
     size = len(packed.table) - 1
     rows, _, units, _ = lanes.hidden.shape
     work = Work(
@@ -144,20 +144,20 @@ def run(
     for step in range(length):
         ended = False
         for lane in range(count):
-            chosen = ids[lane, step]
+            chosen = ids[step, lane]
             if chosen == TO_CHOOSE:
                 number = uniform(drawing.keys[lane], drawing.places[lane])
                 drawing.places[lane] += 1
                 chosen = choose(lanes.logits[lane], drawing.rules, number, weights, order)
-                ids[lane, step] = chosen
+                ids[step, lane] = chosen
                 ended = ended or drawing.ends[chosen]
             if chosen < size:
-                nats[lane, step] = cost(lanes.logits[lane], chosen, weights)
+                nats[step, lane] = cost(lanes.logits[lane], chosen, weights)
             now[lane] = chosen
         advance(now, packed, lanes, work)
         if len(record):
             for lane in range(count):
-                record[lane, step] = lanes.logits[lane, :size]
+                record[step, lane] = lanes.logits[lane, :size]
         if ended:
             return step + 1
     return length

@@ -68,9 +68,9 @@ class Engine:
     def read(self, ids: npt.ArrayLike, state: Lanes) -> tuple[Floats, Lanes]:
         """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
         wide = np.asarray(ids, np.int64)
-        record = np.empty((1, len(wide), self.vocabulary_size), np.float32)
+        record = np.empty((len(wide), 1, self.vocabulary_size), np.float32)
         _, after = self._read(wide, state, record)
-        return record[0], after
+        return record[:, 0], after
 
     def begin(self, prompt: npt.ArrayLike = ()) -> Lanes:
         """Return the state after START and a prompt `(T,)`, which knows what it predicts next."""
@@ -86,15 +86,15 @@ class Engine:
         nats = np.zeros(len(ids))
         idle = drawing(Filters(), 1, self.vocabulary_size)
         for begin in range(0, len(ids), PIECE):
-            piece = ids[None, begin : begin + PIECE].copy()
+            piece = ids[begin : begin + PIECE, None].copy()
             costs = np.zeros(piece.shape)
             logits = np.empty((0, 0, 0), np.float32)
             if record is not None:
                 logits = np.empty((*piece.shape, self.vocabulary_size), np.float32)
             run(piece, costs, logits, self.packed, after, idle)
-            nats[begin : begin + PIECE] = costs[0]
+            nats[begin : begin + PIECE] = costs[:, 0]
             if record is not None:
-                record[:, begin : begin + PIECE] = logits
+                record[begin : begin + PIECE] = logits
         return nats, after
 
 
@@ -138,9 +138,9 @@ class Group:
             array[lane] = array[self.count]
 
     def write(self, length: int) -> tuple[Ids, Nats]:
-        """Write characters with every lane in use; return ids and what they cost, each `(N, T)` with T at most length."""
-        ids = np.full((self.count, length), TO_CHOOSE)
+        """Write characters with every lane in use; return ids and what they cost, each `(T, N)` with T at most length."""
+        ids = np.full((length, self.count), TO_CHOOSE)
         nats = np.zeros(ids.shape)
         nothing = np.empty((0, 0, 0), np.float32)
         done = run(ids, nats, nothing, self._engine.packed, self._lanes, self._drawing)
-        return ids[:, :done], nats[:, :done]
+        return ids[:done], nats[:done]

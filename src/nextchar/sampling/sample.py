@@ -204,7 +204,7 @@ class Writer:
         """Let texts go on, one a lane; return what became certain of each."""
         ids, nats = group.write(min(most, *(text.left for text in texts)))
         return [
-            text.add("".join([self._alphabet[i] for i in ids[lane].tolist()]), nats[lane])
+            text.add("".join([self._alphabet[i] for i in ids[:, lane].tolist()]), nats[:, lane])
             for lane, text in enumerate(texts)
         ]
 
