@@ -6,6 +6,7 @@ windows, each from the empty state. In both, the first character after an empty 
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from nextchar.errors import ConfigError, TextError
 from nextchar.language_model import LanguageModel
+from nextchar.model.network import Network
 from nextchar.model.state import State, largest_difference, map_state
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary
@@ -261,7 +263,8 @@ def _run(
     """Read `(T, N)` ids in pieces; return the loss of each target, `(T, N)`, and the state after."""
     device = state[0][0].device
     parts = []
-    with torch.no_grad():
+    threads = network.threads() if isinstance(network, Network) else nullcontext()
+    with torch.no_grad(), threads:
         for begin in range(0, len(inputs), CHUNK):
             ids = torch.from_numpy(np.ascontiguousarray(inputs[begin : begin + CHUNK])).to(device)
             wanted = torch.from_numpy(np.ascontiguousarray(targets[begin : begin + CHUNK])).to(device)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.microkernel import compiled, instruction
 
 _I32 = ir.IntType(32)
 UNIT = 4096
@@ -15,7 +15,7 @@ UNIT = 4096
 
 
 # Written in LLVM's terms because numba widens whole numbers to 64 bits, of which a vector holds half as many.
-@intrinsic
+@instruction
 def power_of_two(_context: Any, _exponent: Any) -> Any:
     """Return 2^k for a whole float32 k from -126 to 127."""
 
@@ -26,7 +26,7 @@ def power_of_two(_context: Any, _exponent: Any) -> Any:
     return types.float32(types.float32), write
 
 
-@intrinsic
+@instruction
 def bfloat16(_context: Any, _value: Any) -> Any:
     """Round a float32 to the nearest bfloat16, ties to even; return its 16 bits as uint16."""
 
@@ -75,10 +75,9 @@ def store(value: Any, like: Any) -> Any:
 
 
 @overload(store, inline="always", strict=False)  # lambdas have no annotations
-def _store(value: Any, like: Any) -> Any:
+def _store(value: Any, like: Any) -> Any:  # noqa: ARG001 - the names are those of the lambdas
     if like.dtype == types.float32:
-        return lambda value, like: value
+        return lambda value, like: value  # noqa: ARG005
     if like.dtype == types.int16:
-        return lambda value, like: np.int16(np.floor(value * np.float32(UNIT) + np.float32(0.5)))
-    return lambda value, like: bfloat16(value)
-
+        return lambda value, like: np.int16(np.floor(value * np.float32(UNIT) + np.float32(0.5)))  # noqa: ARG005
+    return lambda value, like: bfloat16(value)  # noqa: ARG005

@@ -44,7 +44,12 @@ def compiled(function: Callable[..., Any]) -> Any:
     return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
 
 
-class _BFloat(ir.Type):
+def instruction(function: Callable[..., Any]) -> Any:
+    """Make what is written in LLVM's terms callable from compiled code."""
+    return intrinsic(function)
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]
     """LLVM's bfloat, which llvmlite does not name."""
 
     def _to_string(self) -> str:
@@ -98,7 +103,7 @@ class _Emitter:
     def call(self, name: str, result: ir.Type, arguments: list[Any]) -> Any:
         """Call one of LLVM's own functions."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), arguments)
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), arguments)  # type: ignore[no-untyped-call]
 
     def spread(self, value: Any) -> Any:
         """Return a vector of one value repeated."""
@@ -161,7 +166,10 @@ class _Emitter:
         """Write the loop over all columns for `count` vectors of rows from `first` on, and `together` of x."""
         b = self.b
         outs = [
-            [b.gep(self.row(self.out, self.out_stride, lane), [_I64(WIDE * (first + v))]) for v in range(count)]
+            [
+                b.gep(self.row(self.out, self.out_stride, lane), [_I64(WIDE * (first + v))])
+                for v in range(count)
+            ]
             for lane in range(together)
         ]
         xs = [self.row(self.x, self.x_stride, lane) for lane in range(together)]
@@ -207,7 +215,7 @@ class _Emitter:
 def _kernel(together: int, stripe: int) -> Any:
     """Return the product of a block and exactly `together` vectors."""
 
-    @intrinsic
+    @instruction
     def product(_context: Any, weights: Any, x: Any, out: Any, scales: Any) -> Any:
         def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             emitter = _Emitter(context, builder, signature, arguments)

@@ -19,6 +19,11 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores() - 1, thread_name_prefix="nextchar")
 
 
+# A forked child has the pool but none of its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def shares(count: int, multiple: int) -> list[tuple[int, int]]:
     """Cut `count` into one share a core, each but the last a multiple of `multiple`: pairs of first and after last."""
     groups = -(-count // multiple)

@@ -14,7 +14,6 @@ import numpy as np
 from nextchar.kernels.functions import sigmoid, store, tanh
 from nextchar.kernels.microkernel import ROWS, WIDE, add_block, compiled
 
-AT_ONCE = 64  # rows of input that share a reading of a block of weights
 GATES = 4
 
 
@@ -54,28 +53,20 @@ def pack_transposed(weight: Any, packed: Any, first: int, last: int) -> None:
 
 
 @compiled
-def add_inputs(weights: Any, x: Any, gates: Any) -> None:
-    """Add weights times inputs to what the gates begin with.
-
-    Args:
-        weights: `(B, X, 64)`, or in pairs.
-        x: `(R, X)`, of the kind.
-        gates: `(R, 64B)` float32.
-    """
-    no_scales = np.empty(0, np.float32)
-    for first in range(0, len(x), AT_ONCE):
-        rows = slice(first, min(first + AT_ONCE, len(x)))
-        for block in range(len(weights)):
-            add_block(
-                weights[block], x[rows], gates[rows, block * ROWS : (block + 1) * ROWS], no_scales
-            )
+def begin(table: Any, ids: Any, gates: Any, first: int, last: int) -> None:
+    """Set the gates of lanes `first` to `last`, `(T, N, B, 64)`, to the rows `ids` `(T, N)` of the table `(U, B, 64)`."""
+    for t in range(len(gates)):
+        for lane in range(first, last):
+            gates[t, lane] = table[ids[t, lane]]
 
 
 @compiled
-def look_up(table: Any, ids: Any, gates: Any) -> None:
-    """Copy a row of the table `(U, 64B)` for each id `(R,)` to the gates `(R, 64B)`."""
-    for row in range(len(ids)):
-        gates[row] = table[ids[row]]
+def add_inputs(weights: Any, x: Any, gates: Any, first: int, last: int) -> None:
+    """Add weights `(B, X, 64)`, or in pairs, times inputs `(T, N, X)` of the kind to the gates."""
+    no_scales = np.empty(0, np.float32)
+    for block in range(len(weights)):
+        for t in range(len(gates)):
+            add_block(weights[block], x[t, first:last], gates[t, first:last, block], no_scales)
 
 
 @compiled

@@ -4,6 +4,8 @@ The input of the first layer is a lookup: what each character adds to the gates 
 step, so that no product over the window is needed for it. Source: Appleyard et al. 2016, arXiv 1604.01946.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nextchar.architecture import Cell
 from nextchar.kernels import windows
 from nextchar.kernels.microkernel import HAS_BF16, ROWS, TOGETHER, WIDE
-from nextchar.kernels.threads import in_shares, shares
+from nextchar.kernels.threads import cores, in_shares, shares
 from nextchar.model.cells import Weights
 from nextchar.model.state import LayerState
 
@@ -31,14 +34,27 @@ class Lookup(NamedTuple):
         return self.vectors[self.ids]
 
 
+@contextmanager
+def own_threads() -> Iterator[None]:
+    """Leave the cores to the compiled code's threads: torch's wait for work by spinning, and would take theirs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def suits(cell: Cell, units: int, device: torch.device) -> bool:
+    """Tell whether `lstm` is meant for a network's layers: an LSTM on a CPU, of whole vectors of units."""
+    return cell == "lstm" and device.type == "cpu" and units % WIDE == 0
+
+
 def possible(x: "Tensor | Lookup", state: LayerState) -> bool:
-    """Tell whether `lstm` can run here: float32 on a CPU, whole vectors of units, and a kind that the CPU has."""
-    hidden = state[0]
+    """Tell whether `lstm` can run on these values: float32, and a kind that the CPU has."""
     width = 0 if isinstance(x, Lookup) else x.shape[-1]
     return (
-        hidden.device.type == "cpu"
-        and hidden.dtype == torch.float32
-        and hidden.shape[1] % WIDE == 0
+        state[0].dtype == torch.float32
         and width % WIDE == 0
         and (HAS_BF16 or not torch.is_autocast_enabled("cpu"))
     )
@@ -57,6 +73,7 @@ def lstm(x: "Tensor | Lookup", state: LayerState, weights: Weights) -> tuple[Ten
     """
     bf16 = torch.is_autocast_enabled("cpu")
     bias = weights.bias_ih + weights.bias_hh
+    run: Any = _Window.apply
     with torch.autocast("cpu", enabled=False):
         if isinstance(x, Lookup):
             ids, vectors = x
@@ -64,13 +81,11 @@ def lstm(x: "Tensor | Lookup", state: LayerState, weights: Weights) -> tuple[Ten
                 used, ids = torch.unique(ids, return_inverse=True)
                 vectors = vectors[used]
             table = torch.nn.functional.linear(vectors, weights.weight_ih, bias)
-            outputs, hidden, cell = _Window.apply(None, ids, table, *state, None, weights.weight_hh, bf16)
+            inputs, weight_ih = None, None
         else:
-            ids = torch.zeros(x.shape[:2], dtype=torch.int64)
-            kind = torch.bfloat16 if bf16 else torch.float32
-            outputs, hidden, cell = _Window.apply(
-                x.to(kind), ids, bias[None], *state, weights.weight_ih, weights.weight_hh, bf16
-            )
+            ids, table = torch.zeros(x.shape[:2], dtype=torch.int64), bias[None]
+            inputs, weight_ih = x.to(_kind(bf16)).contiguous(), weights.weight_ih
+        outputs, hidden, cell = run(inputs, ids, table, *state, weight_ih, weights.weight_hh, bf16)
     return outputs, (hidden, cell)
 
 
@@ -78,7 +93,7 @@ class _Window(torch.autograd.Function):
     """The window as one step of torch's graph."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917 - torch passes what is differentiated one by one
         ctx: Any,
         x: Tensor | None,
         ids: Tensor,
@@ -90,31 +105,24 @@ class _Window(torch.autograd.Function):
         bf16: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run; the gates begin as rows `ids` `(T, N)` of the table `(U, 4H)`, and x `(T, N, X)` adds to them."""
-        kind = np.uint16 if bf16 else np.float32
         (steps, lanes), units = ids.shape, weight_hh.shape[1]
-        rows = steps * lanes
-        blocked = _by_block(table.detach(), units).numpy()
         blocks = units // WIDE
         gates = np.empty((steps, lanes, blocks, ROWS), np.float32)
-        flat, places = gates.reshape(rows, -1), ids.numpy().reshape(rows)
-        packed_x = None if weight_ih is None else _packed(weight_ih, bf16)
-        inputs = None if x is None else _array(x.detach().contiguous()).reshape(rows, -1)
-
-        def begin(first: int, last: int) -> None:
-            windows.look_up(blocked, places[first:last], flat[first:last])
-            if packed_x is not None and inputs is not None:
-                windows.add_inputs(packed_x, inputs[first:last], flat[first:last])
-
-        in_shares(begin, rows, windows.AT_ONCE)
-        outputs = np.empty((steps + 1, lanes, blocks, WIDE), kind)
-        first_hidden = hidden.detach().to(torch.bfloat16 if bf16 else torch.float32)
-        outputs[0] = _array(first_hidden).reshape(lanes, blocks, WIDE)
+        outputs = np.empty((steps + 1, lanes, blocks, WIDE), np.uint16 if bf16 else np.float32)
+        outputs[0] = array(hidden.detach().to(_kind(bf16))).reshape(lanes, blocks, WIDE)
         cells = np.empty((steps + 1, lanes, blocks, WIDE), np.float32)
         cells[0] = cell.detach().numpy().reshape(lanes, blocks, WIDE)
+        blocked = _by_block(table.detach(), units).contiguous().numpy()
         packed = _packed(weight_hh, bf16)
-        in_shares(
-            lambda first, last: windows.forward(packed, gates, outputs, cells, first, last), lanes, TOGETHER
-        )
+        packed_ih = None if weight_ih is None else _packed(weight_ih, bf16)
+
+        def run(first: int, last: int) -> None:
+            windows.begin(blocked, ids.numpy(), gates, first, last)
+            if x is not None and packed_ih is not None:
+                windows.add_inputs(packed_ih, array(x.detach()), gates, first, last)
+            windows.forward(packed, gates, outputs, cells, first, last)
+
+        in_shares(run, lanes, TOGETHER)
         ctx.save_for_backward(x, weight_ih, weight_hh)
         ctx.made, ctx.ids, ctx.bf16, ctx.table_rows = (gates, cells, outputs), ids, bf16, len(table)
         ctx.set_materialize_grads(False)
@@ -122,7 +130,7 @@ class _Window(torch.autograd.Function):
         return every[1:], every[-1].float(), torch.from_numpy(cells[-1].reshape(lanes, units).copy())
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None, d_last_cell: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         """Go back; the weights' gradients are one product each over the whole window."""
@@ -137,29 +145,58 @@ class _Window(torch.autograd.Function):
         d_cells = torch.zeros(lanes, units) if d_last_cell is None else d_last_cell.clone()
         blocks = units // WIDE
         d_gates = np.empty((steps, lanes, GATES, blocks, WIDE), outputs.dtype)
-        parts = {first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32) for first, _ in shares(lanes, TOGETHER)}
+        parts = {
+            first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32)
+            for first, _ in shares(lanes, TOGETHER)
+        }
         transposed = _packed_transpose(weight_hh, ctx.bf16)
 
         def back(first: int, last: int) -> None:
-            gradients = (d_hidden.numpy(), d_cells.numpy().reshape(lanes, blocks, WIDE), d_gates, parts[first])
+            gradients = (
+                d_hidden.numpy(),
+                d_cells.numpy().reshape(lanes, blocks, WIDE),
+                d_gates,
+                parts[first],
+            )
             windows.backward(transposed, (gates, cells), gradients, ctx.ids.numpy(), first, last)
 
         in_shares(back, lanes, TOGETHER)
-        d_table = _by_gate(torch.from_numpy(sum(parts.values())), units)
         rows = _tensor(d_gates.reshape(steps * lanes, -1))
-        kind = rows.dtype
+        before = _tensor(outputs.reshape(steps + 1, lanes, units))[:-1].reshape(steps * lanes, -1)
+        d_weight_hh = torch.empty(weight_hh.shape, dtype=rows.dtype)
+        products = [(rows.T, before, d_weight_hh)]
         d_x = d_weight_ih = d_before = None
         if x is not None:
-            d_weight_ih = (rows.T @ x.reshape(steps * lanes, -1)).float()
+            d_weight_ih = torch.empty(weight_ih.shape, dtype=rows.dtype)
+            products.append((rows.T, x.reshape(steps * lanes, -1), d_weight_ih))
             if ctx.needs_input_grad[0]:
-                d_x = (rows @ weight_ih.detach().to(kind)).reshape(x.shape)
-        d_weight_hh = (rows.T @ _tensor(outputs.reshape(steps + 1, lanes, units))[:-1].reshape(steps * lanes, -1)).float()
+                d_x = torch.empty_like(x)
+                products.append((rows, weight_ih.detach().to(rows.dtype), d_x.view(steps * lanes, -1)))
         if ctx.needs_input_grad[3]:
-            d_before = (rows[:lanes] @ weight_hh.detach().to(kind)).float()
-        return d_x, None, d_table, d_before, d_cells, d_weight_ih, d_weight_hh, None
+            d_before = (rows[:lanes] @ weight_hh.detach().to(rows.dtype)).float()
+        _multiply(products)
+        d_table = _by_gate(torch.from_numpy(sum(parts.values())), units)
+        d_weight_ih = None if d_weight_ih is None else d_weight_ih.float()
+        return d_x, None, d_table, d_before, d_cells, d_weight_ih, d_weight_hh.float(), None
 
 
-def _array(tensor: Tensor) -> npt.NDArray[Any]:
+def _multiply(products: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+    """Set the third of each triple to the product of the first two, its rows shared out to the cores."""
+
+    def some(share: int, _: int) -> None:
+        with torch.no_grad():  # which is a setting of each thread
+            for a, b, result in products:
+                first, last = share * len(a) // cores(), (share + 1) * len(a) // cores()
+                torch.mm(a[first:last], b, out=result[first:last])
+
+    in_shares(some, cores(), 1)
+
+
+def _kind(bf16: bool) -> torch.dtype:
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def array(tensor: Tensor) -> npt.NDArray[Any]:
     """Return a tensor's memory; bfloat16 as its bits."""
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
@@ -176,9 +213,7 @@ def _packed(weight: Tensor, bf16: bool) -> npt.NDArray[Any]:
     pair, kind = (2, np.uint16) if bf16 else (1, np.float32)
     packed = np.empty((rows // ROWS, columns // pair, ROWS * pair), kind)
     whole = weight.detach().contiguous().numpy()
-    in_shares(
-        lambda first, last: windows.pack_units(whole, packed, first, last), len(packed), 1
-    )
+    in_shares(lambda first, last: windows.pack_units(whole, packed, first, last), len(packed), 1)
     return packed
 
 
@@ -193,8 +228,8 @@ def _packed_transpose(weight: Tensor, bf16: bool) -> npt.NDArray[Any]:
 
 
 def _by_block(table: Tensor, units: int) -> Tensor:
-    """Return rows `(U, 4H)`, gate after gate, as blocks of 16 units with their gates."""
-    return table.reshape(-1, GATES, units // WIDE, WIDE).transpose(1, 2).reshape(len(table), -1)
+    """Return rows `(U, 4H)`, gate after gate, as blocks of 16 units with their gates, `(U, B, 64)`."""
+    return table.reshape(-1, GATES, units // WIDE, WIDE).transpose(1, 2).reshape(len(table), -1, ROWS)
 
 
 def _by_gate(table: Tensor, units: int) -> Tensor:

@@ -1,13 +1,15 @@
 """The network: embedding -> L recurrent layers -> the sum of their outputs -> linear -> logits."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from nextchar.architecture import GATES, Architecture
 from nextchar.model.cells import Weights
-from nextchar.model.recurrence import Lookup, Recurrence, fastest
+from nextchar.model.compiled import Lookup, own_threads, suits
+from nextchar.model.recurrence import Recurrence, fastest
 from nextchar.model.regularization import Regularizer, nothing
 from nextchar.model.state import State, empty_state
 
@@ -78,6 +80,11 @@ class Network(nn.Module):
         assert total is not None
         logits: Tensor = self.head(regularize(total))
         return logits, tuple(after)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return the context to compute in: who uses the cores, torch's threads or our own."""
+        shape, device = self.architecture, self.head.weight.device
+        return own_threads() if suits(shape.cell, shape.hidden, device) else nullcontext()
 
     def _vectors(self) -> Tensor:
         """Return the input of each id, START last, `(V + 1, X)`."""

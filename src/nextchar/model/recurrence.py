@@ -19,7 +19,9 @@ def dense(x: Tensor | Lookup) -> Tensor:
     return x.dense() if isinstance(x, Lookup) else x
 
 
-def reference(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
+def reference(
+    cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
+) -> tuple[Tensor, LayerState]:
     """Run a layer over a window, one step after the other.
 
     Args:
@@ -65,6 +67,6 @@ def fused(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -
 
 def fastest(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
     """Run a layer with what measures fastest where it is: `compiled.lstm` on a CPU, else `fused`."""
-    if cell == "lstm" and compiled.possible(x, state):
+    if compiled.suits(cell, state[0].shape[1], state[0].device) and compiled.possible(x, state):
         return compiled.lstm(x, state, weights)
     return fused(cell, x, state, weights)

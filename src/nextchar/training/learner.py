@@ -40,6 +40,10 @@ class Learner:
             rate: The learning rate.
             number: Of the step; the dropout masks follow from it and the seed.
         """
+        with self.network.threads():
+            self._step(batch, rate, number)
+
+    def _step(self, batch: Batch, rate: float, number: int) -> None:
         inputs, targets, cold = (self._to_device(torch.from_numpy(array)) for array in batch[:3])
         for group in self._optimizer.param_groups:
             group["lr"] = rate
