@@ -1,1 +1,1 @@
-"""The compiled step: packed weights and a numba loop over one stream, free of torch."""
+"""What is compiled, free of torch: one product of blocks of rows, and on it writing, reading and training."""

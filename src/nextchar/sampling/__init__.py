@@ -1,1 +1,1 @@
-"""Writing: filters over the next character's distribution, the engine that steps, and text around it."""
+"""Writing: the engine that lets lanes step and choose side by side, and text around it."""
