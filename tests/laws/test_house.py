@@ -24,6 +24,7 @@ FLOORS = [
     {"storage"},
     {"evaluation", "sampling"},
     {"training"},
+    {"benchmark"},
     {"cli"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

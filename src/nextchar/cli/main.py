@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Score a text with a model, in bits per character.",
     "corpora": "List the named corpora, or get one.",
     "info": "Tell what is in a model file.",
+    "bench": "Measure the speed of this machine.",
 }
 HELP = """A small LSTM that reads any text character by character, and then writes
 and scores text of that kind.

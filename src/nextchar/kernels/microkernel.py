@@ -10,7 +10,7 @@ Four kinds, told apart by the types of the arrays, with their blocks of weights 
 
     weights   vectors   products
     float32   float32   fused multiply and add
-    uint16    float32   the same, with weights stored as the upper half of a float32 (bfloat16)
+    uint16    float32   the same, with weights stored as the upper half of a float32 (bfloat16), two to be read at once
     uint16    uint16    pairs of bfloat16, added in float32: only where `HAS_BF16`
     int8      int16     pairs of whole numbers, exact, then times one scale a row
 """
@@ -85,8 +85,9 @@ class _Emitter:
         self.x_stride = builder.extract_value(made[1].strides, 0)
         self.out_stride = builder.extract_value(made[2].strides, 0)
         stored, activation = signature.args[0].dtype, signature.args[1].dtype
-        self.pairs = activation != types.float32
+        self.pairs = stored != types.float32
         self.whole = stored == types.int8
+        self.halves = stored == types.uint16 and activation == types.float32
         self.stored = {types.float32: _F32, types.uint16: _I16, types.int8: _I8}[stored]
 
     def row(self, base: Any, stride: Any, index: int) -> Any:
@@ -113,29 +114,38 @@ class _Emitter:
         )
 
     def weight(self, address: Any) -> Any:
-        """Load one vector of weights, ready to be multiplied."""
+        """Load one vector of weights, ready to be multiplied; of halves the two that it holds."""
         count = 2 * WIDE if self.pairs else WIDE
         value = self.load(address, _vector(self.stored, count), self.stored.width // 8 if self.whole else 2)
         if self.whole:
             return self.b.sext(value, _SHORTS)
-        if self.pairs:
-            return self.b.bitcast(value, _BFLOATS)
-        if self.stored == _F32:
-            return value
-        sixteen = ir.Constant(_INTS, [_I32(16)] * WIDE)
-        return self.b.bitcast(self.b.shl(self.b.zext(value, _INTS), sixteen), _FLOATS)
+        if self.halves:
+            # The upper half of 32 bits is a float32 with the lower half taken away: no shuffle is needed.
+            both = self.b.bitcast(value, _INTS)
+            sixteen, upper = (ir.Constant(_INTS, [_I32(number)] * WIDE) for number in (16, -(1 << 16)))
+            halves = (self.b.shl(both, sixteen), self.b.and_(both, upper))
+            return [self.b.bitcast(half, _FLOATS) for half in halves]
+        return self.b.bitcast(value, _BFLOATS) if self.pairs else value
 
     def activation(self, address: Any, column: Any) -> Any:
         """Load one number, or a pair of them, and repeat it."""
         if not self.pairs:
             return self.spread(self.load(self.b.gep(address, [column]), _F32, 4))
-        pair = self.load(self.b.gep(address, [self.b.mul(column, _I64(2))]), _I32, 2)
+        first = self.b.mul(column, _I64(2))
+        if self.halves:
+            places = (first, self.b.add(first, _I64(1)))
+            return [self.spread(self.load(self.b.gep(address, [place]), _F32, 4)) for place in places]
+        pair = self.load(self.b.gep(address, [first]), _I32, 2)
         return self.b.bitcast(self.spread(pair), _SHORTS if self.whole else _BFLOATS)
 
     def multiply_add(self, total: Any, weight: Any, x: Any) -> Any:
         """Return total + weight * x."""
         if self.whole:
             return self.b.add(total, self.pair_products(weight, x))
+        if self.halves:
+            for one, number in zip(weight, x, strict=True):
+                total = self.call("llvm.fma.v16f32", _FLOATS, [one, number, total])
+            return total
         if self.pairs:
             return self.call("llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [total, weight, x])
         return self.call("llvm.fma.v16f32", _FLOATS, [weight, x, total])
@@ -238,7 +248,7 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
     """Add a block of 64 rows times each of n vectors to out.
 
     Args:
-        weights: `(C, 64)`, or `(C / 2, 128)` for the kinds that take pairs, as `pack_block` lays them out.
+        weights: `(C, 64)` float32, or `(C / 2, 128)` of the other kinds, in pairs, as `lay_out` lays them out.
         x: `(n, C)`, rows contiguous.
         out: `(n, 64)` float32, rows contiguous.
         scales: `(64,)` float32, of the rows; read for int8 alone.

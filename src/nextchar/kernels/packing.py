@@ -32,7 +32,7 @@ _PLACES: dict[str, tuple[list[int], list[int]]] = {
 class Packed(NamedTuple):
     """A network as the step reads it: B blocks a layer, V vocabulary, L layers, P = 16 U padded units.
 
-    Blocks of matrices are as `lay_out` has them: `(C, 64)`, or `(C / 2, 128)` in int8.
+    Blocks of matrices are as `lay_out` has them: `(C, 64)` in fp32, else `(C / 2, 128)`.
 
     Attributes:
         table: `(V + 1, B, 64)` float32, what each id, START last, adds to the first layer's gates, biases included.
@@ -190,7 +190,7 @@ def _store(rows: Floats, kind: str, shape: Architecture, reach: int) -> tuple[Ar
             )
         return lay_out(whole, pairs=True), (scale / np.float32(UNIT)).reshape(-1, ROWS)
     scales = np.ones((len(rows) // ROWS, ROWS), np.float32)
-    return lay_out(_bfloat16(rows) if kind == "bf16" else rows, pairs=False), scales
+    return lay_out(_bfloat16(rows), pairs=True) if kind == "bf16" else lay_out(rows, pairs=False), scales
 
 
 def _bfloat16(values: Floats) -> npt.NDArray[np.uint16]:

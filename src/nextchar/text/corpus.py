@@ -256,6 +256,12 @@ def _write_cache(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def encode(texts: Sequence[str], path: Path, units: Units = "characters") -> tuple[Vocabulary, int]:
+    """Encode texts as UTF-8 into a file of ids, past the cache; return the vocabulary and the number of ids."""
+    sources, _ = find_sources(texts, suffixes=(), units=units)
+    return _Encoder(path, units).run(sources, "utf-8", no_progress)
+
+
 class _Encoder:
     """Writes ids in order of first appearance, in one pass, and sorts them in place at the end."""
 
