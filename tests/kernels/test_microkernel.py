@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nextchar.kernels.functions import UNIT, bfloat16, exp, sigmoid, store, tanh
+from nextchar.kernels.masks import fill
+from nextchar.kernels.microkernel import HAS_BF16, ROWS, add_block, compiled, lay_out
+
+Array = np.ndarray
+
+
+@compiled
+def _exp(x: Array, out: Array) -> None:
+    for index in range(len(x)):
+        out[index] = exp(x[index])
+
+
+@compiled
+def _sigmoid(x: Array, out: Array) -> None:
+    for index in range(len(x)):
+        out[index] = sigmoid(x[index])
+
+
+@compiled
+def _tanh(x: Array, out: Array) -> None:
+    for index in range(len(x)):
+        out[index] = tanh(x[index])
+
+
+@compiled
+def _store(x: Array, out: Array) -> None:
+    for index in range(len(x)):
+        out[index] = store(x[index], out)
+
+
+def _halves(values: Array) -> Array:
+    """Return bfloat16 bits, by definition: the nearest, ties to even."""
+    bits = values.view(np.uint32).astype(np.uint64)
+    low, high = bits & 0xFFFF, bits >> 16
+    return (high + ((low > 0x8000) | ((low == 0x8000) & (high & 1 == 1)))).astype(np.uint16)
+
+
+def _wide(halves: Array) -> Array:
+    return (halves.astype(np.uint32) << 16).view(np.float32)
+
+
+KINDS = [
+    "float32",
+    "stored",
+    "whole",
+    pytest.param("pairs", marks=pytest.mark.skipif(not HAS_BF16, reason="no bf16")),
+]
+
+
+def _case(kind: str, depth: int, lanes: int) -> tuple[tuple[Array, Array, Array], Array]:
+    """Return weights, vectors and scales as the product takes them, and what it is to add, in float64."""
+    random = np.random.default_rng(depth * 100 + lanes)
+    rows = random.standard_normal((ROWS, depth)).astype(np.float32)
+    x = np.tanh(random.standard_normal((lanes, depth))).astype(np.float32)
+    scales = np.ones(ROWS, np.float32)
+    if kind == "whole":
+        scales = (np.abs(rows).max(axis=1) / 127 / UNIT).astype(np.float32)
+        whole = np.rint(rows / scales[:, None] / UNIT).astype(np.int8)
+        short = np.rint(x * UNIT).astype(np.int16)
+        exact = (short.astype(np.int64) @ whole.T.astype(np.int64)) * scales.astype(np.float64)
+        return (lay_out(whole, pairs=True), short, scales), exact
+    if kind == "float32":
+        return (lay_out(rows, pairs=False), x, scales), x.astype(np.float64) @ rows.T
+    halves = _halves(rows)
+    if kind == "pairs":
+        return (lay_out(halves, pairs=True), _halves(x), scales), _wide(_halves(x)).astype(
+            np.float64
+        ) @ _wide(halves).T
+    # Two columns to a number of 32 bits, as the packing of a model file has them.
+    return (lay_out(halves, pairs=True), x, scales), x.astype(np.float64) @ _wide(halves).T
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5, 6, 9])
+@pytest.mark.parametrize("depth", [2, 16, 130])
+def test_a_block_is_the_product(kind: str, lanes: int, depth: int) -> None:
+    """Every kind adds W x to what is there, for any number of vectors."""
+    (weights, x, scales), exact = _case(kind, depth, lanes)
+    begin = np.random.default_rng(0).standard_normal((lanes, ROWS)).astype(np.float32)
+    out = begin.copy()
+    add_block(weights[0], x, out, scales)
+    np.testing.assert_allclose(out, begin + exact, rtol=0, atol=1e-5 * depth)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vector_does_not_depend_on_its_company(kind: str) -> None:
+    """A vector's sums are the same to the bit alone and among others."""
+    (weights, x, scales), _ = _case(kind, 64, 7)
+    together = np.zeros((7, ROWS), np.float32)
+    add_block(weights[0], x, together, scales)
+    for lane in range(7):
+        alone = np.zeros((1, ROWS), np.float32)
+        add_block(weights[0], x[lane : lane + 1], alone, scales)
+        assert np.array_equal(alone[0], together[lane])
+
+
+@pytest.mark.parametrize(("ours", "exact", "tolerance"), [
+    (_exp, np.exp, 2e-7),
+    (_sigmoid, lambda x: 1 / (1 + np.exp(-x)), 2e-7),
+    (_tanh, np.tanh, 2e-7),
+])  # fmt: skip
+def test_the_functions_are_what_they_are_called(ours: object, exact: object, tolerance: float) -> None:
+    """The exponential is exact to its own size over its range, and the others to 1."""
+    x = np.linspace(-86, 86, 100_001).astype(np.float32)
+    out = np.empty_like(x)
+    ours(x, out)
+    wanted = exact(x.astype(np.float64))
+    scale = wanted if ours is _exp else 1
+    assert np.abs((out - wanted) / scale).max() < tolerance
+
+
+def test_the_functions_stay_in_bounds() -> None:
+    """Far out, sigmoid and tanh are at their limits, and nothing is infinite."""
+    x = np.array([-1e30, -200, -90, 90, 200, 1e30], np.float32)
+    for ours, low in ((_sigmoid, 0), (_tanh, -1)):
+        out = np.empty_like(x)
+        ours(x, out)
+        np.testing.assert_allclose(out, [low] * 3 + [1] * 3, rtol=0, atol=1e-6)
+    out = np.empty_like(x)
+    _exp(x, out)
+    assert np.isfinite(out).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**126), max_value=2.0**126))
+def test_bfloat16_is_the_nearest(value: float) -> None:
+    """Rounding is to the nearest, ties to even."""
+    x = np.array([value], np.float32)
+    out = np.empty(1, np.uint16)
+    _store(x, out)
+    assert out[0] == _halves(x)[0]
+
+
+def test_whole_numbers_are_the_nearest() -> None:
+    """An int16 is the activation times UNIT, rounded."""
+    x = np.linspace(-1, 1, 1001).astype(np.float32)
+    out = np.empty(x.shape, np.int16)
+    _store(x, out)
+    assert np.abs(out - x.astype(np.float64) * UNIT).max() <= 0.5
+
+
+def test_python_cannot_call_what_is_written_for_the_compiler() -> None:
+    """`store` is a name for compiled code alone."""
+    with pytest.raises(NotImplementedError):
+        store(1.0, np.empty(1, np.float32))
+    assert bfloat16 is not None
+
+
+@settings(max_examples=30, deadline=None)
+@given(share=st.floats(0.01, 0.99), cut=st.integers(0, 1000), seed=st.integers(0, 2**32 - 1))
+def test_a_mask_does_not_depend_on_who_fills_it(share: float, cut: int, seed: int) -> None:
+    """A mask filled in two pieces is the mask filled in one; it holds 0 and 1 / (1 - share) only."""
+    keys = np.array([seed, 7], np.uint32)
+    whole, pieces = np.empty(1000, np.float32), np.empty(1000, np.float32)
+    fill(whole, share, keys, 0, 1000)
+    fill(pieces, share, keys, 0, cut)
+    fill(pieces, share, keys, cut, 1000)
+    assert np.array_equal(whole, pieces)
+    assert set(np.unique(whole)) <= {np.float32(0), np.float32(1 / (1 - share))}
+
+
+def test_masks_look_random() -> None:
+    """The share is met, neighbours do not follow each other, and two keys have nothing in common."""
+    size, share = 1 << 18, 0.3
+    masks = []
+    for key in (0, 1):
+        mask = np.empty(size, np.float32)
+        fill(mask, share, np.array([key, 0], np.uint32), 0, size)
+        masks.append(mask > 0)
+    error = 5 * np.sqrt(share * (1 - share) / size)
+    assert abs(1 - masks[0].mean() - share) < error
+    both = (1 - share) ** 2
+    for one, other in ((masks[0][1:], masks[0][:-1]), (masks[0][64:], masks[0][:-64]), tuple(masks)):
+        assert abs((one & other).mean() - both) < 2 * error
