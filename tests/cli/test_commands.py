@@ -165,6 +165,45 @@ def test_info_keeps_the_contract(run: Path, shell: Callable[..., SimpleNamespace
     assert "lstm, 2 layers of 12 units" in shell("info", run).out
 
 
+def test_bench_measures_every_part(run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
+    """`bench --json` has every part that was asked for, with figures above 0, and as tables it names the size."""
+    words = ["bench", "--sizes", "1x16", "--seconds", "0.001"]
+    for part in ("training", "generation", "scoring", "encoding"):
+        words += ["--only", part]
+    result = shell(*words, "--agree", run, text_file, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    assert set(report) == {"machine", "training", "generation", "scoring", "encoding", "agreement"}
+    training, writing = report["training"]["1x16"], report["generation"]["1x16"]
+    assert training["times_stock_fp32"] == training["chars_per_second"] / training["stock_fp32"] > 0
+    assert set(writing["one_stream"]) == {"fp32", "bf16", "int8"}
+    assert all(row["bound_share"] > 0 for row in writing["one_stream"].values())
+    agreement = report["agreement"]
+    assert agreement["chars"] == len(text_file.read_text())
+    assert abs(agreement["fp32"] - agreement["reference"]) < 1e-5
+    assert max(abs(agreement[kind] - agreement["fp32"]) for kind in ("bf16", "int8")) < 0.01
+    shown = shell("bench", "--sizes", "1x16", "--only", "scoring", "--seconds", "0.001")
+    assert "1x16" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes", "huge"], "the size is 'huge', but must be layers x units, such as 2x512"),
+        (["--sizes", "0x16"], "the size is '0x16'"),
+        (["--only", "flying"], "the part is 'flying', but must be one of ceilings, training"),
+        (["--seconds", "0"], "the seconds are 0, but must be more than 0"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_measure(
+    words: list[str], message: str, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """A size, part or time that cannot be is one sentence."""
+    result = shell("bench", *words)
+    assert (result.code, result.out) == (1, "")
+    assert message in result.err
+
+
 def test_corpora_are_listed_and_got(shell: Callable[..., SimpleNamespace]) -> None:
     """The list names every corpus; `get` prints where it lies; a wrong name is told the nearest."""
     assert "tiny-shakespeare" in shell("corpora").out

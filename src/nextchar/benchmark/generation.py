@@ -14,6 +14,7 @@ from nextchar.benchmark.ceilings import Product, rate, read_rate, seconds_each
 from nextchar.benchmark.training import VOCABULARY
 from nextchar.kernels.packing import KINDS
 from nextchar.kernels.threads import cores, in_shares
+from nextchar.model.compiled import own_threads
 from nextchar.model.network import Network, initialize
 from nextchar.sampling.engine import Engine, Filters, Group
 from nextchar.storage import ModelFile
@@ -96,13 +97,13 @@ def eager(layers: int, hidden: int, seconds: float, *, cells: bool = False) -> f
             x = outputs[0]
         chosen = torch.multinomial(torch.softmax(head(x)[0], -1), 1)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = not cells  # type: ignore[assignment]
     try:
-        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=not cells):
+        with torch.no_grad(), own_threads():
             return _per_second(step, seconds)
     finally:
-        torch.set_num_threads(threads)
+        torch.backends.mkldnn.enabled = before
 
 
 def onnx_runtime(layers: int, hidden: int, seconds: float) -> float:

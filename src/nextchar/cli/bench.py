@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nextchar.benchmark.report import PARTS, SIZES, agreement, measure
+from nextchar.cli.compiling import tell_of_compiling
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError
@@ -16,13 +17,16 @@ from nextchar.text.corpus import open_corpus
 
 def command(
     *,
-    sizes: tuple[str, ...] = SIZES,
-    only: tuple[str, ...] = PARTS,
+    sizes: tuple[str, ...] | None = None,
+    only: tuple[str, ...] | None = None,
     seconds: float = 3.0,
     agree: tuple[str, str] | None = None,
     json: Flag = False,
 ) -> int:
-    """Measure the speed of this machine. Close everything else first; it takes some minutes.
+    """Measure the speed of this machine.
+
+    Every figure stands beside the machine's own ceiling and beside what one
+    would write otherwise. Close everything else first; it takes some minutes.
 
         nextchar bench
         nextchar bench --sizes 2x512 --only training --only generation
@@ -31,9 +35,9 @@ def command(
     Parameters
     ----------
     sizes
-        Networks to measure, layers x units.
+        Networks to measure, layers x units. Default: 2x128, 1x512, 2x512, 2x640, 3x512.
     only
-        Parts: ceilings, training, generation, scoring, encoding, starting.
+        Parts: ceilings, training, generation, scoring, encoding, starting. Default: all.
     seconds
         How long each measurement is repeated; medians are shown.
     agree
@@ -41,13 +45,14 @@ def command(
     json
         Print one JSON object on standard output.
     """
-    for part in only:
+    for part in only or ():
         if part not in PARTS:
             raise ConfigError(f"the part is '{part}', but must be one of {', '.join(PARTS)}")
     if seconds <= 0:
         raise ConfigError(f"the seconds are {seconds:g}, but must be more than 0")
     talk = stderr()
-    report = measure(sizes, only, seconds, lambda what: talk.print(f"measuring {what} ..."))
+    tell_of_compiling()
+    report = measure(sizes or SIZES, only or PARTS, seconds, lambda what: talk.print(f"measuring {what} ..."))
     if agree:
         model, text = agree
         file = read_model(Path(model))

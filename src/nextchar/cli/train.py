@@ -127,8 +127,10 @@ def _begin(job: Job, config: Config, init_from: Path | None = None) -> int:
     job = replace(job, texts=[_absolute(text) for text in job.texts])
     write_text(job.folder / CONFIG, to_toml(config, job.texts))
 
+    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.training.trainer import Trainer  # noqa: PLC0415  torch takes long to import
 
+    tell_of_compiling()
     return _follow(job, Trainer(corpus, config, init_from=base, spent=_since(job) - reading))
 
 
