@@ -22,7 +22,7 @@ FLOORS = [
     {"model"},
     {"language_model"},
     {"storage"},
-    {"evaluation", "sampling"},
+    {"evaluation", "sampling", "inspection"},
     {"training"},
     {"benchmark"},
     {"cli"},

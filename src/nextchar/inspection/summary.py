@@ -1,0 +1,138 @@
+"""What is said of every unit over a text of any length, from the pieces of a trace, in memory that does not grow.
+
+A window is 64 consecutive characters, counted from the beginning of the text. Windows are ordered by their peak, the
+largest (or smallest) value in them; among even ones the earlier comes first.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.inspection.trace import GATES, MAIN, SIGNALS, Floats, Trace
+
+BINS = 64
+WINDOW = 64
+WINDOWS = 5  # strongest, and as many weakest, of each unit
+LEFT, RIGHT = (
+    0.1,
+    0.9,
+)  # below the one a gate is left-saturated, above the other right-saturated: arXiv 1506.02078
+
+Ints = npt.NDArray[np.int64]
+
+
+class LayerSummary:
+    """The units of one layer; U units, V characters. Values are of the main signal unless a signal is named.
+
+    Attributes:
+        count: Characters seen.
+        least: Smallest value by signal, `(U,)`.
+        most: Largest value by signal, `(U,)`.
+        left: How often each gate was below 0.1, `(U,)`.
+        right: How often above 0.9, `(U,)`.
+        histogram: How often the value was in each of 64 equal bins of -1 to 1, `(U, 64)`.
+        strongest: Where the windows with the largest peaks begin, the largest first, `(5, U)`; -1 where there is none.
+        weakest: The same for the smallest.
+    """
+
+    def __init__(self, cell: str, units: tuple[int, ...], vocabulary_size: int) -> None:
+        size = len(units)
+        self.units, self.main, self.gates = units, MAIN[cell], GATES[cell]
+        self.count = 0
+        self.least = {signal: np.full(size, np.inf) for signal in SIGNALS[cell]}
+        self.most = {signal: np.full(size, -np.inf) for signal in SIGNALS[cell]}
+        self.left = {gate: np.zeros(size, np.int64) for gate in self.gates}
+        self.right = {gate: np.zeros(size, np.int64) for gate in self.gates}
+        self.histogram = np.zeros((size, BINS), np.int64)
+        self.strongest, self.weakest = (np.full((WINDOWS, size), -1) for _ in range(2))
+        self._peaks = [np.full((WINDOWS, size), -np.inf) for _ in range(2)]
+        self._center: dict[str, Floats] = {}
+        self._sums = {signal: np.zeros((2, size)) for signal in SIGNALS[cell]}
+        self._by_character = np.zeros((vocabulary_size, size))
+        self._characters = np.zeros(vocabulary_size, np.int64)
+        self._rest: Floats = np.zeros((0, size), np.float32)  # of a window that has only begun
+
+    def add(self, ids: npt.NDArray[np.int64], values: dict[str, Floats]) -> None:
+        """See the next characters `(T,)` and what the signals were, `(T, U)` each."""
+        for signal, rows in values.items():
+            self.least[signal] = np.minimum(self.least[signal], rows.min(0))
+            self.most[signal] = np.maximum(self.most[signal], rows.max(0))
+            # About the first mean rather than about 0: a cell far from 0 would lose its variance in the difference.
+            center = self._center.setdefault(signal, rows.mean(0, dtype=np.float64))
+            away = rows - center
+            self._sums[signal] += [away.sum(0), (away * away).sum(0)]
+        for gate in self.gates:
+            self.left[gate] += (values[gate] < LEFT).sum(0)
+            self.right[gate] += (values[gate] > RIGHT).sum(0)
+        rows = values[self.main]
+        bins = np.clip(((rows + 1) * (BINS / 2)).astype(np.int64), 0, BINS - 1)
+        bins += BINS * np.arange(len(self.units))
+        self.histogram += np.bincount(bins.ravel(), minlength=self.histogram.size).reshape(-1, BINS)
+        present, places = np.unique(ids, return_inverse=True)
+        chosen = (np.arange(len(present))[:, None] == places).astype(rows.dtype)
+        self._by_character[present] += chosen @ rows
+        self._characters[present] += chosen.sum(1).astype(np.int64)
+        begin = self.count - len(self._rest)
+        self.count += len(ids)
+        rows = np.concatenate([self._rest, rows])
+        whole = len(rows) - len(rows) % WINDOW
+        self._rest = rows[whole:].copy()
+        self._windows(rows[:whole].reshape(-1, WINDOW, len(self.units)), begin)
+
+    def finish(self) -> None:
+        """See the window that the text ended in."""
+        self._windows(self._rest[None][: len(self._rest)], self.count - len(self._rest))
+        self._rest = self._rest[:0]
+
+    def mean(self, signal: str) -> Floats:
+        """Return the mean, `(U,)`."""
+        return self._center[signal] + self._sums[signal][0] / self.count
+
+    def variance(self, signal: str) -> Floats:
+        """Return the variance, `(U,)`."""
+        first, second = self._sums[signal] / self.count
+        return np.maximum(second - first * first, 0)
+
+    def saturation(self, gate: str) -> tuple[Floats, Floats]:
+        """Return which share of the characters each unit's gate was left-, and right-saturated at, `(U,)` each."""
+        return self.left[gate] / self.count, self.right[gate] / self.count
+
+    def by_character(self) -> Floats:
+        """Return the mean after each character, `(V, U)`; nan for one that never came."""
+        with np.errstate(invalid="ignore"):
+            return self._by_character / self._characters[:, None]
+
+    def _windows(self, rows: Floats, begin: int) -> None:
+        """See windows `(W, 64, U)`, the first of which begins at a place in the text."""
+        if not rows.size:
+            return
+        places = np.broadcast_to((begin + WINDOW * np.arange(len(rows)))[:, None], (len(rows), rows.shape[2]))
+        for which, (held, peaks) in enumerate([(self.strongest, rows.max(1)), (self.weakest, -rows.min(1))]):
+            values = np.concatenate([self._peaks[which], peaks])
+            order = np.argsort(-values, axis=0, kind="stable")[:WINDOWS]
+            self._peaks[which] = np.take_along_axis(values, order, 0)
+            held[:] = np.take_along_axis(np.concatenate([held, places]), order, 0)
+
+
+def summarize(pieces: Iterable[Trace]) -> dict[int, LayerSummary]:
+    """Return the summary of each layer; the pieces, with all signals, are looked at once and let go."""
+    layers: dict[int, LayerSummary] = {}
+    for piece in pieces:
+        for layer, values in piece.values.items():
+            if layer not in layers:
+                layers[layer] = LayerSummary(piece.cell, piece.units[layer], len(piece.vocabulary))
+            layers[layer].add(piece.ids, values)
+    for summary in layers.values():
+        summary.finish()
+    return layers
+
+
+def most_varied(layers: dict[int, LayerSummary], count: int) -> list[tuple[int, int]]:
+    """Return the units, as layer and unit, whose main signal varies most, the most varied first."""
+    ranked = [
+        (-variance, layer, unit)
+        for layer, summary in layers.items()
+        for variance, unit in zip(summary.variance(summary.main), summary.units, strict=True)
+    ]
+    return [(layer, unit) for _, layer, unit in sorted(ranked)[:count]]
