@@ -1,5 +1,8 @@
 import copy
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from nextchar.architecture import CELLS, STATES, Architecture, Cell
 from nextchar.errors import ConfigError
 from nextchar.kernels.choice import Rules
 from nextchar.kernels.packing import KINDS, Lanes, Packed, WeightKind, empty_lanes, pack
-from nextchar.kernels.steps import TO_CHOOSE, Drawing, rounded, run
+from nextchar.kernels.steps import TO_CHOOSE, Drawing, Passage, rounded, run, run_together
+from nextchar.kernels.team import Team, gathered, new_team
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.engine import Engine
 from nextchar.storage import ModelFile, to_file
@@ -23,6 +27,7 @@ V = len(VOCABULARY)
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 PLAIN = Rules(1.0, 0, 1.0, 0.0)
+ALONE = partial(run_together, 1)
 
 Array = np.ndarray
 
@@ -179,7 +184,13 @@ def test_a_kind_that_is_none_is_refused() -> None:
         _packed(to_file(make_model(VOCABULARY)), "fp4")  # type: ignore[arg-type]
 
 
-def _write(packed: Packed, keys: list[int], chunks: list[int], rules: Rules = PLAIN) -> list[Array]:
+def _write(
+    packed: Packed,
+    keys: list[int],
+    chunks: list[int],
+    rules: Rules = PLAIN,
+    run: Callable[..., int] = ALONE,
+) -> list[Array]:
     """Let lanes write from START in calls of so many characters; return ids, nats and every array of the state."""
     count = len(keys)
     lanes = empty_lanes(packed, rounded(count))
@@ -187,11 +198,11 @@ def _write(packed: Packed, keys: list[int], chunks: list[int], rules: Rules = PL
         rules, np.array(keys, np.uint64), np.arange(count, dtype=np.int64) % 3, np.zeros(V, np.bool_)
     )
     nothing = np.empty((0, 0, 0), np.float32)
-    run(np.full((1, count), V), np.zeros((1, count)), nothing, packed, lanes, drawing)
+    run(Passage(np.full((1, count), V), np.zeros((1, count)), nothing), packed, lanes, drawing)
     written = []
     for chunk in chunks:
         ids, nats = np.full((chunk, count), TO_CHOOSE), np.zeros((chunk, count))
-        assert run(ids, nats, nothing, packed, lanes, drawing) == chunk
+        assert run(Passage(ids, nats, nothing), packed, lanes, drawing) == chunk
         written.append((ids, nats))
     ids, nats = (np.concatenate(parts).T for parts in zip(*written, strict=True))
     return [ids, nats, drawing.places, *(array[:count] for array in lanes)]
@@ -229,4 +240,81 @@ def test_given_and_chosen_ids_may_follow_each_other() -> None:
     ids, nats, *state = _write(engine.packed, [7], [30])
     np.testing.assert_array_equal(engine.nats(ids[0]), nats[0])
     for one, other in zip(state[1:], engine.begin(ids[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _in_threads(size: int, passage: Passage, *rest: object, wait: bool = True) -> int:
+    """Run with a thread for each helper; the leader begins when all have come, or does not wait for them."""
+    team = new_team(size, passage.ids.shape[1])
+    helpers = [
+        threading.Thread(target=run, args=(passage, *rest, team._replace(number=number)))
+        for number in range(1, size)
+    ]
+    for helper in helpers:
+        helper.start()
+    while wait and not gathered(team):
+        pass
+    done = run(passage, *rest, team)
+    for helper in helpers:
+        helper.join()
+    return done
+
+
+@pytest.mark.parametrize(("layers", "hidden"), [(1, 5), (2, 70), (3, 16)])
+@pytest.mark.parametrize("size", [2, 3])
+@EVERY_KIND
+@EVERY_CELL
+def test_a_team_writes_what_one_core_writes(
+    cell: Cell, kind: WeightKind, size: int, layers: int, hidden: int
+) -> None:
+    """Blocks shared among cores, more or fewer than there are, give ids, costs and states the same to the bit."""
+    packed = _packed(to_file(make_model(VOCABULARY, cell=cell, layers=layers, hidden=hidden)), kind)
+    for keys in ([7], [1, 2, 3]):
+        alone = _write(packed, keys, [1, 30])
+        together = _write(packed, keys, [1, 30], run=partial(_in_threads, size))
+        for one, other in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("sum_outputs", [True, False])
+def test_helpers_may_come_at_any_step(sum_outputs: bool) -> None:
+    """Helpers that come late, too late or in the middle of a call change nothing, for many calls."""
+    packed = _packed(to_file(make_model(VOCABULARY, layers=3, hidden=70, sum_outputs=sum_outputs)))
+    alone = _write(packed, [7], [9] * 100)
+    for several in (partial(_in_threads, 2, wait=False), partial(run_together, 2), partial(run_together, 3)):
+        for one, other in zip(_write(packed, [7], [9] * 100, run=several), alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_team_reads_and_records_what_one_core_does() -> None:
+    """What is given and recorded is the same to the bit, and the call ends where it should."""
+    model = to_file(make_model(VOCABULARY, hidden=70))
+    engine = Engine(model, team=1)
+    ids = _ids(40)
+    expected, _ = engine.read(ids, engine.empty)
+    drawing = Drawing(PLAIN, np.zeros(1, np.uint64), np.zeros(1, np.int64), np.ones(V, np.bool_))
+    passage = Passage(
+        np.append(ids, [TO_CHOOSE, TO_CHOOSE])[:, None].copy(),
+        np.zeros((42, 1)),
+        np.zeros((42, 1, V), np.float32),
+    )
+    assert _in_threads(2, passage, engine.packed, empty_lanes(engine.packed, 1), drawing) == 41
+    np.testing.assert_array_equal(passage.record[:40, 0], expected)
+
+
+def test_a_helper_whose_leader_is_done_goes_home() -> None:
+    """Who comes after the end does nothing, and waits for nobody."""
+    packed = _packed(to_file(make_model(VOCABULARY)))
+    teams: list[Team] = []
+
+    def alone(passage: Passage, *rest: object) -> int:
+        teams.append(new_team(2, 1))
+        done = run(passage, *rest, teams[-1])
+        before = [array.copy() for array in rest[1]]  # type: ignore[index]
+        run(passage, *rest, teams[-1]._replace(number=1))
+        for one, other in zip(before, rest[1], strict=True):  # type: ignore[call-overload]
+            np.testing.assert_array_equal(one, other)
+        return done
+
+    for one, other in zip(_write(packed, [7], [9], run=alone), _write(packed, [7], [9]), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -1,9 +1,11 @@
 """The recurrences: from what input and hidden add to the gates of a layer, to its next hidden.
 
 Every inner loop is over 16 units side by side, so that it becomes vector instructions. Arguments of each: gates
-`(N, B, 4, 16)`, what was added up; memory `(N, L, U, 16)`, set; hidden `(N, L, U, 16)`, set; which layer; and how many
-lanes from the first on. A unit that only fills up a block has gates of 0, and so it stays at 0.
+`(N, B, 4, 16)`, what was added up; memory `(N, L, U, 16)`, set; hidden `(N, L, U, 16)`, set; which layer; and the part of
+it to do. A unit that only fills up a block has gates of 0, and so it stays at 0.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +14,25 @@ from nextchar.kernels.microkernel import WIDE, compiled
 from nextchar.kernels.packing import Array, Floats
 
 
+class Part(NamedTuple):
+    """What of a layer is done here.
+
+    Attributes:
+        lanes: How many, from the first on.
+        first: The first block.
+        last: The one after the last.
+    """
+
+    lanes: int
+    first: int
+    last: int
+
+
 @compiled
-def lstm(gates: Floats, memory: Floats, hidden: Array, layer: int, count: int) -> None:
+def lstm(gates: Floats, memory: Floats, hidden: Array, layer: int, part: Part) -> None:
     """Hidden and cell from the gates i, f, g, o; memory holds the cell."""
-    for lane in range(count):
-        for block in range(gates.shape[1]):
+    for lane in range(part.lanes):
+        for block in range(part.first, part.last):
             for unit in range(WIDE):
                 i = sigmoid(gates[lane, block, 0, unit])
                 f = sigmoid(gates[lane, block, 1, unit])
@@ -28,10 +44,10 @@ def lstm(gates: Floats, memory: Floats, hidden: Array, layer: int, count: int) -
 
 
 @compiled
-def gru(gates: Floats, memory: Floats, hidden: Array, layer: int, count: int) -> None:
+def gru(gates: Floats, memory: Floats, hidden: Array, layer: int, part: Part) -> None:
     """Hidden from r, z, and what input and hidden add to n; memory holds the hidden unrounded."""
-    for lane in range(count):
-        for block in range(gates.shape[1]):
+    for lane in range(part.lanes):
+        for block in range(part.first, part.last):
             for unit in range(WIDE):
                 r = sigmoid(gates[lane, block, 0, unit])
                 z = sigmoid(gates[lane, block, 1, unit])
@@ -42,10 +58,10 @@ def gru(gates: Floats, memory: Floats, hidden: Array, layer: int, count: int) ->
 
 
 @compiled
-def rnn(gates: Floats, hidden: Array, layer: int, count: int) -> None:
+def rnn(gates: Floats, hidden: Array, layer: int, part: Part) -> None:
     """Hidden from the one gate; a block is four groups of units."""
-    for lane in range(count):
-        for group in range(hidden.shape[2]):
+    for lane in range(part.lanes):
+        for group in range(4 * part.first, 4 * part.last):
             for unit in range(WIDE):
                 value = tanh(gates[lane, group // 4, group % 4, unit])
                 hidden[lane, layer, group, unit] = store(value, hidden)

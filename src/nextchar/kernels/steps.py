@@ -1,6 +1,6 @@
 """The compiled step: lanes side by side read characters that are given, or choose their own, many in one call.
 
-A lane's result does not depend on the lanes beside it. The first call ever compiles (some seconds) and leaves the
+A lane's result depends neither on the lanes beside it nor on how many cores share the blocks. The first call ever compiles (some seconds) and leaves the
 result on disk beside this file, or in the user's cache.
 """
 
@@ -10,13 +10,29 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from nextchar.kernels.cells import gru, lstm, rnn
+from nextchar.kernels.cells import Part, gru, lstm, rnn
 from nextchar.kernels.choice import Rules, choose, cost, uniform
 from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled
 from nextchar.kernels.packing import Array, Floats, Lanes, Packed
+from nextchar.kernels.team import OVER, Team, arrive, begin, dismiss, end, gathered, meet, new_team, share
+from nextchar.kernels.threads import _pool, cores
 
 Ids = npt.NDArray[np.int64]
 TO_CHOOSE = -1
+
+
+class Passage(NamedTuple):
+    """What N lanes read, or write, in T steps.
+
+    Attributes:
+        ids: `(T, N)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
+        nats: `(T, N)`, set to what each id cost the unfiltered network, but for START.
+        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
+    """
+
+    ids: Ids
+    nats: npt.NDArray[np.float64]
+    record: Floats
 
 
 class Drawing(NamedTuple):
@@ -36,15 +52,21 @@ class Drawing(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Room to work in.
+    """A member's own room to work in.
 
     Attributes:
         sums: `(N, 64 B)`, what is added up for the gates of a layer.
+        hidden: `(N, 16 L U)`, the lanes' own; in a team a copy, as others already write theirs while this one reads.
         total: `(N, 16 U)`, what the head reads: the sum of the layers, or the last.
+        weights: `(V,)`, for choosing.
+        order: `(V,)`, for choosing.
     """
 
     sums: Floats
+    hidden: Array
     total: Array
+    weights: Floats
+    order: Ids
 
 
 @register_jitable
@@ -57,107 +79,182 @@ def rounded(count: int) -> int:
 
 
 @compiled
-def add_up(layer: int, ids: Ids, packed: Packed, hidden: Array, sums: Floats) -> None:
-    """Set sums `(N, 64 B)` to what a layer's gates are made of; hidden is `(N, 16 L U)`."""
-    size = hidden.shape[1] // (1 + len(packed.above))
-    x = hidden[:, max(0, layer - 1) * size : (layer + 1) * size]
-    for block in range(len(packed.first)):
+def add_up(layer: int, ids: Ids, packed: Packed, work: Work, part: Part) -> None:
+    """Set a part of the sums to what a layer's gates are made of."""
+    wide = rounded(part.lanes)
+    size = work.total.shape[1]
+    x = work.hidden[:wide, max(0, layer - 1) * size : (layer + 1) * size]
+    for block in range(part.first, part.last):
         begin = block * ROWS
-        for lane in range(len(ids)):
+        for lane in range(part.lanes):
             for row in range(ROWS):
                 if layer:
-                    sums[lane, begin + row] = packed.bias[layer - 1, block, row]
+                    work.sums[lane, begin + row] = packed.bias[layer - 1, block, row]
                 else:
-                    sums[lane, begin + row] = packed.table[ids[lane], block, row]
+                    work.sums[lane, begin + row] = packed.table[ids[lane], block, row]
+        sums = work.sums[:wide, begin : begin + ROWS]
         if layer:
-            add_block(
-                packed.above[layer - 1, block], x, sums[:, begin : begin + ROWS], packed.scales[layer, block]
-            )
+            add_block(packed.above[layer - 1, block], x, sums, packed.scales[layer, block])
         else:
-            add_block(packed.first[block], x, sums[:, begin : begin + ROWS], packed.scales[0, block])
+            add_block(packed.first[block], x, sums, packed.scales[0, block])
 
 
 @compiled
-def predict(count: int, packed: Packed, hidden: Array, total: Array, logits: Floats) -> None:
-    """Set the logits `(N, 64 Q)` of the first lanes; hidden is `(N, 16 L U)`, total `(N, 16 U)` to work in."""
-    size = total.shape[1]
-    top = len(packed.above) * size
+def copy_hidden(layer: int, lanes: Lanes, work: Work, count: int) -> None:
+    """Copy what the first lanes put out of a layer into a member's room."""
+    units = lanes.hidden.shape[2]
     for lane in range(count):
+        for group in range(units):
+            at = (layer * units + group) * WIDE
+            for unit in range(WIDE):
+                work.hidden[lane, at + unit] = lanes.hidden[lane, layer, group, unit]
+
+
+@compiled
+def predict(packed: Packed, work: Work, logits: Floats, part: Part) -> None:
+    """Set a part of the logits `(N, 64 Q)`."""
+    wide = rounded(part.lanes)
+    size = work.total.shape[1]
+    top = len(packed.above) * size
+    for lane in range(part.lanes):
         for unit in range(size):
-            total[lane, unit] = hidden[lane, top + unit]
+            work.total[lane, unit] = work.hidden[lane, top + unit]
         if packed.sum_outputs:
             for below in range(0, top, size):
                 for unit in range(size):
-                    total[lane, unit] += hidden[lane, below + unit]
-    for block in range(len(packed.head)):
+                    work.total[lane, unit] += work.hidden[lane, below + unit]
+    for block in range(part.first, part.last):
         begin = block * ROWS
-        for lane in range(count):
+        for lane in range(part.lanes):
             for row in range(ROWS):
                 logits[lane, begin + row] = packed.head_bias[block, row]
-        x = total[:, :size]
-        add_block(packed.head[block], x, logits[:, begin : begin + ROWS], packed.head_scales[block])
+        x = work.total[:wide]
+        add_block(packed.head[block], x, logits[:wide, begin : begin + ROWS], packed.head_scales[block])
 
 
 @compiled
-def advance(ids: Ids, packed: Packed, lanes: Lanes, work: Work) -> None:
-    """Let each lane read one id `(N,)`, and set its logits."""
-    count = len(ids)
-    wide = rounded(count)
-    rows, layers, units, _ = lanes.hidden.shape
-    hidden = lanes.hidden.reshape(rows, layers * units * WIDE)[:wide]
+def advance(packed: Packed, lanes: Lanes, work: Work, team: Team, count: int) -> int:
+    """Let each lane read its id, and set its logits: this member's share of it. Return the next count.
+
+    Where a layer ends all members meet. Until then each has written its own units alone, and read what it had copied.
+    """
+    rows, layers, _, _ = lanes.hidden.shape
     gates = work.sums.reshape(rows, len(packed.first), ROWS // WIDE, WIDE)
+    first, last = share(len(packed.first), team)
+    part = Part(len(team.now), first, last)
     for layer in range(layers):
-        add_up(layer, ids, packed, hidden, work.sums[:wide])
+        add_up(layer, team.now, packed, work, part)
         if packed.cell == 0:
-            lstm(gates, lanes.memory, lanes.hidden, layer, count)
+            lstm(gates, lanes.memory, lanes.hidden, layer, part)
         elif packed.cell == 1:
-            gru(gates, lanes.memory, lanes.hidden, layer, count)
+            gru(gates, lanes.memory, lanes.hidden, layer, part)
         else:
-            rnn(gates, lanes.hidden, layer, count)
-    predict(count, packed, hidden, work.total[:wide], lanes.logits[:wide])
+            rnn(gates, lanes.hidden, layer, part)
+        count = meet(count, team)
+        if team.size > 1:
+            copy_hidden(layer, lanes, work, part.lanes)
+    first, last = share(len(packed.head), team)
+    predict(packed, work, lanes.logits, Part(part.lanes, first, last))
+    return end(count, team)
 
 
 @compiled
-def run(
-    ids: Ids, nats: npt.NDArray[np.float64], record: Floats, packed: Packed, lanes: Lanes, drawing: Drawing
-) -> int:
-    """Let N lanes read T ids each, or choose them; return how many steps were done.
+def join(lanes: Lanes, work: Work, team: Team) -> tuple[int, Work]:
+    """Come together between two steps; return the next count, or OVER, and room with a hidden of one's own."""
+    count = arrive(team)
+    if count != OVER:
+        work = Work(
+            work.sums, lanes.hidden.copy().reshape(work.hidden.shape), work.total, work.weights, work.order
+        )
+        # Nobody writes before all have copied.
+        count = meet(count, team)
+    return count, work
+
+
+@compiled
+def assist(packed: Packed, lanes: Lanes, work: Work, team: Team) -> None:
+    """Do a helper's share of every step from the one before which all have come."""
+    count, own = join(lanes, work, team)
+    while count != OVER:
+        count = begin(count, team)
+        if count != OVER:
+            count = advance(packed, lanes, own, team, count)
+
+
+@compiled
+def look_at(step: int, passage: Passage, lanes: Lanes, drawing: Drawing, work: Work, now: Ids) -> bool:
+    """Set now `(N,)` to the ids of a step, given or chosen, and what they cost; return whether one of them ends."""
+    size = len(drawing.ends)
+    ended = False
+    for lane in range(len(now)):
+        chosen = passage.ids[step, lane]
+        if chosen == TO_CHOOSE:
+            number = uniform(drawing.keys[lane], drawing.places[lane])
+            drawing.places[lane] += 1
+            chosen = choose(lanes.logits[lane], drawing.rules, number, work.weights, work.order)
+            passage.ids[step, lane] = chosen
+            ended = ended or drawing.ends[chosen]
+        if chosen < size:
+            passage.nats[step, lane] = cost(lanes.logits[lane], chosen, work.weights)
+        now[lane] = chosen
+    return ended
+
+
+@compiled
+def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: Team) -> int:
+    """Let lanes read ids, or choose them; return how many steps were done. A helper helps until its leader is done.
 
     Args:
-        ids: `(T, N)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
-        nats: `(T, N)`, set to what each id cost the unfiltered network, but for START.
-        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
+        passage: What is read and written.
         packed: The weights.
         lanes: `rounded(N)` or more; set to what they are after.
         drawing: What chooses.
+        team: Who calls. Every member of it passes the same other arguments, at any time or not at all.
     """
-    length, count = ids.shape
-    size = len(packed.table) - 1
-    rows, _, units, _ = lanes.hidden.shape
+    rows, layers, units, _ = lanes.hidden.shape
     work = Work(
         np.zeros((rows, len(packed.first) * ROWS), np.float32),
+        lanes.hidden.reshape(rows, layers * units * WIDE),
         np.zeros((rows, units * WIDE), lanes.hidden.dtype),
+        np.empty(len(drawing.ends), np.float32),
+        np.empty(len(drawing.ends), np.int64),
     )
-    weights = np.empty(size, np.float32)
-    order = np.empty(size, np.int64)
-    now = np.empty(count, np.int64)
+    if team.number:
+        assist(packed, lanes, work, team)
+        return 0
+    crew = Team(0, 1, team.board, team.now)
+    length = len(passage.ids)
+    count, done = 0, length
     for step in range(length):
-        ended = False
-        for lane in range(count):
-            chosen = ids[step, lane]
-            if chosen == TO_CHOOSE:
-                number = uniform(drawing.keys[lane], drawing.places[lane])
-                drawing.places[lane] += 1
-                chosen = choose(lanes.logits[lane], drawing.rules, number, weights, order)
-                ids[step, lane] = chosen
-                ended = ended or drawing.ends[chosen]
-            if chosen < size:
-                nats[step, lane] = cost(lanes.logits[lane], chosen, weights)
-            now[lane] = chosen
-        advance(now, packed, lanes, work)
-        if len(record):
-            for lane in range(count):
-                record[step, lane] = lanes.logits[lane, :size]
+        ended = look_at(step, passage, lanes, drawing, work, team.now)
+        if crew.size < team.size and gathered(team):
+            crew = team
+            count, work = join(lanes, work, team)
+        count = advance(packed, lanes, work, crew, begin(count, crew))
+        if len(passage.record):
+            for lane in range(len(team.now)):
+                for index in range(len(drawing.ends)):
+                    passage.record[step, lane, index] = lanes.logits[lane, index]
         if ended:
-            return step + 1
-    return length
+            done = step + 1
+            break
+    dismiss(team)
+    return done
+
+
+def run_together(size: int, passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing) -> int:
+    """Do what `run` does with so many cores, as far as threads for them are free."""
+    size = min(size, cores())
+    team = new_team(size, passage.ids.shape[1])
+    helpers = [
+        _pool().submit(run, passage, packed, lanes, drawing, team._replace(number=number))
+        for number in range(1, size)
+    ]
+    try:
+        return int(run(passage, packed, lanes, drawing, team))
+    finally:
+        # Nobody waits for helpers to be gone. Those who run see that it is over, even if this thread was interrupted
+        # before it could lead; those who never began need not.
+        team.board[0, 0] = OVER
+        for helper in helpers:
+            helper.cancel()

@@ -1,6 +1,7 @@
 """Steps a packed network through ids, and lets lanes side by side choose new ones; it speaks ids and knows nothing of text."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +9,15 @@ import numpy.typing as npt
 from nextchar.errors import ConfigError
 from nextchar.kernels.choice import Rules
 from nextchar.kernels.packing import Floats, Lanes, WeightKind, empty_lanes, pack
-from nextchar.kernels.steps import TO_CHOOSE, Drawing, Ids, rounded, run
+from nextchar.kernels.steps import TO_CHOOSE, Drawing, Ids, Passage, rounded, run_together
+from nextchar.kernels.threads import cores
+from nextchar.sampling.pace import Pace, sizes
 from nextchar.storage import ModelFile
 
 Nats = npt.NDArray[np.float64]
 
-# A prompt is read in pieces, so that an interrupt is heard between two.
-PIECE = 4096
+# A prompt is read in pieces, so that an interrupt is heard between two, and another core tried.
+PIECE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,24 @@ class Filters:
 class Engine:
     """A network ready to step. The state of a stream is a value, one lane of `Lanes`, and is never modified.
 
+    Args:
+        model: The network.
+        weights: How they are kept.
+        team: How many cores share the steps of one stream; None for what is fastest while it goes on. The numbers are
+            the same to the bit.
+
     Attributes:
         packed: The weights.
         vocabulary_size: V.
+        pace: Chooses how many cores share a call.
         empty: The state before anything.
         start: The state after START, which predicts a text's first character.
     """
 
-    def __init__(self, model: ModelFile, weights: WeightKind = "fp32") -> None:
+    def __init__(self, model: ModelFile, weights: WeightKind = "fp32", team: int | None = None) -> None:
         self.packed = pack(model.architecture, model.arrays, len(model.vocabulary), weights)
         self.vocabulary_size = len(model.vocabulary)
+        self.pace = Pace(sizes(min(cores(), len(self.packed.first))) if team is None else [team])
         self.empty: Lanes = empty_lanes(self.packed, 1)
         self.start = self._read(np.array([self.vocabulary_size]), self.empty)[1]
 
@@ -91,7 +102,9 @@ class Engine:
             logits = np.empty((0, 0, 0), np.float32)
             if record is not None:
                 logits = np.empty((*piece.shape, self.vocabulary_size), np.float32)
-            run(piece, costs, logits, self.packed, after, idle)
+            passage = Passage(piece, costs, logits)
+            read = partial(run_together, passage=passage, packed=self.packed, lanes=after, drawing=idle)
+            self.pace.timed(read, len(piece))
             nats[begin : begin + PIECE] = costs[:, 0]
             if record is not None:
                 record[begin : begin + PIECE] = logits
@@ -113,10 +126,15 @@ class Group:
         size: How many lanes there can be.
         filters: How characters are chosen.
         ends: Ids after which `write` stops early, for someone to look.
+        team: How many cores may share a step where one lane is in use; None as the engine has it. 1 beside other
+            groups, which have use for the other cores.
     """
 
-    def __init__(self, engine: Engine, size: int, filters: Filters, ends: npt.ArrayLike = ()) -> None:
+    def __init__(
+        self, engine: Engine, size: int, filters: Filters, ends: npt.ArrayLike = (), team: int | None = None
+    ) -> None:
         self._engine = engine
+        self._pace = engine.pace if team is None else Pace([team])
         rows = rounded(size)
         self._lanes = empty_lanes(engine.packed, rows)
         self._drawing = drawing(filters, rows, engine.vocabulary_size)
@@ -141,6 +159,12 @@ class Group:
         """Write characters with every lane in use; return ids and what they cost, each `(T, N)` with T at most length."""
         ids = np.full((length, self.count), TO_CHOOSE)
         nats = np.zeros(ids.shape)
-        nothing = np.empty((0, 0, 0), np.float32)
-        done = run(ids, nats, nothing, self._engine.packed, self._lanes, self._drawing)
+        go_on = partial(
+            run_together,
+            passage=Passage(ids, nats, np.empty((0, 0, 0), np.float32)),
+            packed=self._engine.packed,
+            lanes=self._lanes,
+            drawing=self._drawing,
+        )
+        done = self._pace.timed(go_on, length) if self.count == 1 else go_on(1)
         return ids[:done], nats[:done]

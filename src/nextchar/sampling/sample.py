@@ -27,6 +27,8 @@ FinishReason = Literal["length", "stop"]
 LANES = 32
 # Characters of one call: the pause between two is heard neither by a reader nor by an interrupt.
 CHUNK = 32
+# The same for one text alone, for which every call brings its helpers together.
+CHUNK_ALONE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +199,8 @@ class Writer:
             self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")
         )
 
-    def _group(self, size: int) -> Group:
-        return Group(self._engine, size, self.options.filters, self._ends)
+    def _group(self, size: int, team: int | None = None) -> Group:
+        return Group(self._engine, size, self.options.filters, self._ends, team)
 
     def _write(self, group: Group, texts: list[Text], most: int) -> list[bytes]:
         """Let texts go on, one a lane; return what became certain of each."""
@@ -214,10 +216,13 @@ class Writer:
         while text.finish_reason is None:
             yield text, self._write(group, [text], size)[0]
             # The first character comes at once.
-            size = min(2 * size, CHUNK)
+            size = min(2 * size, CHUNK_ALONE)
 
     def _several(self, state: Lanes, count: int) -> Iterator[Text]:
         """Write texts in threads, each of which takes the next one waiting; which one does has no say in the text."""
+        if count == 1:
+            yield [text for text, _ in self._one(state, 0)][-1]
+            return
         threads = max(1, min(count, processors()))
         rounds = -(-count // (threads * LANES))
         lanes = -(-count // max(1, threads * rounds))
@@ -251,7 +256,7 @@ class Writer:
         self, state: Lanes, waiting: Iterator[int], lanes: int, stopped: Event
     ) -> Iterator[Text]:
         """Write the texts waiting, so many at a time, and yield each when it has ended."""
-        group = self._group(lanes)
+        group = self._group(lanes, team=1)
         texts: list[Text] = []
         while not stopped.is_set():
             for index in islice(waiting, lanes - len(texts)):
