@@ -318,3 +318,27 @@ def test_a_helper_whose_leader_is_done_goes_home() -> None:
 
     for one, other in zip(_write(packed, [7], [9], run=alone), _write(packed, [7], [9]), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_leader_that_waits_too_long_goes_on_alone() -> None:
+    """Helpers sent away in the middle of a call leave ids, costs and states the same to the bit."""
+    packed = _packed(to_file(make_model(VOCABULARY, layers=3, hidden=70)))
+
+    def interrupted(passage: Passage, *rest: object) -> int:
+        team = new_team(2, 1)
+        helper = threading.Thread(target=run, args=(passage, *rest, team._replace(number=1)))
+        helper.start()
+        done: list[int] = []
+        leader = threading.Thread(target=lambda: done.append(run(passage, *rest, team)))
+        leader.start()
+        while not len(passage.ids) // 2 < team.board[0, 0] and leader.is_alive():
+            pass
+        team.board[0, 1] = 1
+        helper.join()
+        leader.join()
+        return done[0]
+
+    for one, other in zip(
+        _write(packed, [7], [4000], run=interrupted), _write(packed, [7], [4000]), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)

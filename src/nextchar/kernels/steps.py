@@ -4,6 +4,7 @@ A lane's result depends neither on the lanes beside it nor on how many cores sha
 result on disk beside this file, or in the user's cache.
 """
 
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,19 @@ from nextchar.kernels.cells import Part, gru, lstm, rnn
 from nextchar.kernels.choice import Rules, choose, cost, uniform
 from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled
 from nextchar.kernels.packing import Array, Floats, Lanes, Packed
-from nextchar.kernels.team import OVER, Team, arrive, begin, dismiss, end, gathered, meet, new_team, share
+from nextchar.kernels.team import (
+    OVER,
+    Team,
+    arrive,
+    begin,
+    dismiss,
+    end,
+    gathered,
+    meet,
+    new_team,
+    share,
+    stalled,
+)
 from nextchar.kernels.threads import _pool, cores
 
 Ids = npt.NDArray[np.int64]
@@ -212,7 +225,7 @@ def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: 
         team: Who calls. Every member of it passes the same other arguments, at any time or not at all.
     """
     rows, layers, units, _ = lanes.hidden.shape
-    work = Work(
+    shared = Work(
         np.zeros((rows, len(packed.first) * ROWS), np.float32),
         lanes.hidden.reshape(rows, layers * units * WIDE),
         np.zeros((rows, units * WIDE), lanes.hidden.dtype),
@@ -220,16 +233,21 @@ def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: 
         np.empty(len(drawing.ends), np.int64),
     )
     if team.number:
-        assist(packed, lanes, work, team)
+        assist(packed, lanes, shared, team)
         return 0
-    crew = Team(0, 1, team.board, team.now)
+    alone = Team(0, 1, team.board, team.now)
+    crew, work = alone, shared
     length = len(passage.ids)
     count, done = 0, length
     for step in range(length):
         ended = look_at(step, passage, lanes, drawing, work, team.now)
-        if crew.size < team.size and gathered(team):
+        if crew.size < team.size and not stalled(team) and gathered(team):
             crew = team
-            count, work = join(lanes, work, team)
+            count, work = join(lanes, shared, team)
+        elif crew.size > 1 and stalled(team):
+            # For the rest of this call: where a core is busy every wait may be as long as the system's turns.
+            dismiss(team)
+            crew, work = alone, shared
         count = advance(packed, lanes, work, crew, begin(count, crew))
         if len(passage.record):
             for lane in range(len(team.now)):
@@ -246,11 +264,11 @@ def run_together(size: int, passage: Passage, packed: Packed, lanes: Lanes, draw
     """Do what `run` does with so many cores, as far as threads for them are free."""
     size = min(size, cores())
     team = new_team(size, passage.ids.shape[1])
-    helpers = [
-        _pool().submit(run, passage, packed, lanes, drawing, team._replace(number=number))
-        for number in range(1, size)
-    ]
+    helpers: list[Future[int]] = []
     try:
+        for number in range(1, size):
+            member = team._replace(number=number)
+            helpers.append(_pool().submit(run, passage, packed, lanes, drawing, member))
         return int(run(passage, packed, lanes, drawing, team))
     finally:
         # Nobody waits for helpers to be gone. Those who run see that it is over, even if this thread was interrupted

@@ -20,6 +20,8 @@ Board = npt.NDArray[np.int64]
 
 LINE = 16
 """Places of a board between two members: two cache lines, which are fetched as a pair."""
+_STALLS = 1
+"""The place on the leader's line, which nobody else looks at, for how often it lost patience."""
 OVER = 1 << 62
 """What the leader's count becomes when nothing more is to be done."""
 _ARRIVED = 1
@@ -109,15 +111,17 @@ def give_way(_context: Any) -> Any:
 
 
 @compiled
-def wait(board: Board, member: int, count: int) -> None:
+def wait(team: Team, member: int, count: int) -> None:
     """Wait until a member has counted so far."""
     looks = 0
-    while look(board, member) < count:
+    while look(team.board, member) < count:
         looks += 1
         if looks < _PATIENCE:
             pause()
         else:
             give_way()
+    if looks >= _PATIENCE and team.number == 0:
+        team.board[0, _STALLS] += 1
 
 
 @compiled
@@ -133,7 +137,7 @@ def meet(count: int, team: Team) -> int:
     if team.size > 1:
         tell(team.board, team.number, count)
         for other in range(team.size):
-            wait(team.board, other, count)
+            wait(team, other, count)
     return count + 1
 
 
@@ -150,7 +154,7 @@ def gathered(team: Team) -> bool:
 def begin(count: int, team: Team) -> int:
     """Begin a step, which helpers wait for; return the next count, or OVER."""
     if team.number:
-        wait(team.board, 0, count)
+        wait(team, 0, count)
         if look(team.board, 0) == OVER:
             return OVER
     elif team.size > 1:
@@ -171,8 +175,14 @@ def end(count: int, team: Team) -> int:
     if team.number:
         tell(team.board, team.number, count)
     for helper in range(1, team.size if team.number == 0 else 1):
-        wait(team.board, helper, count)
+        wait(team, helper, count)
     return count + 1
+
+
+@compiled
+def stalled(team: Team) -> bool:
+    """Whether the leader had to wait so long that a member must have lost its core."""
+    return team.board[0, _STALLS] > 0
 
 
 @compiled
