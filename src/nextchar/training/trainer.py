@@ -125,7 +125,12 @@ class Trainer:
         if timed and config.minutes is None:
             config = config.replace(minutes=DEFAULT_MINUTES)
         size = len(self.vocabulary)
-        flops = measure_flops(config, size, self.device, self.precision) if timed else 0.0
+        flops = 0.0
+        if timed:
+            flops = measure_flops(config, size, self.device, self.precision)
+            # Speed depends on the size, and the size on the speed: it is measured again at the size it led to.
+            first = plan(config, characters, size, flops).config
+            flops = measure_flops(first, size, self.device, self.precision)
         planned = plan(config, characters, size, flops)
         self._looks_are_chosen = config.validate_every is None
         self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
