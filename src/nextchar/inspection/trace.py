@@ -160,7 +160,8 @@ def pieces(
         last, state, _ = _read(lm.network, np.array([lm.vocabulary.start]), lm.network.empty_state(1), 1)
         for begin in range(0, len(ids), chunk * LANES):
             block = np.asarray(ids[begin : begin + chunk * LANES], np.int64)
-            logits, state, seen = _read(lm.network, block, state, chunk)
+            with lm.network.threads():
+                logits, state, seen = _read(lm.network, block, state, chunk)
             before, last = torch.cat([last, logits[:-1]]), logits[-1:]
             values = {
                 layer: {name: _take(seen[layer][name], kept, shape.hidden) for name in wanted}
@@ -220,9 +221,8 @@ def _read(
     if whole:
         lanes = inputs[: whole * chunk].reshape(whole, chunk)
         starts = [state]
-        with network.threads():
-            for lane in lanes[:-1]:
-                starts.append(network(lane[:, None], starts[-1])[1])
+        for lane in lanes[:-1]:
+            starts.append(network(lane[:, None], starts[-1])[1])
         together = tuple(
             tuple(torch.cat(vectors) for vectors in zip(*layers, strict=True))
             for layers in zip(*starts, strict=True)

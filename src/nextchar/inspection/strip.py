@@ -1,0 +1,214 @@
+"""The strip: a text coloured by one unit, and under each character the likeliest next ones, shaded by probability.
+
+Every character has a cell of its own, written separately and from left to right, so that no text can steer what shows
+it: neither tags, nor markup, nor control characters, nor the direction of its script.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+
+from nextchar.errors import TextError
+from nextchar.inspection.trace import MAIN, Floats, Trace, trace
+from nextchar.language_model import LanguageModel
+from nextchar.text.vocabulary import Vocabulary
+
+RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
+"""Between what a signal can be; c has no bounds."""
+BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (224, 130, 20)  # told apart by every kind of eye
+GREEN = (0, 136, 122)
+MARKS = {" ": "·", "\n": "↵", "\t": "→"}
+FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # characters between these are shown in the order they are in
+COLUMN, LINE = 15, 18  # of a picture, in pixels
+
+Colour = tuple[int, int, int]
+
+
+def glyph(code: int, units: str = "characters") -> str:
+    r"""Return what shows a character: itself, a mark for white space, or its number for what cannot be seen.
+
+    Example:
+        >>> [glyph(ord(c)) for c in "a \n\x00\u202e"], glyph(255, "bytes")
+        (['a', '·', '↵', '\\x00', '\\u202e'], '\\xff')
+    """
+    character = chr(code)
+    if units == "bytes" and code > 126:
+        return f"\\x{code:02x}"
+    if character in MARKS:
+        return MARKS[character]
+    kind = unicodedata.category(character)
+    if kind[0] in "CZ":
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    return f"◌{character}" if kind[0] == "M" else character
+
+
+def glyphs(vocabulary: Vocabulary) -> list[str]:
+    """Return the glyph of every id, `(V,)`."""
+    return [glyph(code, vocabulary.units) for code in vocabulary.codes]
+
+
+def mix(one: Colour, other: Colour, share: float) -> Colour:
+    """Return a colour between two, `share` of the way to the other."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
+def diverging(value: float, low: float, high: float) -> Colour:
+    """Return the colour of a value: blue at the low end of the range, white in its middle, orange at the high end."""
+    place = min(max(2 * (value - low) / (high - low) - 1, -1), 1) if high > low else 0.0
+    return mix(WHITE, ORANGE if place > 0 else BLUE, abs(place))
+
+
+def ink(colour: Colour) -> Colour:
+    """Return black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
+    linear = [(c / 3294.6) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return (
+        (0, 0, 0) if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18 else (255, 255, 255)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A text by one unit; a notebook shows it as it is.
+
+    Attributes:
+        seen: The trace, in which the unit is.
+        layer: Counted from 0.
+        unit: Counted from 0.
+        signal: Which of the cell's.
+    """
+
+    seen: Trace
+    layer: int
+    unit: int
+    signal: str
+
+    @property
+    def values(self) -> Floats:
+        """What colours each character, `(T,)`."""
+        return self.seen.of(self.layer, self.unit, self.signal)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What the two ends of the scale stand for: the bounds of the signal; of c, the largest |c| in the text."""
+        largest = float(np.abs(self.values).max())
+        return RANGES.get(self.signal, (-largest, largest))
+
+    @property
+    def legend(self) -> str:
+        """Say what is shown, on which scale."""
+        low, high = self.range
+        name = "tanh(c)" if self.signal == "tanh_c" else self.signal
+        return (
+            f"{name} of unit {self.layer}:{self.unit}, scale {low:.4g} blue, {(low + high) / 2:.4g} white, {high:.4g} "
+            f"orange; in this text {self.values.min():.3f} to {self.values.max():.3f}. Beneath, the likeliest next "
+            "characters, darker where likelier, the true one underlined."
+        )
+
+    def text(self, width: int = 100) -> Text:
+        """Return the strip for a terminal of so many columns; as `Text`, so that nothing in it is taken for markup."""
+        shown, colours = glyphs(self.seen.vocabulary), self._colours()
+        lengths = np.array([cell_len(each) for each in shown])
+        widths = np.maximum(lengths[self.seen.ids], lengths[self.seen.likeliest].max(1))
+        result, begin = Text(self.legend + "\n", end=""), 0
+        while begin < len(self.seen):
+            total = np.cumsum(widths[begin : begin + width])
+            end = begin + max(1, int((total <= width).sum()))
+            for row in range(-1, self.seen.likeliest.shape[1]):
+                result.append(FROM_LEFT)
+                for t in range(begin, end):
+                    index, colour, true = self._cell(t, row, colours)
+                    style = Style(
+                        color="rgb({},{},{})".format(*ink(colour)),
+                        bgcolor="rgb({},{},{})".format(*colour),
+                        bold=true,
+                        underline=true,
+                    )
+                    result.append(shown[index] + " " * (int(widths[t]) - int(lengths[index])), style)
+                result.append(FROM_LEFT_END + "\n")
+            begin = end
+        return result
+
+    def svg(self, columns: int = 64) -> str:
+        """Return the strip as a picture that needs nothing else, so many characters a line."""
+        shown, colours = glyphs(self.seen.vocabulary), self._colours()
+        rows = 1 + self.seen.likeliest.shape[1]
+        columns = max(1, min(columns, len(self.seen)))
+        block = rows * LINE + 8
+        width = max(columns * COLUMN, 640)
+        height = -(-len(self.seen) // columns) * block + 40
+        parts = [
+            _head(width, height),
+            f"<title>{escape(self.legend)}</title>",
+            f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        ]
+        # The legend in two lines: it must fit over the shortest text.
+        for y, line in zip((14, 30), self.legend.split(". ", 1), strict=True):
+            parts.append(f'<text x="0" y="{y}" font-size="11" text-anchor="start">{escape(line)}</text>')
+        for t in range(len(self.seen)):
+            x, top = t % columns * COLUMN, t // columns * block + 40
+            for row in range(-1, rows - 1):
+                index, colour, true = self._cell(t, row, colours)
+                parts.append(_svg_cell(x, top + (row + 1) * LINE, shown[index], colour, true))
+        return "".join(parts) + "</svg>"
+
+    def _colours(self) -> list[Colour]:
+        low, high = self.range
+        return [diverging(value, low, high) for value in self.values.tolist()]
+
+    def _cell(self, t: int, row: int, colours: list[Colour]) -> tuple[int, Colour, bool]:
+        """Return id, colour and whether it is the true one: of character t in row -1, else of what was likely after."""
+        if row < 0:
+            return int(self.seen.ids[t]), colours[t], False
+        index = int(self.seen.likeliest[t, row])
+        true = t + 1 < len(self.seen) and index == self.seen.ids[t + 1]
+        return index, mix(WHITE, GREEN, float(self.seen.probabilities[t, row])), bool(true)
+
+    def _repr_html_(self) -> str:
+        return f'<div style="overflow:auto">{self.svg()}</div>'
+
+
+def _head(width: int, height: int) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr">'
+    )
+
+
+def _svg_cell(x: int, y: int, shown: str, colour: Colour, true: bool) -> str:
+    middle, size = x + COLUMN / 2, 12 if len(shown) < 3 else 22 / len(shown)
+    weight = ' font-weight="700"' if true else ""
+    line = (
+        f'<rect x="{x + 1}" y="{y + LINE - 3}" width="{COLUMN - 2}" height="2" fill="#000"/>' if true else ""
+    )
+    return (
+        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="#{bytes(colour).hex()}"/>'
+        f'<text x="{middle:g}" y="{y + 13}" font-size="{size:.3g}" fill="#{bytes(ink(colour)).hex()}" '
+        f'unicode-bidi="bidi-override"{weight}>{escape(shown)}</text>{line}'
+    )
+
+
+def strip(lm: LanguageModel, text: str | bytes, layer: int, unit: int, *, signal: str | None = None) -> Strip:
+    """Colour a text by one unit.
+
+    Args:
+        lm: The model.
+        text: At least one character that the model knows.
+        layer: Counted from 0.
+        unit: Counted from 0.
+        signal: i, f, g, o, c, tanh_c or h of an lstm; r, z, n or h of a gru; h of an rnn. By default tanh_c, or h.
+
+    Raises:
+        ConfigError: A layer, unit or signal that the model has not.
+        UnknownCharacterError: Counts and names what the model has never seen.
+        TextError: There is no text.
+    """
+    if not text:
+        raise TextError("there is no character to inspect")
+    signal = signal or MAIN[lm.network.architecture.cell]
+    return Strip(trace(lm, text, units={layer: [unit]}, signals=[signal]), layer, unit, signal)

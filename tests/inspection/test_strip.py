@@ -1,0 +1,158 @@
+"""The coloured text: the values of the equations, any character literally, and a scale that is always said."""
+
+import io
+import math
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from conftest import make_model
+from inspection.handset import COLUMN, DEPTH, DISTRACTORS, LATCH, TEXT, WWW, expected_cells, golden_model
+from nextchar.errors import ConfigError, TextError
+from nextchar.inspection.strip import diverging, glyph, ink, strip
+from nextchar.inspection.summary import summarize
+from nextchar.inspection.trace import pieces, trace
+from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
+
+HOSTILE = "</script><b>&amp;[[x]]\n\t\x00 שלום \u202eab\u0301\u200f]]>-->漢"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _cells(svg: str) -> list[tuple[int, int, str, str]]:
+    """Return x, y, character and colour of every cell of a picture, line by line."""
+    elements = list(ET.fromstring(svg))  # noqa: S314  our own
+    found = []
+    for box, letter in pairwise(elements):
+        if box.tag == f"{SVG}rect" and letter.tag == f"{SVG}text" and letter.get("unicode-bidi"):
+            found.append((int(box.get("y", 0)), int(box.get("x", 0)), letter.text or "", box.get("fill", "")))
+    return sorted(found)
+
+
+def test_planted_units_show_the_values_of_their_equations() -> None:
+    """Latch, depth, column and the three w's hold in every signal what counting says, among 61 random units."""
+    seen = trace(golden_model(), TEXT)
+    expected = np.array(expected_cells(TEXT))
+    cells = seen.values[0]
+    np.testing.assert_allclose(cells["c"][:, : WWW + 1], expected, atol=2e-6)
+    np.testing.assert_allclose(cells["tanh_c"][:, : WWW + 1], np.tanh(expected), atol=2e-6)
+    np.testing.assert_allclose(cells["h"][:, : WWW + 1], np.tanh(expected), atol=2e-6)
+    opens = np.array([character == "[" for character in TEXT], float)
+    closes = np.array([character == "]" for character in TEXT], float)
+    np.testing.assert_allclose(seen.of(0, LATCH, "i"), opens, atol=1e-8)
+    np.testing.assert_allclose(seen.of(0, LATCH, "f"), 1 - closes, atol=1e-8)
+    assert cells["c"].shape == (len(TEXT), 6 + DISTRACTORS)
+    assert np.abs(cells["c"][:, -DISTRACTORS:]).std(0).min() > 0.05
+
+
+def test_a_network_that_never_forgets_is_traced_over_many_pieces() -> None:
+    """A latch that was opened thousands of characters ago is still open, and a counter is still right."""
+    lm = golden_model()
+    text = "[(" + "a link " * 1500
+    ids = lm.vocabulary.encode(text)
+    last = list(pieces(lm, ids, units={0: [LATCH, DEPTH, COLUMN]}, signals=["c"], chunk=16))[-1]
+    # Float32 adds 0.01 ten thousand times.
+    np.testing.assert_allclose(last.values[0]["c"][-1], [1, 0.1, 0.01 * len(text)], rtol=1e-3)
+
+
+def test_the_summary_of_planted_gates_is_exact() -> None:
+    """Saturation has a closed form: how often the character that opens or closes comes."""
+    summary = summarize(pieces(golden_model(), golden_model().vocabulary.encode(TEXT)))[0]
+    left, right = summary.saturation("f")
+    share = TEXT.count("]") / len(TEXT)
+    assert (left[LATCH], right[LATCH]) == pytest.approx((share, 1 - share))
+    left, right = summary.saturation("i")
+    assert right[LATCH] == pytest.approx(TEXT.count("[") / len(TEXT))
+    assert left[LATCH] + right[LATCH] == 1
+    assert summary.strongest[0, LATCH] == 0
+
+
+def test_the_strip_colours_what_the_latch_holds() -> None:
+    """Inside the brackets, and nowhere else, characters have the colour of tanh 1; the others are white."""
+    shown = strip(golden_model(), TEXT, 0, LATCH)
+    held = expected_cells(TEXT)
+    on, off = (f"#{bytes(diverging(math.tanh(value), -1, 1)).hex()}" for value in (1, 0))
+    cells = _cells(shown.svg(columns=1000))
+    first = [cell for cell in cells if cell[0] == cells[0][0]]
+    assert [colour for *_, colour in first] == [on if row[LATCH] else off for row in held]
+    assert "".join(character for *_, character, _ in first) == TEXT.replace(" ", "·").replace("\n", "↵")
+    assert "tanh(c) of unit 0:0, scale -1 blue, 0 white, 1 orange" in shown.legend
+
+
+def test_the_true_character_is_marked(text: str) -> None:
+    """Under each character the five likeliest stand in order, and the one that came is underlined."""
+    lm = make_model(Corpus.from_text(text).vocabulary)
+    shown = strip(lm, text[:40], 1, 2)
+    drawn = shown.text(40)
+    lines = drawn.plain.split("\n")[1:-1]
+    seen, signs = shown.seen, [glyph(code) for code in lm.vocabulary.codes]
+    for row in range(5):
+        assert lines[row + 1][1:-1] == "".join(signs[index] for index in seen.likeliest[:, row])
+    marked = sum(bool(span.style.underline) for span in drawn.spans)  # type: ignore[union-attr]
+    assert marked == (seen.likeliest[:-1] == seen.ids[1:, None]).sum() > 0
+    assert shown.svg().count('height="2"') == marked
+
+
+def test_hostile_text_is_shown_as_it_is() -> None:
+    """Tags, entities, markup, control characters and scripts from the right come out one by one, in their order."""
+    lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
+    shown = strip(lm, HOSTILE, 0, 1)
+    signs = [glyph(ord(character)) for character in HOSTILE]
+    cells = _cells(shown.svg(columns=1000))
+    assert [character for y, _, character, _ in cells if y == cells[0][0]] == signs
+    assert shown._repr_html_().count("<script") == shown._repr_html_().count("<b>") == 0
+    out = io.StringIO()
+    Console(file=out, width=500, force_terminal=True, color_system="truecolor").print(shown.text(500))
+    Console(file=(plain := io.StringIO()), width=500).print(shown.text(500))
+    line = plain.getvalue().split("\n")[1]
+    assert line[0] + line[-1] == "\u202d\u202c"
+    assert line[1:-1].replace(" ", "") == "".join(signs)
+    assert "\x00" not in out.getvalue()
+    assert "\u202e" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("character", "shown"),
+    [("\x7f", "\\x7f"), ("\xa0", "\\xa0"), ("\u2028", "\\u2028"), ("\U000e0001", "\\ue0001"), ("é", "é"), ("\u0301", "◌\u0301")],
+)  # fmt: skip
+def test_what_cannot_be_seen_is_numbered(character: str, shown: str) -> None:
+    """Everything has something to be seen by."""
+    assert glyph(ord(character)) == shown
+
+
+def test_a_model_of_bytes_shows_bytes() -> None:
+    """A byte above ASCII is a number, not the letter of Latin-1."""
+    lm = make_model(Vocabulary("bytes", tuple(range(256))))
+    assert "\\xc3" in strip(lm, "é", 0, 0).text().plain
+
+
+def test_the_scale_is_told_and_fits_the_signal(text: str) -> None:
+    """Gates go from 0 to 1; c, which has no bounds, is as wide as it gets in the text."""
+    lm = make_model(Corpus.from_text(text).vocabulary)
+    assert "f of unit 1:3, scale 0 blue, 0.5 white, 1 orange" in strip(lm, "def", 1, 3, signal="f").legend
+    shown = strip(lm, "def", 1, 3, signal="c")
+    low, high = shown.range
+    assert -low == high == pytest.approx(np.abs(shown.values).max())
+    with pytest.raises(ConfigError, match="no unit 1:8"):
+        strip(lm, "def", 1, 8)
+    with pytest.raises(TextError):
+        strip(lm, "", 1, 7)
+
+
+def test_colours_can_be_read_and_told_apart() -> None:
+    """Blue, white and orange differ in what colour-blind eyes see, and the ink has a contrast of 4.5 on all of them."""
+
+    def luminance(colour: tuple[int, int, int]) -> float:
+        linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    for value in np.linspace(-1, 1, 41):
+        colour = diverging(float(value), -1, 1)
+        bright, dark = sorted((luminance(colour), luminance(ink(colour))), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5
+    assert diverging(-2, -1, 1) == diverging(-1, -1, 1)
+    assert diverging(0, 0, 0) == diverging(0, -1, 1)
+    assert diverging(-1, -1, 1)[2] - diverging(1, -1, 1)[2] > 100  # the blue that every eye has
