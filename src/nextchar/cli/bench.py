@@ -119,19 +119,18 @@ def _training(found: dict[str, Any]) -> list[tuple[str, Rows]]:
 
 def _generation(found: dict[str, Any]) -> list[tuple[str, Rows]]:
     others = list(next(iter(found.values()))["beside"])
-    single = [["size", "weights", "chars/s", "of bound", *(f"x {other}" for other in others)]]
+    single = [["size", "weights", "one core", "of bound", "chars/s", *(f"x {other}" for other in others)]]
     together = [["size", "texts", "chars/s", "GFLOP/s", "of ceiling"]]
     for size, row in found.items():
         for kind, one in row["one_stream"].items():
             times = row["times"][kind]
             beside = [f"{times[other]:,.1f}" if other in times else "-" for other in others]
-            single.append(
-                [size, kind, f"{one['chars_per_second']:,.0f}", f"{one['bound_share']:.0%}", *beside]
-            )
+            alone = [f"{one['one_core']:,.0f}", f"{one['bound_share']:.0%}"]
+            single.append([size, kind, *alone, f"{one['chars_per_second']:,.0f}", *beside])
         many = row["streams"]
         speed = [f"{many['chars_per_second']:,.0f}", f"{many['gflops']:,.0f}"]
         together.append([size, str(many["count"]), *speed, f"{many['ceiling_share']:.0%}"])
-    return [("Writing one text, one core", single), ("Writing texts together, all cores, fp32", together)]
+    return [("Writing one text", single), ("Writing texts together, all cores, fp32", together)]
 
 
 def _scoring(found: dict[str, Any]) -> list[tuple[str, Rows]]:

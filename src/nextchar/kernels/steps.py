@@ -28,7 +28,7 @@ from nextchar.kernels.team import (
     share,
     stalled,
 )
-from nextchar.kernels.threads import _pool, cores
+from nextchar.kernels.threads import cores, pool
 
 Ids = npt.NDArray[np.int64]
 TO_CHOOSE = -1
@@ -268,7 +268,7 @@ def run_together(size: int, passage: Passage, packed: Packed, lanes: Lanes, draw
     try:
         for number in range(1, size):
             member = team._replace(number=number)
-            helpers.append(_pool().submit(run, passage, packed, lanes, drawing, member))
+            helpers.append(pool().submit(run, passage, packed, lanes, drawing, member))
         return int(run(passage, packed, lanes, drawing, team))
     finally:
         # Nobody waits for helpers to be gone. Those who run see that it is over, even if this thread was interrupted

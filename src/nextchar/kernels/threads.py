@@ -15,13 +15,14 @@ def cores() -> int:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(cores() - 1, thread_name_prefix="nextchar")
+def pool() -> ThreadPoolExecutor:
+    """Return the threads that help the one that asks; all cores but its own, and at least one."""
+    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="nextchar")
 
 
 # A forked child has the pool but none of its threads.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+    os.register_at_fork(after_in_child=pool.cache_clear)
 
 
 def shares(count: int, multiple: int) -> list[tuple[int, int]]:
@@ -34,7 +35,7 @@ def shares(count: int, multiple: int) -> list[tuple[int, int]]:
 def in_shares(function: Callable[[int, int], None], count: int, multiple: int) -> None:
     """Call `function(first, after last)` for every share at once, the first in this thread."""
     mine, *others = shares(count, multiple)
-    waiting = [_pool().submit(function, *share) for share in others]
+    waiting = [pool().submit(function, *share) for share in others]
     function(*mine)
     for other in waiting:
         other.result()
