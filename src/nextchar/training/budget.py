@@ -100,15 +100,15 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
 
 
 def hidden_units(compute: float, characters: int) -> int:
-    """Return H: it grows with the fourth root of the compute, as long as the text is worth it."""
-    wanted = 310 * (compute / 20e12) ** 0.25
+    """Return H: it grows with a root of the compute, as long as the text is worth it."""
+    wanted = 384 * (compute / 40e12) ** 0.28
     worth = 640 * (characters / 1e6) ** 0.3
     return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
 
 
 def lane_count(trained: float, window: int) -> int:
     """Return N: a short run needs many small steps more than it needs wide ones."""
-    per_step = min(4096.0, max(256.0, 512 * (trained / 2e6) ** 0.5))
+    per_step = min(4096.0, max(256.0, 512 * trained / 2e6))
     return max(4, round(per_step / window / 4) * 4)
 
 
