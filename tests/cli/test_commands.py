@@ -165,6 +165,19 @@ def test_info_keeps_the_contract(run: Path, shell: Callable[..., SimpleNamespace
     assert "lstm, 2 layers of 12 units" in shell("info", run).out
 
 
+def test_an_interrupt_without_anything_to_save_is_told(
+    monkeypatch: pytest.MonkeyPatch, run: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """Ctrl-C in a command that saves nothing is one sentence and exit code 130."""
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nextchar.cli.info.read_model", interrupt)
+    result = shell("info", run)
+    assert (result.code, result.err) == (130, "nextchar: interrupted; nothing was saved\n")
+
+
 def test_bench_measures_every_part(run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """`bench --json` has every part that was asked for, with figures above 0, and as tables it names the size."""
     words = ["bench", "--sizes", "1x16", "--seconds", "0.001"]
@@ -401,3 +414,52 @@ def test_time_is_not_slept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the package sleeps."""
     monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("slept"))
     assert main(["--version"]) == 0
+
+
+def test_inspect_writes_a_page(
+    run: Path, text_file: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`inspect -o` writes one file, says where on standard error, and `--json` prints one object."""
+    page = tmp_path / "page.html"
+    result = shell("inspect", run, text_file, "-o", page, "-n", 500, "--units", "0:3,1:7", "--json")
+    value = json.loads(result.out)
+    assert value == {"page": str(page), "chars": 20_000, "shown": 500, "bytes": page.stat().st_size}
+    assert str(page) in result.err
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_inspect_shows_strips_and_the_timeline(
+    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`--terminal` shows text on standard output without colours where there is no terminal; `--timeline` the samples."""
+    shown = shell("inspect", run, text_file, "--terminal", "--units", "0:3", "-n", 50)
+    assert "tanh(c) of unit 0:3, scale -1 blue, 0 white, 1" in shown.out
+    assert "#·Author" in shown.out
+    assert "\x1b" not in shown.out
+    value = json.loads(shell("inspect", run, text_file, "--terminal", "-n", 50, "--json").out)
+    assert [len(values) for values in value["units"].values()] == [50]
+    samples = json.loads(shell("inspect", run, "--timeline", "--json").out)["timeline"]
+    assert len(samples) > 1
+    assert samples[-1]["validation_bits_per_char"] > 0
+    plain = shell("inspect", run, "--timeline").out
+    assert all(f"── step {sample['step']:,}, training " in plain for sample in samples)
+
+
+def test_what_inspect_cannot_do_is_one_sentence(
+    run: Path, text_file: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """Units that are not there, two ways to show, no text, and a folder without a run."""
+    for words, said in (
+        ((run, text_file, "--units", "0:12"), "there is no unit 0:12"),
+        ((run, text_file, "--units", "12"), "LAYER:UNIT"),
+        ((run, text_file, "--terminal", "-n", 0), "1 or more"),
+        ((run, text_file, "-o", "x.html", "--terminal"), "give one of them"),
+        ((run, text_file, "--timeline"), "give one of them"),
+        ((run, text_file, "--terminal", "--timeline"), "give one of them"),
+        ((run,), "no text was given"),
+        ((tmp_path, "--timeline"), "holds no run"),
+    ):
+        result = shell("inspect", *words)
+        assert (result.code, result.out) == (1, "")
+        assert said in result.err
+        assert result.err.count("\n") == 1

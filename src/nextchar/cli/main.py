@@ -58,6 +58,7 @@ def _run(given: list[str]) -> int:
         help_format="plaintext",
         default_parameter=Parameter(negative_iterable=""),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `main` tells of it
     )
     # Only the command that is asked for is imported, so that `nextchar --help` is instant.
     for name, line in COMMANDS.items():
