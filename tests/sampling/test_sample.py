@@ -49,7 +49,7 @@ def test_many_texts_are_each_what_they_are_alone(
     weights: WeightKind, processors: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Text k of 70, written by any number of threads, ending at stops at different times, is text k written alone."""
-    monkeypatch.setattr("nextchar.sampling.sample.processors", lambda: processors)
+    monkeypatch.setattr("nextchar.sampling.sample.cores", lambda: processors)
     options = _options(9, seed=5, stop=("a", "db"), weights=weights)
     writer = Writer(LETTERS, options)
     together = [text.sample() for text in writer.texts("b", 70)]

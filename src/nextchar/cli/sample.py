@@ -34,6 +34,7 @@ def command(
     stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, show_default=False)] = (),
     unknown: Literal["error", "skip"] = "error",
     weights: Literal["fp32", "bf16", "int8"] = "fp32",
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
     r"""Write text with a model.
@@ -72,6 +73,8 @@ def command(
         What to do with a character of the prompt that the model has never seen.
     weights
         How to keep the weights: as they are, or rounded to half or a quarter of the memory, which is faster.
+    device
+        Where to write. A GPU pays for many texts at once, not for one.
     json
         Print one JSON object on standard output.
     """
@@ -89,6 +92,7 @@ def command(
         seed=chosen,
         unknown=unknown,
         weights=weights,
+        device=device,
     )
     text = _prompt(prompt, prompt_file)
     tell_of_compiling()

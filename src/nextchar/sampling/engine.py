@@ -87,6 +87,12 @@ class Engine:
         """Return the state after START and a prompt `(T,)`, which knows what it predicts next."""
         return self._read(np.asarray(prompt, np.int64), self.start)[1]
 
+    def group(
+        self, size: int, filters: Filters, ends: npt.ArrayLike = (), team: int | None = None
+    ) -> "Group":
+        """Return room for lanes that write side by side."""
+        return Group(self, size, filters, ends, team)
+
     def nats(self, ids: npt.ArrayLike) -> Nats:
         """Return what each id of a text costs, `(T,)`, read from the empty state."""
         return self._read(np.asarray(ids, np.int64), self.start)[0]

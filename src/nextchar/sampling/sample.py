@@ -1,19 +1,19 @@
 """Text from a model: streamed as it is written, or whole, with why it ended and how surprised the model was."""
 
 import codecs
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nextchar.errors import ConfigError
 from nextchar.kernels.packing import Lanes, WeightKind
+from nextchar.kernels.threads import cores
 from nextchar.sampling.engine import Engine, Filters, Group, Nats
 from nextchar.storage import ModelFile, to_file
 from nextchar.text.vocabulary import UNKNOWN, Unknown, Vocabulary
@@ -25,6 +25,8 @@ FinishReason = Literal["length", "stop"]
 
 # Texts that one thread writes side by side: with more, weights and states no longer fit its cache.
 LANES = 32
+# And on a GPU, which is not busy with fewer.
+DEVICE_LANES = 256
 # Characters of one call: the pause between two is heard neither by a reader nor by an interrupt.
 CHUNK = 32
 # The same for one text alone, for which every call brings its helpers together.
@@ -42,6 +44,7 @@ class SampleOptions:
         seed: The same seed and kind of weights give the same text.
         unknown: What to do with characters of the prompt that the model has never seen.
         weights: How the weights are kept while writing: fp32 as they are; bf16 in half the memory; int8 in a quarter.
+        device: "cpu", without torch; or a device of torch's, in fp32.
     """
 
     length: int = 500
@@ -50,6 +53,7 @@ class SampleOptions:
     seed: int = 0
     unknown: Unknown = "error"
     weights: WeightKind = "fp32"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -57,6 +61,8 @@ class SampleOptions:
             raise ConfigError(f"the length is {self.length}, but must be 0 or more")
         if self.seed < 0:
             raise ConfigError(f"the seed is {self.seed}, but must be 0 or more")
+        if self.device != "cpu" and self.weights != "fp32":
+            raise ConfigError(f"the weights are {self.weights}, but on {self.device} they are fp32")
         if "" in self.stop:
             raise ConfigError("a stop string is empty; every text would end at once")
 
@@ -163,7 +169,16 @@ class Writer:
         file = model if isinstance(model, ModelFile) else to_file(model)
         self.vocabulary: Vocabulary = file.vocabulary
         self.options = options
-        self._engine = Engine(file, options.weights)
+        self._engine: Any
+        if options.device == "cpu":
+            self._engine = Engine(file, options.weights)
+            self._threads, self._lanes = cores(), LANES
+        else:
+            from nextchar.device import pick_device  # noqa: PLC0415  only a device of torch's needs torch
+            from nextchar.sampling.captured import DeviceEngine  # noqa: PLC0415  as above
+
+            self._engine = DeviceEngine(file, pick_device(options.device))
+            self._threads, self._lanes = 1, DEVICE_LANES
         self._alphabet = [chr(code) for code in self.vocabulary.codes]
         self.encoding = "latin-1" if self.vocabulary.units == "bytes" else "utf-8"
         codes = [self.vocabulary.codes_of(stop) for stop in options.stop]
@@ -195,12 +210,14 @@ class Writer:
 
     def _begin(self, prompt: str) -> Lanes:
         """Read a prompt; all texts go on from there."""
-        return self._engine.begin(
+        state: Lanes = self._engine.begin(
             self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")
         )
+        return state
 
     def _group(self, size: int, team: int | None = None) -> Group:
-        return Group(self._engine, size, self.options.filters, self._ends, team)
+        group: Group = self._engine.group(size, self.options.filters, self._ends, team)
+        return group
 
     def _write(self, group: Group, texts: list[Text], most: int) -> list[bytes]:
         """Let texts go on, one a lane; return what became certain of each."""
@@ -223,8 +240,8 @@ class Writer:
         if count == 1:
             yield [text for text, _ in self._one(state, 0)][-1]
             return
-        threads = max(1, min(count, processors()))
-        rounds = -(-count // (threads * LANES))
+        threads = max(1, min(count, self._threads))
+        rounds = -(-count // (threads * self._lanes))
         lanes = -(-count // max(1, threads * rounds))
         waiting = iter(range(count))
         ended: SimpleQueue[Text | BaseException] = SimpleQueue()
@@ -276,11 +293,6 @@ class Writer:
 def key(seed: int, index: int) -> int:
     """Return the key of a text's random stream."""
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def overlap(text: str, stop: str) -> int:
