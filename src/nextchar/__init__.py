@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from nextchar.errors import NextcharError
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
+    from nextchar.inspection.report import report
+    from nextchar.inspection.strip import Strip, strip
+    from nextchar.inspection.trace import Trace, trace
     from nextchar.language_model import LanguageModel
     from nextchar.sampling.sample import Sample, SampleOptions, sample, stream
     from nextchar.storage import ModelFile, load, read_model, save
@@ -30,15 +33,20 @@ _HOMES = {
     "Sample": "nextchar.sampling.sample",
     "SampleOptions": "nextchar.sampling.sample",
     "Score": "nextchar.evaluation.score",
+    "Strip": "nextchar.inspection.strip",
+    "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
     "evaluate": "nextchar.evaluation.score",
     "load": "nextchar.storage",
     "open_corpus": "nextchar.text.corpus",
     "read_model": "nextchar.storage",
+    "report": "nextchar.inspection.report",
     "sample": "nextchar.sampling.sample",
     "save": "nextchar.storage",
     "stream": "nextchar.sampling.sample",
+    "strip": "nextchar.inspection.strip",
+    "trace": "nextchar.inspection.trace",
     "train": "nextchar.training.trainer",
 }
 
@@ -52,15 +60,20 @@ __all__ = [
     "Sample",
     "SampleOptions",
     "Score",
+    "Strip",
+    "Trace",
     "Trainer",
     "Vocabulary",
     "evaluate",
     "load",
     "open_corpus",
     "read_model",
+    "report",
     "sample",
     "save",
     "stream",
+    "strip",
+    "trace",
     "train",
 ]
 

@@ -10,11 +10,9 @@ from html import escape
 
 import numpy as np
 from rich.cells import cell_len
-from rich.style import Style
 from rich.text import Text
 
-from nextchar.errors import TextError
-from nextchar.inspection.trace import MAIN, Floats, Trace, trace
+from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
 from nextchar.language_model import LanguageModel
 from nextchar.text.vocabulary import Vocabulary
 
@@ -24,6 +22,7 @@ BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (224, 130, 20)  # told ap
 GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # characters between these are shown in the order they are in
+SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
 COLUMN, LINE = 15, 18  # of a picture, in pixels
 
 Colour = tuple[int, int, int]
@@ -39,12 +38,10 @@ def glyph(code: int, units: str = "characters") -> str:
     character = chr(code)
     if units == "bytes" and code > 126:
         return f"\\x{code:02x}"
-    if character in MARKS:
-        return MARKS[character]
     kind = unicodedata.category(character)
-    if kind[0] in "CZ":
+    if kind[0] in "CZ" and character not in MARKS:
         return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    return f"◌{character}" if kind[0] == "M" else character
+    return MARKS.get(character, f"◌{character}" if kind[0] == "M" else character)
 
 
 def glyphs(vocabulary: Vocabulary) -> list[str]:
@@ -67,9 +64,8 @@ def diverging(value: float, low: float, high: float) -> Colour:
 def ink(colour: Colour) -> Colour:
     """Return black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
     linear = [(c / 3294.6) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-    return (
-        (0, 0, 0) if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18 else (255, 255, 255)
-    )
+    bright = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18
+    return (0, 0, 0) if bright else (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +119,7 @@ class Strip:
                 result.append(FROM_LEFT)
                 for t in range(begin, end):
                     index, colour, true = self._cell(t, row, colours)
-                    style = Style(
-                        color="rgb({},{},{})".format(*ink(colour)),
-                        bgcolor="rgb({},{},{})".format(*colour),
-                        bold=true,
-                        underline=true,
-                    )
+                    style = f"{'bold underline ' if true else ''}{_hex(ink(colour))} on {_hex(colour)}"
                     result.append(shown[index] + " " * (int(widths[t]) - int(lengths[index])), style)
                 result.append(FROM_LEFT_END + "\n")
             begin = end
@@ -143,7 +134,7 @@ class Strip:
         width = max(columns * COLUMN, 640)
         height = -(-len(self.seen) // columns) * block + 40
         parts = [
-            _head(width, height),
+            f'<svg xmlns="http://www.w3.org/2000/svg" {SVG} width="{width}" height="{height}">',
             f"<title>{escape(self.legend)}</title>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
         ]
@@ -173,32 +164,27 @@ class Strip:
         return f'<div style="overflow:auto">{self.svg()}</div>'
 
 
-def _head(width: int, height: int) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr">'
-    )
+def _hex(colour: Colour) -> str:
+    return f"#{bytes(colour).hex()}"
 
 
 def _svg_cell(x: int, y: int, shown: str, colour: Colour, true: bool) -> str:
     middle, size = x + COLUMN / 2, 12 if len(shown) < 3 else 22 / len(shown)
     weight = ' font-weight="700"' if true else ""
-    line = (
-        f'<rect x="{x + 1}" y="{y + LINE - 3}" width="{COLUMN - 2}" height="2" fill="#000"/>' if true else ""
-    )
+    line = f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if true else ""
     return (
-        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="#{bytes(colour).hex()}"/>'
-        f'<text x="{middle:g}" y="{y + 13}" font-size="{size:.3g}" fill="#{bytes(ink(colour)).hex()}" '
+        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{_hex(colour)}"/>'
+        f'<text x="{middle:g}" y="{y + 13}" font-size="{size:.3g}" fill="{_hex(ink(colour))}" '
         f'unicode-bidi="bidi-override"{weight}>{escape(shown)}</text>{line}'
     )
 
 
-def strip(lm: LanguageModel, text: str | bytes, layer: int, unit: int, *, signal: str | None = None) -> Strip:
+def strip(lm: LanguageModel, text: Given, layer: int, unit: int, *, signal: str | None = None) -> Strip:
     """Colour a text by one unit.
 
     Args:
         lm: The model.
-        text: At least one character that the model knows.
+        text: At least one character that the model knows, or ids `(T,)`.
         layer: Counted from 0.
         unit: Counted from 0.
         signal: i, f, g, o, c, tanh_c or h of an lstm; r, z, n or h of a gru; h of an rnn. By default tanh_c, or h.
@@ -208,7 +194,5 @@ def strip(lm: LanguageModel, text: str | bytes, layer: int, unit: int, *, signal
         UnknownCharacterError: Counts and names what the model has never seen.
         TextError: There is no text.
     """
-    if not text:
-        raise TextError("there is no character to inspect")
     signal = signal or MAIN[lm.network.architecture.cell]
     return Strip(trace(lm, text, units={layer: [unit]}, signals=[signal]), layer, unit, signal)

@@ -4,7 +4,7 @@ Row t of a state is after character t was read, so the likeliest next characters
 character t + 1. The first character is predicted from START, as in scoring.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,10 @@ CHUNK = 64  # characters a lane reads at a time
 LANES = 32  # chunks read side by side; the memory of a trace in pieces follows from these two
 TIE = 1e-12  # logits that differ by less are even, and the smaller id comes first
 
+PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
+
 Floats = npt.NDArray[np.floating[Any]]
+Given = str | bytes | npt.NDArray[Any]  # the last are ids, `(T,)`
 Units = Mapping[int, Sequence[int]]
 
 
@@ -87,8 +90,7 @@ class Trace:
 
     def save(self, path: Path | str) -> None:
         """Write an npz file: `ids`, `codes`, `surprisal` ..., `layers.0.units` `(U,)`, `layers.0.tanh_c` `(T, U)` ...."""
-        names = ("ids", "surprisal", "entropy", "rank", "likeliest", "probabilities")
-        arrays = {name: getattr(self, name) for name in names}
+        arrays = {name: getattr(self, name) for name in ("ids", *PER_CHARACTER)}
         arrays["codes"] = np.array(self.vocabulary.codes)
         for layer, signals in self.values.items():
             arrays[f"layers.{layer}.units"] = np.array(self.units[layer])
@@ -103,7 +105,7 @@ class Trace:
 
 def trace(
     lm: LanguageModel,
-    text: str | bytes,
+    text: Given,
     *,
     units: Units | None = None,
     signals: Sequence[str] | None = None,
@@ -113,7 +115,7 @@ def trace(
 
     Args:
         lm: The model.
-        text: At least one character that the model knows.
+        text: At least one character that the model knows, or ids `(T,)`.
         units: Which units of which layers, such as `{0: [3, 17], 1: range(64)}`; all of them by default.
         signals: Which of `SIGNALS`; all by default.
         unknown: "error", or "skip" to leave out what the model has never seen.
@@ -123,19 +125,20 @@ def trace(
         UnknownCharacterError: Counts and names what the model has never seen.
         TextError: Nothing is left to read.
     """
-    return join(list(pieces(lm, lm.vocabulary.encode(text, unknown=unknown), units=units, signals=signals)))
+    ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text, unknown=unknown)
+    return join(list(pieces(lm, ids, units=units, signals=signals)))
 
 
 def join(parts: Sequence[Trace]) -> Trace:
     """Put the consecutive pieces of a trace together."""
-    first = parts[0]
-    names = ("ids", "surprisal", "entropy", "rank", "likeliest", "probabilities")
     values = {
         layer: {signal: np.concatenate([part.values[layer][signal] for part in parts]) for signal in kept}
-        for layer, kept in first.values.items()
+        for layer, kept in parts[0].values.items()
     }
-    whole: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return replace(first, values=values, **whole)
+    whole: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", *PER_CHARACTER)
+    }
+    return replace(parts[0], values=values, **whole)
 
 
 def pieces(
@@ -168,7 +171,7 @@ def pieces(
                 for layer, kept in chosen.items()
             }
             yield Trace(
-                lm.vocabulary, shape.cell, block, chosen, values, *_predictions(before, logits, block)
+                lm.vocabulary, shape.cell, block, chosen, values, **_predictions(before, logits, block)
             )
 
 
@@ -189,18 +192,13 @@ def choose_signals(cell: str, signals: Sequence[str] | None) -> tuple[str, ...]:
     """Return which signals are meant; all that the cell has if nothing is said."""
     for name in signals or ():
         if name not in SIGNALS[cell]:
-            known = ", ".join(SIGNALS[cell])
-            raise ConfigError(
-                f"{cell} has no signal '{name}', but {known}{did_you_mean(name, SIGNALS[cell])}"
-            )
+            raise ConfigError(f"{cell} has no signal '{name}'{did_you_mean(name, SIGNALS[cell])}")
     return SIGNALS[cell] if signals is None else tuple(signals)
 
 
 def _take(values: Tensor, kept: tuple[int, ...], hidden: int) -> Floats:
     """Return the kept units' columns, copied only if they are not all."""
-    if kept == tuple(range(hidden)):
-        return values.cpu().numpy()
-    return values[:, torch.as_tensor(kept, device=values.device, dtype=torch.long)].cpu().numpy()
+    return (values if kept == tuple(range(hidden)) else values[:, list(kept)]).cpu().numpy()
 
 
 Seen = list[dict[str, Tensor]]  # of each layer, each signal
@@ -244,8 +242,8 @@ def _watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, 
     """Read `(T, N)` by the reference; the lanes of what is returned follow each other, `(NT, ...)`."""
     seen: Seen = []
     logits, after = network(ids, state, recurrence=_watching(seen))
-    flat: Callable[[Tensor], Tensor] = lambda values: values.transpose(0, 1).flatten(0, 1)  # noqa: E731
-    return flat(logits), after, [{name: flat(values) for name, values in each.items()} for each in seen]
+    flat = [{name: values.transpose(0, 1).flatten(0, 1) for name, values in each.items()} for each in seen]
+    return logits.transpose(0, 1).flatten(0, 1), after, flat
 
 
 def _watching(seen: Seen) -> Recurrence:
@@ -268,9 +266,7 @@ def _watching(seen: Seen) -> Recurrence:
     return recurrence
 
 
-def _predictions(
-    before: Tensor, after: Tensor, ids: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats, npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+def _predictions(before: Tensor, after: Tensor, ids: npt.NDArray[np.int64]) -> dict[str, Any]:
     """Return surprisal, entropy and rank by the logits before, likeliest ids and probabilities by those after."""
     target = torch.from_numpy(ids).to(before.device)[:, None]
     log_p = before.double().log_softmax(1)
@@ -281,5 +277,4 @@ def _predictions(
     likeliest = (after.double() - order).topk(min(LIKELIEST, after.shape[1]), dim=1).indices
     probabilities = after.double().softmax(1).gather(1, likeliest)
     columns = (-log_p.gather(1, target)[:, 0], entropy, rank, likeliest, probabilities)
-    surprisal_, entropy_, rank_, likeliest_, probabilities_ = (c.cpu().numpy() for c in columns)
-    return surprisal_, entropy_, rank_, likeliest_, probabilities_
+    return {name: column.cpu().numpy() for name, column in zip(PER_CHARACTER, columns, strict=True)}
