@@ -222,3 +222,13 @@ def test_bfloat16_outputs_are_bfloat16() -> None:
     assert outputs.dtype == torch.bfloat16
     assert {vector.dtype for vector in state} == {torch.float32}
     assert np.isfinite(outputs.detach().float().numpy()).all()
+
+
+def test_a_window_is_gone_back_through_once() -> None:
+    """Gradients take the place of the gates, so a second time is refused and not wrong."""
+    network = _network(SHAPES[0])
+    logits, _ = network(torch.zeros(2, 3, dtype=torch.int64), network.empty_state(3))
+    loss = logits.sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="gone back through already"):
+        loss.backward()

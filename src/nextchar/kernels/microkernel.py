@@ -6,7 +6,7 @@ The loop is written in LLVM's own terms, because no compiler finds it by itself:
 from the first column to the last, which is what reaches the speed of the machine's memory with one vector and of its
 multipliers with many (Goto & van de Geijn 2008; docs/benchmarks.md).
 
-Four kinds, told apart by the types of the arrays, with their blocks of weights laid out as `pack_block` says:
+Four kinds, told apart by the types of the arrays, with their blocks of weights laid out as `lay_out` says:
 
     weights   vectors   products
     float32   float32   fused multiply and add

@@ -1,7 +1,7 @@
 """The compiled step: lanes side by side read characters that are given, or choose their own, many in one call.
 
-A lane's result depends neither on the lanes beside it nor on how many cores share the blocks. The first call ever compiles (some seconds) and leaves the
-result on disk beside this file, or in the user's cache.
+A lane's result depends neither on the lanes beside it nor on how many cores share the blocks. The first call ever
+compiles (some seconds) and leaves the result on disk beside this file, or in the user's cache.
 """
 
 from concurrent.futures import Future

@@ -134,8 +134,10 @@ class _Window(torch.autograd.Function):
         ctx: Any, d_outputs: Tensor | None, d_last: Tensor | None, d_last_cell: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         """Go back; the weights' gradients are one product each over the whole window."""
+        if ctx.made is None:
+            raise RuntimeError("a window was gone back through already, and its gates are overwritten")
         x, weight_ih, weight_hh = ctx.saved_tensors
-        gates, cells, outputs = ctx.made
+        (gates, cells, outputs), ctx.made = ctx.made, None
         steps, lanes, units = gates.shape[0], gates.shape[1], weight_hh.shape[1]
         d_hidden = torch.zeros(steps, lanes, -(-units // ROWS) * ROWS)
         if d_outputs is not None:
@@ -149,7 +151,7 @@ class _Window(torch.autograd.Function):
             first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32)
             for first, _ in shares(lanes, TOGETHER)
         }
-        transposed = _packed_transpose(weight_hh, ctx.bf16)
+        transposed = _packed(weight_hh, ctx.bf16, transposed=True)
 
         def back(first: int, last: int) -> None:
             gradients = (
@@ -207,23 +209,16 @@ def _tensor(array: npt.NDArray[Any]) -> Tensor:
     return tensor.view(torch.bfloat16) if array.dtype == np.uint16 else tensor
 
 
-def _packed(weight: Tensor, bf16: bool) -> npt.NDArray[Any]:
-    """Return `(4H, C)` weights as the forward product reads them."""
+def _packed(weight: Tensor, bf16: bool, *, transposed: bool = False) -> npt.NDArray[Any]:
+    """Return `(4H, C)` weights as the forward product reads them, or their transpose as the backward one does."""
     rows, columns = weight.shape
     pair, kind = (2, np.uint16) if bf16 else (1, np.float32)
-    packed = np.empty((rows // ROWS, columns // pair, ROWS * pair), kind)
+    pack, outer, inner = windows.pack_units, rows, columns
+    if transposed:
+        pack, outer, inner = windows.pack_transposed, columns, rows
+    packed = np.zeros((-(-outer // ROWS), inner // pair, ROWS * pair), kind)
     whole = weight.detach().contiguous().numpy()
-    in_shares(lambda first, last: windows.pack_units(whole, packed, first, last), len(packed), 1)
-    return packed
-
-
-def _packed_transpose(weight: Tensor, bf16: bool) -> npt.NDArray[Any]:
-    """Return the transpose of `(4H, H)` weights as the backward product reads it."""
-    rows, columns = weight.shape
-    pair, kind = (2, np.uint16) if bf16 else (1, np.float32)
-    packed = np.zeros((-(-columns // ROWS), rows // pair, ROWS * pair), kind)
-    whole = weight.detach().contiguous().numpy()
-    in_shares(lambda first, last: windows.pack_transposed(whole, packed, first, last), len(packed), 1)
+    in_shares(lambda first, last: pack(whole, packed, first, last), len(packed), 1)
     return packed
 
 
