@@ -21,13 +21,13 @@ test: .venv/developing  ## the whole test suite
 	$(BIN)/python -m pytest
 
 check: .venv/developing  ## what the code must look like
-	$(BIN)/ruff format --check src tests docs
-	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs benchmarks studies
+	$(BIN)/ruff check src tests docs benchmarks studies
 	$(BIN)/mypy
 
 fix: .venv/developing  ## mend what can be mended by a program
-	$(BIN)/ruff format src tests docs
-	$(BIN)/ruff check --fix src tests docs
+	$(BIN)/ruff format src tests docs benchmarks studies
+	$(BIN)/ruff check --fix src tests docs benchmarks studies
 	$(BIN)/python docs/generate.py
 
 docs: .venv/developing  ## write the reference pages from the program itself

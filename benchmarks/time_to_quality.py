@@ -1,0 +1,200 @@
+"""Validation against wall clock: nextchar as it comes, the recipe of 2015, and a stock small GPT, one after the other.
+
+    python benchmarks/time_to_quality.py tiny-shakespeare --minutes 1 3 5 -o docs/studies
+
+Every contender trains once for every budget, from nothing, on the first 90 % of the text, and is scored on the last 10 %.
+Close everything else first. It writes a table and a figure.
+"""
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+import gpt
+from nextchar.benchmark.report import machine
+from nextchar.config import compose
+from nextchar.device import pick_device, pick_precision
+from nextchar.evaluation.score import score_ids
+from nextchar.storage import to_language_model
+from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.training.events import Validated
+from nextchar.training.trainer import Trainer
+
+VALID = 0.1
+COLORS = {
+    "nextchar": "#0072b2",
+    "karpathy2015": "#d55e00",
+    "small GPT": "#009e73",
+    "small GPT, 2,000 steps": "#999999",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training: its budget, what it came to, and the quick looks on the way as (seconds, nats)."""
+
+    contender: str
+    minutes: float
+    seconds: float
+    parameters: int
+    characters: int
+    stream: float
+    windows_256: float | None
+    windows_64: float
+    looks: list[tuple[float, float]]
+
+
+def train_nextchar(corpus: Corpus, minutes: float, preset: str | None, seed: int) -> Run:
+    """Train with no flag but the budget and the split; score the model that was kept."""
+    begun = time.perf_counter()
+    config, _ = compose({"minutes": minutes, "valid": VALID, "test": 0.0, "seed": seed}, preset=preset)
+    trainer = Trainer(corpus, config)
+    looks = [
+        (time.perf_counter() - begun, event.score.nats_per_char)
+        for event in trainer.events()
+        if isinstance(event, Validated)
+    ]
+    seconds = time.perf_counter() - begun
+    lm = to_language_model(trainer.best_model())
+    ids = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
+    stream = score_ids(lm.network, ids, lm.vocabulary).nats_per_char
+    longer, windows = (
+        score_ids(lm.network, ids, lm.vocabulary, protocol="windows", window=window).nats_per_char
+        for window in (256, gpt.BLOCK)
+    )
+    characters = trainer.step * trainer.chars_per_step
+    size = lm.network.size()
+    return Run(preset or "nextchar", minutes, seconds, size, characters, stream, longer, windows, looks)
+
+
+def train_gpt(corpus: Corpus, minutes: float, seed: int, *, published: bool) -> Run:
+    """Train the GPT: as many steps as were published, or as many as the budget allows."""
+    ids, valid = (corpus.part(name, VALID, 0.0).take(0, len(corpus)) for name in ("train", "valid"))
+    begun = time.perf_counter()
+    spent = 0.0  # on looks, which a run of this GPT alone would not make
+    looks = []
+    network, step = gpt.GPT(len(corpus.vocabulary)), 0
+    budget = None if published else minutes * 60
+    for network, step, steps in gpt.train(ids, len(corpus.vocabulary), seconds=budget, seed=seed):
+        if step % max(1, steps // 8) == 0:
+            before = time.perf_counter()
+            looks.append((before - begun - spent, gpt.nats(network, valid)))
+            spent += time.perf_counter() - before
+    seconds = time.perf_counter() - begun - spent
+    size = sum(parameter.numel() for parameter in network.parameters())
+    name = "small GPT, 2,000 steps" if published else "small GPT"
+    characters = step * gpt.BATCH * gpt.BLOCK
+    stream, windows = gpt.nats(network, valid, stride=8), gpt.nats(network, valid)
+    return Run(name, minutes, seconds, size, characters, stream, None, windows, looks)
+
+
+def runs(corpus: Corpus, budgets: list[float], seed: int) -> Iterator[Run]:
+    """Train everything, the shortest first."""
+    for minutes in budgets:
+        yield train_nextchar(corpus, minutes, None, seed)
+        yield train_nextchar(corpus, minutes, "karpathy2015", seed)
+        yield train_gpt(corpus, minutes, seed, published=False)
+    yield train_gpt(corpus, 0.0, seed, published=True)
+
+
+def table(done: list[Run]) -> str:
+    """Return the runs as a table in Markdown."""
+    rows = [
+        "| contender | parameters | seconds | characters | stream | windows 256 | windows 64 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for run in done:
+        longer = f"{run.windows_256:.4f}" if run.windows_256 is not None else "-"
+        rows.append(
+            f"| {run.contender} | {run.parameters:,} | {run.seconds:,.0f} | {run.characters / 1e6:.1f}M | "
+            f"{run.stream:.4f} | {longer} | {run.windows_64:.4f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def draw(done: list[Run], path: Path) -> None:
+    """Draw the ends of the runs against their seconds, and the way there in a paler line."""
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, color in COLORS.items():
+        own = [run for run in done if run.contender == name]
+        for run in own:
+            axes.plot(*zip(*run.looks, strict=True), color=color, linewidth=0.8, alpha=0.45)
+        ends = sorted((run.seconds, run.stream) for run in own)
+        axes.plot(*zip(*ends, strict=True), color=color, marker="o", linewidth=2, label=name)
+        for seconds, nats in ends:
+            axes.annotate(
+                f"{nats:.3f}", (seconds, nats), xytext=(6, 5), textcoords="offset points", fontsize=8
+            )
+    axes.set_xscale("log")
+    ticks = [10, 30, 60, 180, 300, 900, 3600]
+    shown = [tick for tick in ticks if tick <= 1.5 * max(run.seconds for run in done)]
+    axes.set_xticks(shown, [f"{tick} s" if tick < 60 else f"{tick // 60} min" for tick in shown])
+    axes.minorticks_off()
+    axes.set_xlim(left=8)
+    low = min(run.stream for run in done)
+    axes.set_ylim(low - 0.05, low + 1.05)
+    axes.set_xlabel("wall clock")
+    axes.set_ylabel("validation, nats per character")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def page(done: list[Run], about: dict[str, Any], command: str) -> str:
+    """Return the page: what was run where, the table, the figure, and how to read them."""
+    return f"""# Time to quality
+
+`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Validation in nats per character, one
+seed each. The split is the first 90 % of the text to train on and the last 10 % to validate.
+
+![validation against wall clock](time_to_quality.svg)
+
+{table(done)}
+*stream* carries the state through the whole text; a GPT has none, so there its context of 64 slides by 8 characters, and
+every character is predicted from at least 56 before it. *windows* start from nothing every 256 or 64 characters. The
+points of the figure are *stream*; its pale lines are quick looks on the way (*windows*). The small GPT has the shape
+and recipe that nanoGPT publishes for a CPU (`benchmarks/gpt.py`): once with its 2,000 steps, once with as many as the budget
+allows, its learning rate falling to the end of them.
+"""
+
+
+def main() -> None:
+    """Read the command line, run everything, and write what came of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("texts", nargs="+", help="files, folders, or names of `nextchar corpora`")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 5])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/time_to_quality"))
+    options = parser.parse_args()
+    corpus = open_corpus(options.texts)
+    done = []
+    for run in runs(corpus, sorted(options.minutes), options.seed):
+        print(f"{run.contender}, {run.seconds:.0f} s: {run.stream:.4f} nats", flush=True)
+        done.append(run)
+        gc.collect()
+    options.output.mkdir(parents=True, exist_ok=True)
+    minutes = " ".join(f"{each:g}" for each in sorted(options.minutes))
+    names = " ".join(Path(text).name for text in options.texts)
+    command = f"python benchmarks/time_to_quality.py {names} --minutes {minutes}"
+    precision, _ = pick_precision("auto", pick_device("cpu"))
+    about = machine(precision)
+    (options.output / "time_to_quality.md").write_text(page(done, about, command))
+    (options.output / "time_to_quality.json").write_text(
+        json.dumps({"machine": about, "runs": [asdict(r) for r in done]})
+    )
+    draw(done, options.output / "time_to_quality.svg")
+
+
+if __name__ == "__main__":
+    main()
