@@ -62,7 +62,7 @@ def test_two_steps_are_the_equation() -> None:
 def test_every_parameter_has_one_optimizer(cell: str) -> None:
     """Muon takes what is square, gate by gate; nothing is left out or moved twice."""
     network = Network(Architecture(cell=cell, layers=2, hidden=8), 5)
-    muon, adamw = make_optimizers(network, Config(learning_rate=0.1), bf16=False)
+    muon, adamw = make_optimizers(network, Config(optimizer="muon", learning_rate=0.1), bf16=False)
     owned = [p for optimizer in (muon, adamw) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(map(id, owned)) == sorted(map(id, network.parameters()))
     names = {id(p): name for name, p in network.named_parameters()}
