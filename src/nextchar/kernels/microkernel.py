@@ -24,6 +24,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from nextchar.kernels.tiles import DEEP, TALL, in_tiles, one_tile, two_tiles
+
 ROWS = 64
 """Rows of a block: four gates of 16 units."""
 WIDE = 16
@@ -254,6 +256,14 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
         scales: `(64,)` float32, of the rows; read for int8 alone.
     """
     lane = 0
+    if in_tiles(weights, x) and len(weights) % DEEP == 0:
+        while lane < len(x):
+            after = min(lane + 2 * TALL, len(x))
+            if after - lane > TALL:
+                two_tiles(weights, x[lane:after], out[lane:after])
+            else:
+                one_tile(weights, x[lane:after], out[lane:after])
+            lane = after
     while lane + TOGETHER <= len(x):
         _four(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
         lane += TOGETHER
