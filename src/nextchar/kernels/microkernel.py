@@ -22,9 +22,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from nextchar.kernels.tiles import DEEP, TALL, in_tiles, one_tile, two_tiles
+from nextchar.kernels.tiles import DEEP, TALL, in_tiles, instruction, one_tile, two_tiles
 
 ROWS = 64
 """Rows of a block: four gates of 16 units."""
@@ -44,11 +43,6 @@ _STRIPE = ROWS // WIDE if _CPU.get("avx512f") else 1
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function, and keep the result on disk."""
     return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
-
-
-def instruction(function: Callable[..., Any]) -> Any:
-    """Make what is written in LLVM's terms callable from compiled code."""
-    return intrinsic(function)
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]

@@ -8,6 +8,7 @@ Intel AMX".
 
 import ctypes
 import platform
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
@@ -24,6 +25,11 @@ _SUMS, _VECTORS, _WEIGHTS = 0, 4, 6  # the first register for each
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _ADDRESS = ir.PointerType()
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """Make what is written in LLVM's terms callable from compiled code."""
+    return intrinsic(function)
 
 
 def _granted() -> bool:
@@ -126,7 +132,7 @@ class _Tiles:
 
 
 def _product(tiles: int) -> Any:
-    @intrinsic
+    @instruction
     def product(_context: Any, weights: Any, x: Any, out: Any) -> Any:
         def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             if _fits(signature.args):
@@ -142,7 +148,7 @@ def _fits(kinds: Any) -> bool:
     return HAS_TILES and all(kind.dtype == types.uint16 for kind in kinds[:2])
 
 
-@intrinsic
+@instruction
 def in_tiles(_context: Any, weights: Any, x: Any) -> Any:
     """Tell whether the product of these kinds is made in tiles, where the columns fill them."""
 
