@@ -11,6 +11,7 @@ import time_to_quality
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
+    """Return a text of some 30,000 characters."""
     path = tmp_path / "text.txt"
     path.write_text(inspect.getsource(json) + inspect.getsource(inspect)[:20_000])
     return path
