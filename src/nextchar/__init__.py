@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nextchar.config import Config
     from nextchar.errors import NextcharError
+    from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
     from nextchar.inspection.report import report
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Adaptation": "nextchar.evaluation.dynamic",
     "Config": "nextchar.config",
     "Corpus": "nextchar.text.corpus",
+    "DynamicScore": "nextchar.evaluation.dynamic",
     "LanguageModel": "nextchar.language_model",
     "ModelFile": "nextchar.storage",
     "NGram": "nextchar.evaluation.ngram",
@@ -38,6 +41,7 @@ _HOMES = {
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
     "evaluate": "nextchar.evaluation.score",
+    "evaluate_dynamic": "nextchar.evaluation.dynamic",
     "load": "nextchar.storage",
     "open_corpus": "nextchar.text.corpus",
     "read_model": "nextchar.storage",
@@ -51,8 +55,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Adaptation",
     "Config",
     "Corpus",
+    "DynamicScore",
     "LanguageModel",
     "ModelFile",
     "NGram",
@@ -65,6 +71,7 @@ __all__ = [
     "Trainer",
     "Vocabulary",
     "evaluate",
+    "evaluate_dynamic",
     "load",
     "open_corpus",
     "read_model",

@@ -2,14 +2,14 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ModelFileError, UnknownCharacterError
+from nextchar.errors import ConfigError, ModelFileError, UnknownCharacterError
 
 Units = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
@@ -145,6 +145,30 @@ class Vocabulary:
     def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
         """Build from `as_dict`'s values."""
         return cls(values["units"], tuple(int(code) for code in values["codes"]))
+
+
+def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
+    """Return the vocabulary that several models share.
+
+    Raises:
+        ConfigError: There is no model, or one that reads other units or other characters than the first.
+    """
+    if not vocabularies:
+        raise ConfigError("no model was given; give at least one")
+    first = vocabularies[0]
+    for number, other in enumerate(vocabularies[1:], 2):
+        if other.units != first.units:
+            raise ConfigError(
+                f"model 1 predicts {first.units} and model {number} {other.units}; an average needs models of one kind"
+            )
+        differ = sorted({*first.codes} ^ {*other.codes})
+        if differ:
+            where = f"model {1 if differ[0] in first.codes else number}"
+            raise ConfigError(
+                f"models 1 and {number} differ in {len(differ)} {first.units}: only {where} knows "
+                f"{describe(differ[0], first.units)}; an average needs models trained on texts of the same {first.units}"
+            )
+    return first
 
 
 def smallest_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:
