@@ -86,15 +86,15 @@ def test_a_lane_does_not_feel_its_company(mixed: list[LanguageModel]) -> None:
         np.testing.assert_array_equal(np.append(first_nats[:, key], second_nats[:, lane]), nats[:, 0])
 
 
-def test_one_model_twice_is_that_model(mixed: list[LanguageModel]) -> None:
+def test_one_model_thrice_is_that_model(mixed: list[LanguageModel]) -> None:
     """The mean of a model with itself writes what the model writes."""
     engine = Engine(to_file(mixed[1]))
     group = Group(engine, 1, Filters())
     group.add(engine.begin(), 7)
     ids, nats = group.write(100)
-    twice, twice_nats = _write([mixed[1], mixed[1]], 100, Filters())
-    np.testing.assert_array_equal(twice, ids[:, 0])
-    np.testing.assert_allclose(twice_nats, nats[:, 0], atol=1e-5)
+    thrice, thrice_nats = _write([mixed[1]] * 3, 100, Filters())
+    np.testing.assert_array_equal(thrice, ids[:, 0])
+    np.testing.assert_allclose(thrice_nats, nats[:, 0], atol=1e-5)
 
 
 def test_writing_pauses_after_an_id_to_look_at(mixed: list[LanguageModel]) -> None:

@@ -196,6 +196,12 @@ def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:
         console.print(
             f"left out {result['skipped']:,} characters that the model has never seen: the score is of the rest"
         )
+    settings = result.get("adaptation", [])
+    for how in settings if isinstance(settings, list) else [settings]:
+        console.print(
+            f"learning rate {how['learning_rate']:g}, decay {how['decay']:g}, epsilon {how['epsilon']:g}, "
+            f"segments of {how['segment']}"
+        )
     for label, row in _rows(result):
         print(  # noqa: T201  data on standard output
             f"{label:<10}{row['bits_per_char']:.4f} bits/char  {row['bits_per_byte']:.4f} bits/byte  "
