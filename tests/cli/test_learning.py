@@ -70,7 +70,7 @@ def test_learning_is_reported_beside_not_learning(
         "dynamic, second half",
         "stream, second half",
     ]
-    assert "learning rate 0.000" in shown.err
+    assert "\nlearning rate 0.00" in shown.err
 
 
 def test_the_test_part_has_no_say_in_its_settings(trained: Callable[..., Path], shell: Shell) -> None:
@@ -78,8 +78,9 @@ def test_the_test_part_has_no_say_in_its_settings(trained: Callable[..., Path], 
     run = trained("one", "--hidden", 12)
     value = _json(shell("evaluate", run, "--split", "test", "--dynamic", "--json"))
     assert value["held_out"] is None
-    text = run.parent / "small.txt"
-    assert _json(shell("evaluate", run, text, "--dynamic", "--json"))["held_out"]["static"]["chars"] == 10_000
+    other = run.parent / "other.txt"
+    other.write_text("import sys\n" * 20, encoding="utf-8", newline="")
+    assert _json(shell("evaluate", run, other, "--dynamic", "--json"))["held_out"]["static"]["chars"] == 110
 
 
 def test_several_models_score_and_write_together(trained: Callable[..., Path], shell: Shell) -> None:
