@@ -75,7 +75,7 @@ def command(
         what = ", ".join(texts)
     else:
         split = split or ("test" if file.config.get("test") else "valid")
-        ids = _part(file, model, split)
+        ids = part(file, model, split)
         what = f"the {split} part"
     lm = to_language_model(file, pick_device(device))
     score = partial(score_ids, lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
@@ -83,7 +83,7 @@ def command(
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
-        table = NGram(_part(file, model, "train"), len(file.vocabulary), order=ngram)
+        table = NGram(part(file, model, "train"), len(file.vocabulary), order=ngram)
         result["ngram"] = table.score(ids, file.vocabulary).as_dict()
     if json:
         print_json(result)
@@ -92,7 +92,7 @@ def command(
     return 0
 
 
-def _part(file: ModelFile, model: Path, split: str) -> Any:
+def part(file: ModelFile, model: Path, split: str) -> Any:
     """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run."""
     from nextchar.config import make_config, read_toml  # noqa: PLC0415  only this needs them
     from nextchar.text.corpus import cached_corpus, open_corpus  # noqa: PLC0415  as above

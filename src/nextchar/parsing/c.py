@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from nextchar.parsing.brackets import C_QUIET, balanced, blanked
-from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, extra, run, share
+from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, extra, run, share, together
 
 GCC = Program("gcc", "gcc", "compiling functions")
 ROUNDS = 12  # of declaring what gcc says is unknown
@@ -78,7 +78,7 @@ def brackets(code: str) -> bool:
 def comments(text: str) -> Ratio:
     """Count the comments that are closed before the next one begins; the last may be cut and is left out."""
     opened = re.split(r"/\*", text)[1:-1]
-    return Ratio(sum("*/" in each for each in opened), len(opened))
+    return share(opened, lambda comment: "*/" in comment)
 
 
 def indentation(function: str) -> Ratio:
@@ -126,15 +126,12 @@ def compiles(function: str) -> bool:
 def check(sample: str, _learnt: None) -> Tally:
     """Count the sound functions of a sample, and its errors as a whole."""
     pieces = functions(sample)
-    indents = [indentation(piece) for piece in pieces.whole]
     tally = {
         "functions without a parse error": share(pieces.whole, lambda piece: not errors(piece)),
         "functions with balanced brackets": share(pieces.whole, brackets),
         "parse errors": Ratio(errors(sample), len(sample) / 1000, "per 1000 chars"),
         "comments closed": comments(sample),
-        "lines indented as deep as they are": Ratio(
-            sum(each.part for each in indents), sum(each.whole for each in indents)
-        ),
+        "lines indented as deep as they are": together([indentation(piece) for piece in pieces.whole]),
         "functions cut off by the end": Ratio(pieces.cut, pieces.cut + len(pieces.whole)),
     }
     if GCC.there():

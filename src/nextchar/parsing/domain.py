@@ -23,11 +23,13 @@ class Ratio(NamedTuple):
         part: What was counted.
         whole: Of how much.
         unit: How the quotient is shown.
+        sound: Whether what was counted is as it should be, so that more is better.
     """
 
     part: float
     whole: float
     unit: Unit = "%"
+    sound: bool = False
 
 
 Tally = dict[str, Ratio]
@@ -73,6 +75,11 @@ def nothing(_text: str) -> None:
     """Learn nothing from the training text."""
 
 
+def as_text(piece: str) -> dict[str, bytes]:
+    """Return a piece as a text file."""
+    return {".txt": piece.encode()}
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """One kind of text.
@@ -85,6 +92,7 @@ class Domain:
         check: Counts in one sample, given what was learnt.
         learn: Looks up in the training text what `check` wants to know of it.
         programs: What `check` runs where it is installed.
+        export: Turns a piece into files, by suffix, to be looked at or listened to.
         length: Characters of a sample that hold some pieces.
     """
 
@@ -95,12 +103,18 @@ class Domain:
     check: Callable[[str, Any], Tally]
     learn: Callable[[str], Any] = nothing
     programs: Sequence[Program] = ()
+    export: Callable[[str], dict[str, bytes]] = as_text
     length: int = 3000
 
 
 def share(pieces: Sequence[str], sound: Callable[[str], bool]) -> Ratio:
     """Return how many of the pieces are sound."""
-    return Ratio(sum(map(sound, pieces)), len(pieces))
+    return Ratio(sum(map(sound, pieces)), len(pieces), sound=True)
+
+
+def together(ratios: Sequence[Ratio]) -> Ratio:
+    """Return shares of sound things as one."""
+    return Ratio(sum(each.part for each in ratios), sum(each.whole for each in ratios), sound=True)
 
 
 def extra(module: str) -> ModuleType:
@@ -117,7 +131,7 @@ def extra(module: str) -> ModuleType:
         ) from None
 
 
-def run(words: Sequence[str], files: Mapping[str, str], made: str = "") -> tuple[int, str, bytes]:
+def run(words: Sequence[str], files: Mapping[str, str | bytes], made: str = "") -> tuple[int, str, bytes]:
     """Run a program in an empty folder of its own, without input, for at most 20 seconds.
 
     Args:
@@ -130,8 +144,9 @@ def run(words: Sequence[str], files: Mapping[str, str], made: str = "") -> tuple
     """
     with tempfile.TemporaryDirectory(prefix="nextchar-") as folder:
         place = Path(folder)
-        for name, text in files.items():
-            (place / name).write_text(text, encoding="utf-8", errors="replace", newline="")
+        for name, content in files.items():
+            whole = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+            (place / name).write_bytes(whole)
         try:
             done = subprocess.run(  # noqa: S603  a fixed command line; the text is in a file
                 words,

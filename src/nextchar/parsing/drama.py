@@ -4,7 +4,8 @@ import re
 
 from nextchar.parsing.domain import Domain, Pieces, Ratio, Tally, share
 
-SPEAKER = re.compile(r"[A-Z][A-Za-z'&,. -]{0,39}:")
+WORD = r"(?:[A-Z][A-Za-z'.-]*|of|the|to|and|in|a)"
+SPEAKER = re.compile(rf"[A-Z][A-Za-z'.-]*(?:,? {WORD})*:")  # a name, a rank, "Ghost of Prince Edward"
 VERSE = range(20, 61)  # characters of a line of blank verse: nine in ten real lines
 
 

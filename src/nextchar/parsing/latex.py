@@ -137,6 +137,12 @@ def typeset(fragment: str, known: Usage) -> tuple[str, bytes]:
     return next(kind for kind, words_ in KINDS.items() if words_.search(error[0] if error else "Runaway")), b""
 
 
+def export(fragment: str) -> dict[str, bytes]:
+    """Return a fragment as files by suffix: as it is, and set in type where TeX is installed and accepts it."""
+    pdf = typeset(fragment, usage(fragment * 2))[1] if PDFLATEX.there() else b""
+    return {".tex": fragment.encode()} | ({".pdf": pdf} if pdf else {})
+
+
 def check(sample: str, known: Usage | None) -> Tally:
     """Count the sound fragments of a sample."""
     pieces = fragments(sample)
@@ -156,5 +162,12 @@ def check(sample: str, known: Usage | None) -> Tally:
 
 
 DOMAIN = Domain(
-    "latex", "fragments", "fragments with matched environments", fragments, check, usage, (PDFLATEX,)
+    "latex",
+    "fragments",
+    "fragments with matched environments",
+    fragments,
+    check,
+    learn=usage,
+    programs=(PDFLATEX,),
+    export=export,
 )

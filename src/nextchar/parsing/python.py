@@ -6,7 +6,7 @@ import textwrap
 import warnings
 
 from nextchar.parsing.brackets import PYTHON_QUIET, balanced, blanked
-from nextchar.parsing.domain import Domain, Pieces, Ratio, Tally, share
+from nextchar.parsing.domain import Domain, Pieces, Ratio, Tally, share, together
 
 HEAD = re.compile(r"(?:async )?def ")
 TRIPLE = re.compile(r'"""|\'\'\'')
@@ -83,13 +83,10 @@ def indentation(function: str) -> Ratio:
 def check(sample: str, _learnt: None) -> Tally:
     """Count the sound functions of a sample."""
     pieces = functions(sample)
-    indents = [indentation(piece) for piece in pieces.whole]
     return {
         "functions that parse": share(pieces.whole, parses),
         "functions with balanced brackets": share(pieces.whole, brackets),
-        "lines indented as they must be": Ratio(
-            sum(each.part for each in indents), sum(each.whole for each in indents)
-        ),
+        "lines indented as they must be": together([indentation(piece) for piece in pieces.whole]),
         "functions cut off by the end": Ratio(pieces.cut, pieces.cut + len(pieces.whole)),
     }
 

@@ -29,6 +29,7 @@ class Measure:
         high: The upper end.
         unit: "%", "per 1000 chars" or "chars".
         of: Of how many pieces, lines, words or windows.
+        sound: Whether it is of structure, and more is better.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Measure:
     high: float
     unit: Unit
     of: float
+    sound: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,8 @@ def structure(
 def _measures(tallies: Sequence[Tally], seed: int) -> Iterable[Measure]:
     """Add the samples up, measure by measure, in the order in which they first come."""
     drawn = np.random.default_rng(seed).integers(len(tallies), size=(RESAMPLES, len(tallies)))
-    units = {name: ratio.unit for tally in tallies for name, ratio in tally.items()}
-    for name, unit in units.items():
+    kinds = {name: ratio[2:] for tally in tallies for name, ratio in tally.items()}
+    for name, (unit, sound) in kinds.items():
         parts, wholes = (
             np.array([tally[name][index] if name in tally else 0.0 for tally in tallies], float)  # type: ignore[misc]
             for index in (0, 1)
@@ -144,4 +146,4 @@ def _measures(tallies: Sequence[Tally], seed: int) -> Iterable[Measure]:
         sums = wholes[drawn].sum(1)
         again = scale * parts[drawn].sum(1)[sums > 0] / sums[sums > 0]
         low, high = np.quantile(again, [0.025, 0.975]) if len(again) else (np.nan, np.nan)
-        yield Measure(name, float(value), float(low), float(high), unit, float(total))
+        yield Measure(name, float(value), float(low), float(high), unit, float(total), sound)

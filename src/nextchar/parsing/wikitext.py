@@ -60,7 +60,7 @@ def sound(fragment: str) -> bool:
 def headings(text: str) -> Ratio:
     """Count the lines that begin with `=` and end with as many."""
     lines = re.findall(r"^=.*$", text, re.MULTILINE)
-    return Ratio(sum(bool(HEADING.fullmatch(line)) for line in lines), len(lines))
+    return share(lines, lambda line: bool(HEADING.fullmatch(line)))
 
 
 def head(xml: str) -> bool:
