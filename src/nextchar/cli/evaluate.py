@@ -92,7 +92,7 @@ def command(
     return 0
 
 
-def part(file: ModelFile, model: Path, split: str) -> Any:
+def part(file: ModelFile, model: Path, split: str, *, remedy: str = "name a TEXT") -> Any:
     """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run."""
     from nextchar.config import make_config, read_toml  # noqa: PLC0415  only this needs them
     from nextchar.text.corpus import cached_corpus, open_corpus  # noqa: PLC0415  as above
@@ -103,14 +103,14 @@ def part(file: ModelFile, model: Path, split: str) -> Any:
         toml = model_path(model).parent / CONFIG
         if not toml.exists():
             raise TextError(
-                f"the text of {model} is not at hand; name a TEXT, or keep the model in its run folder"
+                f"the text of {model} is not at hand; {remedy}, or keep the model in its run folder"
             )
         _, texts = read_toml(toml)
         config = make_config(file.config)
         corpus = open_corpus(texts, units=config.units, encoding=config.encoding, suffixes=config.suffix)
         if corpus.key != key:
             raise TextError(
-                f"the text in {', '.join(texts)} has changed since {model} was trained on it; name a TEXT"
+                f"the text in {', '.join(texts)} has changed since {model} was trained on it; {remedy}"
             )
     if corpus.vocabulary != file.vocabulary:
         corpus = corpus.in_vocabulary(file.vocabulary)

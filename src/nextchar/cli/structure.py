@@ -2,6 +2,7 @@
 
 import json as json_module
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from nextchar.evaluation.novelty import Training
     from nextchar.parsing.report import Structure
+    from nextchar.parsing.sweep import Writing
     from nextchar.storage import ModelFile
     from nextchar.text.vocabulary import Vocabulary
 
@@ -26,9 +28,7 @@ def command(
     source: Path,
     /,
     *,
-    domain: Annotated[
-        Literal["abc", "c", "drama", "latex", "python", "wikitext"], Parameter(name=["--as"])
-    ],
+    domain: Annotated[Literal["abc", "c", "drama", "latex", "python", "wikitext"], Parameter(name=["--as"])],
     count: int = 100,
     length: Annotated[int | None, Parameter(name=["--length", "-n"])] = None,
     temperature: Annotated[float, Parameter(name=["--temperature", "-t"])] = 1.0,
@@ -78,36 +78,46 @@ def command(
     """
     from nextchar.evaluation.novelty import Training  # noqa: PLC0415  numpy takes a while to import
     from nextchar.parsing.report import get_domain, structure  # noqa: PLC0415  as above
+    from nextchar.parsing.sweep import Writing  # noqa: PLC0415  as above
 
-    if count < 1:
-        raise ConfigError(f"the count is {count}, but must be 1 or more")
     size = get_domain(domain).length if length is None else length
-    if size < 100:
-        raise ConfigError(f"the length is {size}, but samples need 100 characters or more to hold a piece")
+    _refuse(count, size)
+    how = Writing(count=count, length=size, temperature=temperature, seed=seed)
     model, samples = _open(source)
     train, held_out, vocabulary = _texts(source, model, against, encoding)
     training = Training(text_of(vocabulary, train)) if vocabulary else None
     real = pieces_of(text_of(vocabulary, held_out), count, size) if vocabulary else []
     if sweep:
         if model is None or training is None:
-            raise ConfigError("--sweep was given with samples; it needs a model that can write at every temperature")
-        return _sweep(model, domain, training, real, (count, size, seed), sweep, json)
-    columns = {"model" if model else "samples": samples}
-    if model:
-        columns = {"model": _write(model, count, size, temperature, seed)}
+            raise ConfigError(
+                "--sweep was given with samples; it needs a model that can write at every temperature"
+            )
+        return _sweep(model, training, real, _Sweep(domain, how, sweep, json))
+    columns = {"model": _write(model, how)} if model else {"samples": samples}
     if vocabulary:
         columns["real text"] = real
-    if vocabulary and ngram:
-        columns[f"{ngram}-grams"] = _write_ngrams(train, vocabulary, ngram, (count, size, temperature, seed))
-    results = {name: structure(texts, domain, training=training, seed=seed) for name, texts in columns.items()}
+        if ngram:
+            columns[f"{ngram}-grams"] = _write_ngrams(train, vocabulary, ngram, how)
+    results = {
+        name: structure(texts, domain, training=training, seed=seed) for name, texts in columns.items()
+    }
     if keep:
         for name, texts in columns.items():
             _keep(texts, domain, keep / name.replace(" ", "-"))
     if json:
-        print_json({"domain": domain, "temperature": temperature, "texts": {k: v.as_dict() for k, v in results.items()}})
+        texts = {name: result.as_dict() for name, result in results.items()}
+        print_json({"domain": domain, "temperature": temperature, "texts": texts})
     else:
         _show(results)
     return 0
+
+
+def _refuse(count: int, length: int) -> None:
+    """Refuse numbers that cannot be."""
+    if count < 1:
+        raise ConfigError(f"the count is {count}, but must be 1 or more")
+    if length < 100:
+        raise ConfigError(f"the length is {length}, but samples need 100 characters or more to hold a piece")
 
 
 def _open(source: Path) -> "tuple[ModelFile | None, list[str]]":
@@ -119,7 +129,9 @@ def _open(source: Path) -> "tuple[ModelFile | None, list[str]]":
     try:
         text = source.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise TextError(f"the samples in {source} are not UTF-8: {error.reason} at offset {error.start}") from None
+        raise TextError(
+            f"the samples in {source} are not UTF-8: {error.reason} at offset {error.start}"
+        ) from None
     return None, samples_of(text)
 
 
@@ -156,8 +168,10 @@ def _texts(
     kept = [name for name in ("valid", "test") if model.config.get(name)]
     if not kept:
         raise TextError(f"{source} kept no text back to compare with; name one with --against")
-    held_out = np.concatenate([part(model, source, name) for name in kept])
-    return part(model, source, "train"), held_out, model.vocabulary
+    train, *held_out = (
+        part(model, source, name, remedy="name one with --against") for name in ("train", *kept)
+    )
+    return train, np.concatenate(held_out), model.vocabulary
 
 
 def text_of(vocabulary: "Vocabulary | None", ids: "npt.NDArray[Any]") -> str:
@@ -172,56 +186,57 @@ def pieces_of(text: str, count: int, length: int) -> list[str]:
     return [text[int(number * step) :][:length] for number in range(most)]
 
 
-def _write(model: "ModelFile", count: int, length: int, temperature: float, seed: int) -> list[str]:
+def _write(model: "ModelFile", how: "Writing") -> list[str]:
     from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.parsing.sweep import write  # noqa: PLC0415  as above
 
     tell_of_compiling()
-    return write(model, count=count, length=length, temperature=temperature, seed=seed)[0]
+    return write(model, how)[0]
 
 
 def _write_ngrams(
-    train: "npt.NDArray[Any]", vocabulary: "Vocabulary", order: int, how: tuple[int, int, float, int]
+    train: "npt.NDArray[Any]", vocabulary: "Vocabulary", order: int, how: "Writing"
 ) -> list[str]:
     from nextchar.evaluation.ngram import NGram  # noqa: PLC0415  torch takes long to import
 
-    count, length, temperature, seed = how
     stderr().print(f"counting {order}-grams in {len(train):,} characters")
     table = NGram(train, len(vocabulary), order=order)
-    return [text_of(vocabulary, ids) for ids in table.write(count, length, temperature=temperature, seed=seed)]
+    written = table.write(how.count, how.length, temperature=how.temperature, seed=how.seed)
+    return [text_of(vocabulary, ids) for ids in written]
 
 
-def _sweep(
-    model: "ModelFile",
-    domain: str,
-    training: "Training",
-    real: list[str],
-    how: tuple[int, int, int],
-    path: Path,
-    json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """What a sweep is asked for."""
+
+    domain: str
+    how: "Writing"
+    path: Path
+    json: bool
+
+
+def _sweep(model: "ModelFile", training: "Training", real: list[str], asked: _Sweep) -> int:
     """Write at every temperature; tell of each, draw them all, name the one most like real text."""
-    from nextchar.parsing.report import COPIED, get_domain, structure  # noqa: PLC0415  numpy takes a while to import
+    from nextchar.parsing.report import COPIED, get_domain, structure  # noqa: PLC0415  numpy takes a while
     from nextchar.parsing.sweep import figure, sweep, sweet_spot  # noqa: PLC0415  as above
     from nextchar.storage import write_text  # noqa: PLC0415  as above
 
-    count, length, seed = how
-    reference = structure(real, domain, training=training, seed=seed)
+    domain, how = asked.domain, asked.how
+    reference = structure(real, domain, training=training, seed=how.seed)
     names = (get_domain(domain).headline, COPIED, "characters in loops")
     points = []
-    for point in sweep(model, domain, training, count=count, length=length, seed=seed):
+    for point in sweep(model, domain, training, how):
         points.append(point)
         told = ", ".join(f"{name} {_shown(point.structure[name].value)} %" for name in names)
         stderr().print(f"{point.temperature:g}: {told}, {point.bits_per_char:.2f} bits/char")
     best = sweet_spot(points, reference)
-    write_text(path, figure(points, reference, f"{domain}, {count} samples of {length}"))
-    stderr().print(f"{path}: most like real text at {best.temperature:g}")
-    if json:
-        rows = [
-            {"temperature": p.temperature, "bits_per_char": p.bits_per_char, "distance": p.distance(reference), **p.structure.as_dict()}
-            for p in points
-        ]
-        print_json({"domain": domain, "sweet_spot": best.temperature, "real": reference.as_dict(), "sweep": rows})
+    write_text(asked.path, figure(points, reference, f"{domain}, {how.count} samples of {how.length}"))
+    stderr().print(f"{asked.path}: most like real text at {best.temperature:g}")
+    if asked.json:
+        rows = [point.as_dict() | {"distance": point.distance(reference)} for point in points]
+        print_json(
+            {"domain": domain, "sweet_spot": best.temperature, "real": reference.as_dict(), "sweep": rows}
+        )
     else:
         _show({f"at {best.temperature:g}": best.structure, "real text": reference})
     return 0
@@ -255,9 +270,16 @@ def _show(results: "dict[str, Structure]") -> None:
         unit = next(f", {cell.unit}" for cell in cells if cell)
         table.add_row(
             name + unit,
-            *("" if cell is None else f"{_shown(cell.value)}  [dim]{_shown(cell.low)} to {_shown(cell.high)}[/]" for cell in cells),
+            *(
+                ""
+                if cell is None
+                else f"{_shown(cell.value)}  [dim]{_shown(cell.low)} to {_shown(cell.high)}[/]"
+                for cell in cells
+            ),
         )
-    table.add_row("longest substring copied, chars", *(str(result.longest_copy or "-") for result in results.values()))
+    table.add_row(
+        "longest substring copied, chars", *(str(result.longest_copy or "-") for result in results.values())
+    )
     console = Console(highlight=False)
     # A table in a file is no wider than it need be, and no narrower.
     console.print(table) if console.is_terminal else Console(highlight=False, width=200).print(table)

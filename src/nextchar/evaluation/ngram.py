@@ -128,7 +128,9 @@ class NGram:
         if temperature <= 0:
             raise ConfigError(f"the temperature is {temperature:g}, but an n-gram table needs more than 0")
         generator = np.random.default_rng(seed)
-        firsts = [np.searchsorted(order.keys, np.arange(len(order.total) + 1) * self.size) for order in self._orders]
+        firsts = [
+            np.searchsorted(order.keys, np.arange(len(order.total) + 1) * self.size) for order in self._orders
+        ]
         context = np.zeros((self.order + 1, count), np.int64)
         usable = np.zeros((self.order + 1, count), bool)
         usable[0] = True
@@ -157,10 +159,14 @@ class NGram:
             p[lanes] *= order.backoff[at][:, None]
             # All n-grams that begin with one of these contexts, one after the other.
             sizes = first[at + 1] - first[at]
-            index = np.arange(sizes.sum()) + np.repeat(first[at] - np.concatenate([[0], sizes.cumsum()[:-1]]), sizes)
+            index = np.arange(sizes.sum()) + np.repeat(
+                first[at] - np.concatenate([[0], sizes.cumsum()[:-1]]), sizes
+            )
             counts = order.counts[index]
             left = np.maximum(counts - order.discounts[np.minimum(counts, 3)], 0.0)
-            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += left / np.repeat(order.total[at], sizes)
+            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += left / np.repeat(
+                order.total[at], sizes
+            )
         return p
 
 

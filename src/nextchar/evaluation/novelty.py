@@ -158,7 +158,7 @@ def looping(text: str) -> int:
 
     Example:
         >>> looping("He said: " + "the king " * 10)
-        90
+        91
     """
     codes = codes_of(text)
     letters = np.array([character.isalpha() for character in text], bool)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run, share
 
@@ -12,7 +13,10 @@ TIMIDITY = Program("timidity", "timidity fluid-soundfont-gm", "hearing tunes")
 
 START = re.compile(r"^X:", re.MULTILINE)
 FIELD = re.compile(r"([A-Za-z]):(.*)")
-KEY = re.compile(r"\s*(?:[A-G](?:#|b)?\s*(?:m|maj|min|major|minor|ion|dor|phr|lyd|mix|aeo|loc)?[a-z]*\b.*|H[Pp]|none)\s*", re.I)
+KEY = re.compile(
+    r"\s*(?:[A-G](?:#|b)?\s*(?:m|maj|min|major|minor|ion|dor|phr|lyd|mix|aeo|loc)?[a-z]*\b.*|H[Pp]|none)\s*",
+    re.IGNORECASE,
+)
 METRE = re.compile(r"\s*(?:(\d+(?:\+\d+)*)/(\d+)|C\|?|none)\s*")
 LENGTH = re.compile(r"\s*1/(\d+)\s*")
 TOKEN = re.compile(
@@ -36,7 +40,7 @@ def tunes(text: str) -> Pieces:
     """Find the tunes: from a line with `X:` to the next empty line or the next tune."""
     starts = [match.start() for match in START.finditer(text)]
     whole, cut = [], 0
-    for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for begin, end in pairwise([*starts, len(text)]):
         tune, gap, _ = text[begin:end].partition("\n\n")
         if gap or end < len(text):
             whole.append(tune.rstrip("\n") + "\n")

@@ -24,7 +24,9 @@ ANNOTATION = re.compile(
 CHAIN = re.compile(r"\b[A-Za-z_]\w*(?:\s*(?:->|\.)\s*[A-Za-z_]\w*)+")
 UNKNOWN_TYPE = re.compile(r"unknown type name '(\w+)'")
 UNKNOWN_NAME = re.compile(r"'(\w+)' undeclared")
-UNKNOWN_STRUCT = re.compile(r"(?:undefined type '(\w+ \w+)|storage size of '\w+' isn't known|incomplete type '(\w+ \w+))")
+UNKNOWN_STRUCT = re.compile(
+    r"(?:undefined type '(\w+ \w+)|storage size of '\w+' isn't known|incomplete type '(\w+ \w+))"
+)
 
 
 def functions(text: str) -> Pieces:
@@ -44,7 +46,9 @@ def functions(text: str) -> Pieces:
 
 def _head(lines: list[str], number: int) -> int:
     """Return the line where the head before line `number` begins."""
-    while number and not (lines[number - 1][0] in "\n#}{/" or lines[number - 1].rstrip().endswith(("*/", ";"))):
+    while number and not (
+        lines[number - 1][0] in "\n#}{/" or lines[number - 1].rstrip().endswith(("*/", ";"))
+    ):
         number -= 1
     return number
 
@@ -108,15 +112,18 @@ def compiles(function: str) -> bool:
     declared: dict[str, str] = {
         name: f"{name} {{ long value; }};" for name in re.findall(r"\b(?:struct|union) \w+", code)
     }
-    declared |= {name: f"{name} {{ {name.replace(' ', '_')}_value }};" for name in re.findall(r"\benum \w+", code)}
+    declared |= {
+        name: f"{name} {{ {name.replace(' ', '_')}_value }};" for name in re.findall(r"\benum \w+", code)
+    }
     for _ in range(ROUNDS):
         source = "\n".join(declared.values()) + "\n#line 1\n" + code
-        failed, said, _made = run(["gcc", "-fsyntax-only", "-std=gnu89", "-w", "piece.c"], {"piece.c": source})
+        failed, said, _made = run(
+            ["gcc", "-fsyntax-only", "-std=gnu89", "-w", "piece.c"], {"piece.c": source}
+        )
         if not failed:
             return True
-        plain = said.replace("‘", "'").replace("’", "'")
-        new = {name: f"typedef long {name};" for name in UNKNOWN_TYPE.findall(plain)}
-        new |= {name: f"extern long {name};" for name in UNKNOWN_NAME.findall(plain) if name not in new}
+        new = {name: f"typedef long {name};" for name in UNKNOWN_TYPE.findall(said)}
+        new |= {name: f"extern long {name};" for name in UNKNOWN_NAME.findall(said) if name not in new}
         if set(new) <= set(declared):
             return False
         declared |= new

@@ -1,6 +1,7 @@
 """What a domain is: how a sample falls into pieces, and what of each sample is as it should be."""
 
 import importlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -151,6 +152,7 @@ def run(words: Sequence[str], files: Mapping[str, str | bytes], made: str = "") 
             done = subprocess.run(  # noqa: S603  a fixed command line; the text is in a file
                 words,
                 cwd=place,
+                env={**os.environ, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=SECONDS,

@@ -10,7 +10,17 @@ from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run, 
 
 PDFLATEX = Program("pdflatex", "texlive-latex-recommended texlive-pictures", "setting fragments in type")
 EDGE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]+)\}")
-INSIDE_ITSELF = {"enumerate", "itemize", "description", "matrix", "pmatrix", "array", "cases", "aligned", "center"}
+INSIDE_ITSELF = {
+    "enumerate",
+    "itemize",
+    "description",
+    "matrix",
+    "pmatrix",
+    "array",
+    "cases",
+    "aligned",
+    "center",
+}
 NO_FRAGMENT = {"document", "verbatim"}
 QUIET = re.compile(r"\\[\\{}$%]|%[^\n]*")
 COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -42,7 +52,9 @@ class Usage:
 def usage(text: str) -> Usage:
     """Look up which commands and environments a text uses."""
     commands, environments = Counter(COMMAND.findall(text)), Counter(name for _, name in EDGE.findall(text))
-    return Usage(*(frozenset(name for name, count in each.items() if count > 1) for each in (commands, environments)))
+    return Usage(
+        *(frozenset(name for name, count in each.items() if count > 1) for each in (commands, environments))
+    )
 
 
 def fragments(text: str) -> Pieces:
@@ -74,14 +86,15 @@ def fragments(text: str) -> Pieces:
 
 
 def environments(fragment: str) -> bool:
-    """Tell whether every environment is closed by its own end."""
+    """Tell whether there are environments, and each is closed by its own end."""
     waiting: list[str] = []
-    for kind, name in EDGE.findall(fragment):
+    edges = EDGE.findall(fragment)
+    for kind, name in edges:
         if kind == "begin":
             waiting.append(name)
         elif not waiting or waiting.pop() != name:
             return False
-    return not waiting
+    return bool(edges) and not waiting
 
 
 def braces(fragment: str) -> bool:
@@ -113,8 +126,10 @@ def document(fragment: str, known: Usage) -> str:
         r"\IfFileExists{xy.sty}{\usepackage[all]{xy}}{\newcommand{\xymatrix}[1]{}}",
         r"\providecommand{\href}[2]{#2}\makeatletter",
     ]
-    for name in sorted(known.environments - NO_FRAGMENT):
-        lines.append(rf"\@ifundefined{{{name}}}{{\newtheorem{{{name}}}{{{name.strip('*')}}}}}{{}}")
+    lines += [
+        rf"\@ifundefined{{{name}}}{{\newtheorem{{{name}}}{{{name.strip('*')}}}}}{{}}"
+        for name in sorted(known.environments - NO_FRAGMENT)
+    ]
     used = set(COMMAND.findall(fragment)) & known.commands
     lines += [
         rf"\providecommand{{\{name}}}{{\ensuremath{{\mathop{{\mathrm{{{name}}}}}\nolimits}}}}"
@@ -134,7 +149,9 @@ def typeset(fragment: str, known: Usage) -> tuple[str, bytes]:
     if not failed and pdf:
         return "", pdf
     error = re.search(r"^! .*(?:\n.*)?", said, re.MULTILINE)
-    return next(kind for kind, words_ in KINDS.items() if words_.search(error[0] if error else "Runaway")), b""
+    return next(
+        kind for kind, words_ in KINDS.items() if words_.search(error[0] if error else "Runaway")
+    ), b""
 
 
 def export(fragment: str) -> dict[str, bytes]:

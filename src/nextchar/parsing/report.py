@@ -15,6 +15,7 @@ from nextchar.parsing.domain import Domain, Ratio, Tally, Unit
 
 DOMAINS = ("abc", "c", "drama", "latex", "python", "wikitext")
 RESAMPLES = 1000
+NONE = Ratio(0, 0)
 COPIED = f"windows of {WINDOW} characters copied from training"
 
 
@@ -83,7 +84,9 @@ def get_domain(name: str) -> Domain:
         ConfigError: There is none; names those there are.
     """
     if name not in DOMAINS:
-        raise ConfigError(f"the domain is '{name}', but must be one of {', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}")
+        raise ConfigError(
+            f"the domain is '{name}', but must be one of {', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
+        )
     domain: Domain = import_module(f"nextchar.parsing.{name}").DOMAIN
     return domain
 
@@ -136,10 +139,7 @@ def _measures(tallies: Sequence[Tally], seed: int) -> Iterable[Measure]:
     drawn = np.random.default_rng(seed).integers(len(tallies), size=(RESAMPLES, len(tallies)))
     kinds = {name: ratio[2:] for tally in tallies for name, ratio in tally.items()}
     for name, (unit, sound) in kinds.items():
-        parts, wholes = (
-            np.array([tally[name][index] if name in tally else 0.0 for tally in tallies], float)  # type: ignore[misc]
-            for index in (0, 1)
-        )
+        parts, wholes = np.array([tally.get(name, NONE)[:2] for tally in tallies], float).T
         scale = 100.0 if unit == "%" else 1.0
         total = wholes.sum()
         value = scale * parts.sum() / total if total else np.nan

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
+from typing import Any
 
 from nextchar.evaluation.novelty import Training
 from nextchar.parsing.report import COPIED, Structure, get_domain, structure
@@ -12,6 +13,23 @@ from nextchar.sampling.sample import SampleOptions, sample
 from nextchar.storage import ModelFile
 
 TEMPERATURES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writing:
+    """How samples are written, by a model or a table of n-grams.
+
+    Attributes:
+        count: How many.
+        length: Characters of each.
+        temperature: Tau.
+        seed: Of the writing.
+    """
+
+    count: int = 100
+    length: int = 3000
+    temperature: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +46,11 @@ class Point:
     structure: Structure
     bits_per_char: float
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values by name, for JSON."""
+        values = {"temperature": self.temperature, "bits_per_char": self.bits_per_char}
+        return values | self.structure.as_dict()
+
     def distance(self, real: Structure) -> float:
         """Return how far it is from real text: the mean difference of all shares, in percentage points."""
         known = {measure.name: measure.value for measure in real.measures if measure.unit == "%"}
@@ -39,12 +62,10 @@ class Point:
         return sum(apart) / len(apart) if apart else math.inf
 
 
-def write(
-    model: ModelFile, *, count: int, length: int, temperature: float = 1.0, seed: int = 0
-) -> tuple[list[str], float]:
+def write(model: ModelFile, how: Writing) -> tuple[list[str], float]:
     """Write samples from the empty state; return them and the model's bits per character at them."""
-    options = SampleOptions(length=length, filters=Filters(temperature), seed=seed)
-    samples = sample(model, "", options, count=count)
+    options = SampleOptions(length=how.length, filters=Filters(how.temperature), seed=how.seed)
+    samples = sample(model, "", options, count=how.count)
     chars = sum(each.chars for each in samples)
     nats = sum(each.nats_per_char * each.chars for each in samples) / max(chars, 1)
     return [each.text for each in samples], nats / math.log(2)
@@ -54,16 +75,13 @@ def sweep(
     model: ModelFile,
     domain: str,
     training: Training,
-    *,
-    count: int,
-    length: int,
-    seed: int = 0,
+    how: Writing,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> Iterator[Point]:
-    """Yield what a model writes at each temperature, in the order given."""
+    """Yield what a model writes at each temperature, in the order given; that of `how` is not used."""
     for temperature in temperatures:
-        samples, bits = write(model, count=count, length=length, temperature=temperature, seed=seed)
-        yield Point(temperature, structure(samples, domain, training=training, seed=seed), bits)
+        samples, bits = write(model, replace(how, temperature=temperature))
+        yield Point(temperature, structure(samples, domain, training=training, seed=how.seed), bits)
 
 
 def sweet_spot(points: Sequence[Point], real: Structure) -> Point:
@@ -110,4 +128,3 @@ def svg(canvas: object) -> str:
     with mpl.rc_context({"svg.hashsalt": "nextchar"}):
         canvas.savefig(out, format="svg", metadata={"Date": None})  # type: ignore[attr-defined]
     return out.getvalue()
-
