@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nextchar.cli.console import print_json, stderr
+from nextchar.cli.errors import analyse, show, with_costs
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
@@ -23,6 +24,7 @@ def command(
     encoding: str = "utf-8",
     ngram: int | None = None,
     per_char: Path | None = None,
+    errors: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
@@ -55,6 +57,8 @@ def command(
         Also score with an n-gram table of this order (1 to 20), counted on the training part.
     per_char
         Write what every character cost to a CSV file.
+    errors
+        Also tell what kinds of characters were wrong, and how sure closing brackets are by distance.
     device
         Where to compute.
     json
@@ -79,7 +83,13 @@ def command(
         what = f"the {split} part"
     lm = to_language_model(file, pick_device(device))
     score = partial(score_ids, lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
-    result = (_with_csv(per_char, file, ids, score) if per_char else score()).as_dict()
+    if errors:
+        if per_char:
+            raise ConfigError("both --per-char and --errors were given; give one of them")
+        scored, costs = with_costs(score)
+        result = scored.as_dict() | analyse(file.vocabulary, ids, costs, part(file, model, "train"))
+    else:
+        result = (_with_csv(per_char, file, ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
@@ -154,5 +164,7 @@ def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:
                 f"{row['protocol']:<10}{row['bits_per_char']:.4f} bits/char  {row['bits_per_byte']:.4f} bits/byte  "
                 f"{row['nats_per_char']:.4f} nats/char"
             )
+    if "errors" in result:
+        show(result)
     if per_char:
         console.print(f"every character is in {per_char}")

@@ -105,8 +105,8 @@ def command(
         for name, texts in columns.items():
             _keep(texts, domain, keep / name.replace(" ", "-"))
     if json:
-        texts = {name: result.as_dict() for name, result in results.items()}
-        print_json({"domain": domain, "temperature": temperature, "texts": texts})
+        found = {name: result.as_dict() for name, result in results.items()}
+        print_json({"domain": domain, "temperature": temperature, "texts": found})
     else:
         _show(results)
     return 0
