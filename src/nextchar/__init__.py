@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nextchar.inspection.strip import Strip, strip
     from nextchar.inspection.trace import Trace, trace
     from nextchar.language_model import LanguageModel
+    from nextchar.parsing.report import Structure, structure
     from nextchar.sampling.sample import Sample, SampleOptions, sample, stream
     from nextchar.storage import ModelFile, load, read_model, save
     from nextchar.text.corpus import Corpus, open_corpus
@@ -37,6 +38,7 @@ _HOMES = {
     "SampleOptions": "nextchar.sampling.sample",
     "Score": "nextchar.evaluation.score",
     "Strip": "nextchar.inspection.strip",
+    "Structure": "nextchar.parsing.report",
     "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
@@ -50,6 +52,7 @@ _HOMES = {
     "save": "nextchar.storage",
     "stream": "nextchar.sampling.sample",
     "strip": "nextchar.inspection.strip",
+    "structure": "nextchar.parsing.report",
     "trace": "nextchar.inspection.trace",
     "train": "nextchar.training.trainer",
 }
@@ -67,6 +70,7 @@ __all__ = [
     "SampleOptions",
     "Score",
     "Strip",
+    "Structure",
     "Trace",
     "Trainer",
     "Vocabulary",
@@ -80,6 +84,7 @@ __all__ = [
     "save",
     "stream",
     "strip",
+    "structure",
     "trace",
     "train",
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
+from nextchar.cli.errors import analyse, show, with_costs
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
@@ -28,6 +29,7 @@ def command(
     per_char: Path | None = None,
     dynamic: Flag = False,
     others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
+    errors: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
@@ -65,6 +67,8 @@ def command(
         Also score while learning: from every few characters, once they are scored.
     others
         Score the mean of MODEL's probabilities and of this model's, of the same vocabulary. May be repeated.
+    errors
+        Also tell what kinds of characters were wrong, and how sure closing brackets are by distance.
     device
         Where to compute.
     json
@@ -76,8 +80,12 @@ def command(
     from nextchar.storage import to_language_model  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above
 
-    if texts and split:
-        raise ConfigError("both a text and --split were given; give one of them")
+    for both, names in (
+        (texts and split, "a text and --split"),
+        (per_char and errors, "--per-char and --errors"),
+    ):
+        if both:
+            raise ConfigError(f"both {names} were given; give one of them")
     if dynamic and protocol != "stream":
         raise ConfigError(f"--dynamic reads the text in order, not in {protocol}; leave out --protocol")
     files = [read_model(path) for path in (model, *others)]
@@ -89,7 +97,7 @@ def command(
     else:
         split = split or ("test" if files[0].config.get("test") else "valid")
         _must_share_parts(files, (model, *others), split)
-        ids = _part(files[0], model, split)
+        ids = part(files[0], model, split)
         what = f"the {split} part"
     networks = [to_language_model(file, pick_device(device)).network for file in files]
     if dynamic:
@@ -97,11 +105,15 @@ def command(
         score: Any = partial(_dynamic, networks, ids, files[0], model, split)
     else:
         score = partial(score_ids, networks, ids, vocabulary, protocol=protocol, window=window)
-    result = (_with_csv(per_char, files[0], ids, score) if per_char else score()).as_dict()
+    if errors:
+        scored, costs = with_costs(score)
+        result = scored.as_dict() | analyse(vocabulary, ids, costs, part(files[0], model, "train"))
+    else:
+        result = (_with_csv(per_char, files[0], ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
-        table = NGram(_part(files[0], model, "train"), len(vocabulary), order=ngram)
+        table = NGram(part(files[0], model, "train"), len(vocabulary), order=ngram)
         result["ngram"] = table.score(ids, vocabulary).as_dict()
     if json:
         print_json(result)
@@ -116,8 +128,10 @@ def _dynamic(
     """Score while learning; the settings are chosen on the validation part for the test part, else on the first half."""
     from nextchar.evaluation.dynamic import score_dynamic  # noqa: PLC0415  torch takes long to import
 
-    training = _part(file, model, "train", "--dynamic needs it, to know how large gradients usually are")
-    tune_on = _part(file, model, "valid") if split == "test" and file.config.get("valid") else None
+    training = part(
+        file, model, "train", remedy="--dynamic needs it, to know how large gradients usually are"
+    )
+    tune_on = part(file, model, "valid") if split == "test" and file.config.get("valid") else None
     result = score_dynamic(networks, ids, file.vocabulary, training, tune_on=tune_on)
     watch(result.nats)
     return result
@@ -137,10 +151,11 @@ def _must_share_parts(files: list[ModelFile], models: tuple[Path, ...], split: s
             )
 
 
-def _part(
+def part(
     file: ModelFile,
     model: Path,
     split: str,
+    *,
     remedy: str = "name a TEXT, or keep the model in its run folder",
 ) -> Any:
     """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run."""
@@ -207,6 +222,8 @@ def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:
             f"{label:<10}{row['bits_per_char']:.4f} bits/char  {row['bits_per_byte']:.4f} bits/byte  "
             f"{row['nats_per_char']:.4f} nats/char"
         )
+    if "errors" in result:
+        show(result)
     if per_char:
         console.print(f"every character is in {per_char}")
 

@@ -117,11 +117,15 @@ class Vocabulary:
     def to_bytes(self, ids: Iterable[int] | npt.NDArray[Any]) -> bytes:
         """Turn ids into bytes: the bytes themselves, or the characters in UTF-8."""
         if self.units == "bytes":
-            return bytes(self.codes[index] for index in ids)
+            return self._codes(ids).astype(np.uint8).tobytes()
         return self._characters(ids).encode()
 
     def _characters(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        return "".join(chr(self.codes[index]) for index in ids)
+        return self._codes(ids).tobytes().decode("utf-32-le", "surrogatepass")
+
+    def _codes(self, ids: Iterable[int] | npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+        places = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.intp)
+        return np.array(self.codes, np.uint32)[places]
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
         """Return the vocabulary of everything either one knows."""
