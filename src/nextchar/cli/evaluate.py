@@ -80,14 +80,11 @@ def command(
     from nextchar.storage import to_language_model  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above
 
-    for both, names in (
-        (texts and split, "a text and --split"),
-        (per_char and errors, "--per-char and --errors"),
-    ):
-        if both:
-            raise ConfigError(f"both {names} were given; give one of them")
-    if dynamic and protocol != "stream":
-        raise ConfigError(f"--dynamic reads the text in order, not in {protocol}; leave out --protocol")
+    _check(
+        {"a text and --split": bool(texts and split), "--per-char and --errors": bool(per_char and errors)},
+        dynamic,
+        protocol,
+    )
     files = [read_model(path) for path in (model, *others)]
     vocabulary = common_vocabulary([file.vocabulary for file in files])
     left_out = 0
@@ -120,6 +117,15 @@ def command(
     else:
         _show(what, result, per_char)
     return 0
+
+
+def _check(both: dict[str, bool], dynamic: bool, protocol: str) -> None:
+    """Refuse what cannot be asked for together."""
+    for names, given in both.items():
+        if given:
+            raise ConfigError(f"both {names} were given; give one of them")
+    if dynamic and protocol != "stream":
+        raise ConfigError(f"--dynamic reads the text in order, not in {protocol}; leave out --protocol")
 
 
 def _dynamic(
