@@ -225,11 +225,11 @@ def _read(
             tuple(torch.cat(vectors) for vectors in zip(*layers, strict=True))
             for layers in zip(*starts, strict=True)
         )
-        logits, after, seen = _watch(network, lanes.T, together)
+        logits, after, seen = watch(network, lanes.T, together)
         results.append((logits, seen))
         state = tuple(tuple(vector[-1:] for vector in layer) for layer in after)
     if whole * chunk < len(ids):
-        logits, state, seen = _watch(network, inputs[whole * chunk :, None], state)
+        logits, state, seen = watch(network, inputs[whole * chunk :, None], state)
         results.append((logits, seen))
     joined = [
         {name: torch.cat([seen[layer][name] for _, seen in results]) for name in signals}
@@ -238,7 +238,7 @@ def _read(
     return torch.cat([logits for logits, _ in results]), state, joined
 
 
-def _watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, Seen]:
+def watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, Seen]:
     """Read `(T, N)` by the reference; the lanes of what is returned follow each other, `(NT, ...)`."""
     seen: Seen = []
     logits, after = network(ids, state, recurrence=_watching(seen))
