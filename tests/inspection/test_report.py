@@ -72,9 +72,10 @@ def test_the_page_holds_the_values_of_the_equations() -> None:
     np.testing.assert_allclose(entropy / 1000, seen.entropy, atol=1.001e-3)
     chances = _unpacked(data["probabilities"], np.uint8).reshape(-1, 5) / 255
     np.testing.assert_allclose(chances, seen.probabilities, atol=0.5001 / 255)
-    values = _unpacked(data["values"], np.int8).reshape(len(planted), -1) / MAIN_STEPS
+    signals = {signal["name"]: _unpacked(signal["values"], np.int8) for signal in data["signals"]}
+    values = signals["tanh(c)"].reshape(len(planted), -1) / MAIN_STEPS
     np.testing.assert_allclose(values.T, np.tanh(expected_cells(TEXT)), atol=0.5001 / MAIN_STEPS)
-    opened = _unpacked(data["gates"]["i"], np.int8).reshape(len(planted), -1)[LATCH] / GATE_STEPS
+    opened = signals["i"].reshape(len(planted), -1)[LATCH] / GATE_STEPS
     assert opened.tolist() == [float(character == "[") for character in TEXT]
     assert data["units"][LATCH]["strongest"][0][0] == 0
     assert "".join(data["vocabulary"][index] for index in data["units"][LATCH]["strongest"][0][1]).startswith(
@@ -90,7 +91,7 @@ def test_the_units_that_vary_most_are_shown(text: str) -> None:
     spread = [unit["deviation"] for unit in data["units"]]
     assert spread == sorted(spread, reverse=True)
     assert sum(data["units"][0]["histogram"]) == 3000
-    assert len(_unpacked(data["values"], np.int8)) == 16 * 100
+    assert len(_unpacked(data["signals"][0]["values"], np.int8)) == 16 * 100
     whole = trace(lm, text[:3000], units={0: [3]}).of(0, 3)
     (unit,) = (each for each in data["units"] if (each["layer"], each["unit"]) == (0, 3))
     assert unit["mean"] == pytest.approx(whole.mean(), abs=1e-4)
@@ -100,7 +101,7 @@ def test_the_units_that_vary_most_are_shown(text: str) -> None:
 def test_every_cell_has_a_page(cell: str, text: str) -> None:
     """A gru has two gates to show, an rnn none."""
     data = _data(report(make_model(Corpus.from_text(text).vocabulary, cell=cell), text[:200]))
-    assert list(data["gates"]) == {"gru": ["r", "z", "n"], "rnn": []}[cell]
+    assert [signal["name"] for signal in data["signals"]] == ["h", *{"gru": ["r", "z", "n"], "rnn": []}[cell]]
     assert {each["gate"] for each in data["saturation"]} == {"gru": {"r", "z"}, "rnn": set()}[cell]
 
 

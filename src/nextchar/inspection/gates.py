@@ -92,4 +92,4 @@ def _median(values: Floats) -> float | None:
 def _agreement(one: Floats, other: Floats) -> float | None:
     both = np.isfinite(one) & np.isfinite(other)
     ranks = [values[both].argsort().argsort() for values in (one, other)]
-    return float(np.corrcoef(*ranks)[0, 1]) if both.sum() > 2 else None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if both.sum() > 2 else None

@@ -23,6 +23,7 @@ MAIN_STEPS, GATE_STEPS = 63, 15  # what a value of 1 is in the page; fewer defla
 DECADES = 4  # a gradient so many powers of ten below the largest is not seen
 POINTS = 60  # of a curve over distances
 PROGRAMS = (
+    "base.js",
     "data.js",
     "colours.js",
     "strip.js",
