@@ -14,7 +14,7 @@ function chart(x, y, draw, { width = WIDTH, height = HEIGHT, label = "" } = {}) 
   const py = (v) => 6 + height * (1 - Math.min(1, Math.max(0, y.scale(v))));
   const word = (text, at) => drawing("text", at, text);
   const say = (axis, v) => (axis.text ? axis.text(v) : String(v));
-  return drawing("svg", { width: LEFT + width + 10, height: height + BOTTOM + 8, role: "img", "aria-label": label },
+  return drawing("svg", { width: LEFT + width + 18, height: height + BOTTOM + 8, role: "img", "aria-label": label },
     drawing("rect", { x: LEFT, y: 6, width, height, fill: "none", stroke: "var(--line)" }),
     ...x.marks.map((v) => word(say(x, v), { x: px(v), y: height + 18, "text-anchor": "middle" })),
     ...y.marks.map((v) => word(say(y, v), { x: LEFT - 4, y: py(v) + 3, "text-anchor": "end" })),

@@ -10,7 +10,9 @@ function drawSaturation() {
         ...points.map(([left, right], unit) => dot(px(left), py(right), `${layer}:${unit}  left ${percent(left)}, right ${percent(right)}`))],
       { ...SMALL, label: `saturation of gate ${gate} in layer ${layer}` }));
   }));
-  document.querySelector(".saturated").hidden = !data.saturation.length;
+  const gates = new Set(data.saturation.map(({ gate }) => gate)).size;
+  $("saturation").style.gridTemplateColumns = `repeat(${gates}, max-content)`;
+  document.querySelector(".saturated").hidden = !gates;
 }
 // A time that is not known is longer than any that is: it stands at the edge.
 const LONGEST = 2000, SHORTEST = 0.3;
@@ -39,9 +41,11 @@ function costCurve() {
       ...points.map(([x, y]) => dot(px(x), py(y), `${x}: ${y.toFixed(3)} bits more`))], { label: "cost against context" });
 }
 function gradientCurve() {
-  const rows = reach.marks.map((mark, k) => [mark, ...reach.gradient[k]]).filter((row) => row[2] > 0);
+  const known = reach.marks.map((mark, k) => [mark, ...reach.gradient[k]]);
+  const least = 1e-8 * Math.max(...known.map((row) => row[2])); // below, the last digits of float32 speak
+  const rows = known.filter((row) => row[2] > least);
   if (!rows.length) return element("p", "no gradient", { class: "soft" });
-  const high = Math.max(...rows.map((row) => row[3])), low = Math.max(Math.min(...rows.map((row) => row[2])), high * 1e-9);
+  const high = Math.max(...rows.map((row) => row[3])), low = Math.min(...rows.map((row) => row[2]));
   const last = Math.max(reach.distance, 2), marks = powers(low, high);
   const thin = marks.filter((_, k) => k % Math.ceil(marks.length / 5) === 0);
   return chart({ scale: logarithmic(1, last), marks: powers(1, last), label: "characters back" },
