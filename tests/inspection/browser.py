@@ -24,6 +24,7 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
     "--remote-debugging-pipe",
 )
+WAIT = "const look = () => (document.body?.dataset.ready ? done(1) : setTimeout(look, 5)); look();"
 
 
 class Page:
@@ -57,9 +58,7 @@ class Page:
         method, parameters = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
-        elif method in ("Runtime.exceptionThrown", "Log.entryAdded"):
-            self.complaints.append(json.dumps(parameters))
-        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
+        elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.complaints.append(json.dumps(parameters))
         return message
 
@@ -73,9 +72,8 @@ class Page:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=address)
-        self.ask(
-            "new Promise((done) => { const look = () => document.body?.dataset.ready ? done(1) : setTimeout(look, 5); look(); })"
-        )
+        self.ask("globalThis.$ = (id) => document.getElementById(id)")
+        self.ask(f"new Promise((done) => {{ {WAIT} }})")
 
     def ask(self, expression: str) -> Any:
         """Return what an expression (or promise) is worth in the page."""
@@ -83,11 +81,14 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def point(self, x: float, y: float, *, press: bool = False) -> None:
-        """Move the pointer, and click if asked to."""
+    def point(self, x: float, y: float) -> None:
+        """Move the pointer."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-        for kind in ("mousePressed", "mouseReleased") if press else ():
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def drag(self, begin: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the pointer's button at one place and let it go at another."""
+        for kind, (x, y) in (("mousePressed", begin), ("mouseMoved", end), ("mouseReleased", end)):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
     def key(self, name: str) -> None:
         """Press a key by its name, such as ArrowRight."""

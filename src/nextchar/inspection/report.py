@@ -13,7 +13,7 @@ from nextchar.inspection.reach import Reach, reach
 from nextchar.inspection.relations import correlations, in_likeness
 from nextchar.inspection.strip import glyphs
 from nextchar.inspection.summary import LayerSummary, most_varied, summarize
-from nextchar.inspection.trace import GATES, MAIN, SIGNALS, Given, Trace, choose, join, pieces
+from nextchar.inspection.trace import GATES, MAIN, PER_CHARACTER, SIGNALS, Given, Trace, choose, join, pieces
 from nextchar.inspection.unit import Unit, deciles, describe
 from nextchar.language_model import LanguageModel
 
@@ -69,32 +69,31 @@ def report(
         "cell": shape.cell,
         "shape": f"{shape.layers} layer{'s' * (shape.layers > 1)} of {shape.hidden} units",
         "characters": len(ids),
-        **_text(lm, seen, shown),
-        **_signals(seen, chosen, shown),
+        **_text(lm, seen),
+        **_signals(seen, chosen),
         "order": in_likeness(like[:, places]),
         "units": list(describe(lm, layers, ids, dict(zip(chosen, like, strict=True)))),
         **_overview(layers),
-        "reach": _reach(reach(lm, ids[:shown])) if len(ids[:shown]) > 1 else None,
+        "reach": _reach(reach(lm, seen.ids)) if len(seen) > 1 else None,
     }
     for unit, place in zip(data["units"], chosen, strict=True):
-        unit["deciles"] = deciles(seen.of(*place)[:shown] / MAIN_STEPS, seen.ids[:shown])
+        unit["deciles"] = deciles(seen.of(*place) / MAIN_STEPS, seen.ids)
     return page(data, "report.html", PROGRAMS)
 
 
 def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[Trace]:
-    """Pass the pieces on, and keep those that are shown, in bytes: which units will be asked for is not known yet."""
-    count = 0
+    """Pass the pieces on, and keep what is shown, in bytes: which units will be asked for is not known yet."""
+    left = shown
     for part in parts:
-        if count < shown:
+        if left > 0:
+            steps = {name: _steps(part.cell, name) for name in _names(part.cell)}
             values = {
-                layer: {
-                    name: np.rint(seen[name] * _steps(part.cell, name)).astype(np.int8)
-                    for name in _names(part.cell)
-                }
+                layer: {name: np.rint(seen[name][:left] * by).astype(np.int8) for name, by in steps.items()}
                 for layer, seen in part.values.items()
             }
-            kept.append(replace(part, values=values))  # type: ignore[arg-type]
-            count += len(part)
+            columns: dict[str, Any] = {name: getattr(part, name)[:left] for name in ("ids", *PER_CHARACTER)}
+            kept.append(replace(part, values=values, **columns))
+            left -= len(part)
         yield part
 
 
@@ -112,30 +111,29 @@ def _side_by_side(part: Trace) -> npt.NDArray[Any]:
     return np.concatenate([values[MAIN[part.cell]] for values in part.values.values()], axis=1)
 
 
-def _text(lm: LanguageModel, seen: Trace, shown: int) -> dict[str, Any]:
+def _text(lm: LanguageModel, seen: Trace) -> dict[str, Any]:
     """Return the text and what was predicted."""
-    surprisal = seen.surprisal[:shown]
-    milli = np.stack([surprisal, seen.entropy[:shown]]) * 1000
+    milli = np.stack([seen.surprisal, seen.entropy]) * 1000
     return {
-        "shown": len(surprisal),
-        "bits": round(float(surprisal.mean() / np.log(2)), 4),
+        "shown": len(seen),
+        "bits": round(float(seen.surprisal.mean() / np.log(2)), 4),
         "vocabulary": glyphs(lm.vocabulary),
         "codes": list(lm.vocabulary.codes),
         "bytes": lm.vocabulary.units == "bytes",
-        "ids": pack(seen.ids[:shown].astype(np.uint32)),
+        "ids": pack(seen.ids.astype(np.uint32)),
         "milli": pack(milli.clip(0, 65535).astype(np.uint16)),
-        "rank": pack(seen.rank[:shown].astype(np.uint32)),
-        "likeliest": pack(seen.likeliest[:shown].astype(np.uint32)),
+        "rank": pack(seen.rank.astype(np.uint32)),
+        "likeliest": pack(seen.likeliest.astype(np.uint32)),
         "expected": seen.likeliest.shape[1],
-        "probabilities": pack((seen.probabilities[:shown] * 255).round().astype(np.uint8)),
+        "probabilities": pack((seen.probabilities * 255).round().astype(np.uint8)),
     }
 
 
-def _signals(seen: Trace, chosen: Sequence[Unit], shown: int) -> dict[str, Any]:
+def _signals(seen: Trace, chosen: Sequence[Unit]) -> dict[str, Any]:
     """Return what the chosen units were at every character, the main signal first."""
     signals = []
     for name in _names(seen.cell):
-        columns = np.stack([seen.of(*unit, name)[:shown] for unit in chosen])
+        columns = np.stack([seen.of(*unit, name) for unit in chosen])
         signals.append(
             {
                 "name": "tanh(c)" if name == "tanh_c" else name,

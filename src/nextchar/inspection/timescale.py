@@ -19,7 +19,7 @@ class Timescales:
 
     def __init__(self, units: int) -> None:
         self._count = 0
-        self._log_kept = np.full(units, -0.0)
+        self._log_kept = np.zeros(units)
         self._center: Floats | None = None
         self._sum, self._squares = np.zeros(units), np.zeros(units)
         self._products = np.zeros((len(LAGS), units))
@@ -49,7 +49,7 @@ class Timescales:
     def gate(self) -> Floats:
         """Return τ by the gate in characters, `(U,)`; infinite where nothing was ever forgotten, nan without a gate."""
         with np.errstate(divide="ignore"):
-            return -self._count / self._log_kept
+            return self._count / np.abs(self._log_kept)
 
     def both(self) -> Floats:
         """Return τ by the gate, nan without one, and by the course, `(U, 2)`."""
