@@ -87,7 +87,7 @@ def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[
     for part in parts:
         if left > 0:
             steps = {name: _steps(part.cell, name) for name in _names(part.cell)}
-            values = {
+            values: Any = {
                 layer: {name: np.rint(seen[name][:left] * by).astype(np.int8) for name, by in steps.items()}
                 for layer, seen in part.values.items()
             }
