@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installe
 
 PAINTED = """new Promise((done) => new PerformanceObserver((seen) => done(seen.getEntries()[0].startTime))
     .observe({ type: "paint", buffered: true }))"""
+TIMED = "(event) => took.push(performance.now() - event.timeStamp)"  # after the page's own listener
 HOSTILE = "</script><b>&amp;[[x]]\n\t\x00 שלום \u202e\u2028/* data *//* program */" * 30
 
 
@@ -123,15 +124,14 @@ def test_a_page_of_full_size_is_quick(page: Page, tmp_path: Path, text: str) -> 
     lm = make_model(Corpus.from_text(text).vocabulary, hidden=32)
     html = report(lm, text)
     assert len(html.encode()) <= 5_000_000
-    paints = []
-    for _ in range(3):  # the machine may have other work: the quickest counts
+    for _ in range(3):  # the machine may have other work: one quick time is enough
         page.open(_address(tmp_path, html))
-        paints.append(page.ask(PAINTED))
-    assert min(paints) < 1000
-    x, y = page.ask("(({ x, y }) => [x, y])($('strip').getBoundingClientRect())")
-    page.ask(
-        "globalThis.took = []; strip.addEventListener('mousemove', (event) => took.push(performance.now() - event.timeStamp))"
-    )
+        painted = page.ask(PAINTED)
+        if painted < 1000:
+            break
+    assert painted < 1000
+    x, y = _corner(page, "strip")
+    page.ask(f"globalThis.took = []; $('strip').addEventListener('mousemove', {TIMED})")
     for step in range(10):
         page.point(x + 20 + 13 * step, y + 20)
     took = page.ask("took")
