@@ -13,6 +13,7 @@ from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
 from nextchar.inspection.timeline import timeline_page
 from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
@@ -117,6 +118,17 @@ def test_keys_search_and_address(page: Page, tmp_path: Path, text: str) -> None:
         page.ask("$('name').textContent + $('find').value + $('order').value")
         == f"Unit {names[-1]}selflikeness"
     )
+
+
+def test_what_cannot_be_typed_is_found(page: Page, tmp_path: Path) -> None:
+    """A model of bytes is searched in UTF-8; white space also by the mark that stands for it, if no character is that."""
+    lm = make_model(Vocabulary("bytes", tuple(range(256))))
+    page.open(_address(tmp_path, report(lm, "é[x]é"), "#find=é"))
+    assert page.ask("$('found').textContent") == "2 found"
+    page.open(
+        _address(tmp_path, report(make_model(Corpus.from_text("a\nb ").vocabulary), "a\nb a\n"), "#find=a↵")
+    )
+    assert page.ask("$('found').textContent") == "2 found"
 
 
 def test_a_page_of_full_size_is_quick(page: Page, tmp_path: Path, text: str) -> None:
