@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
+    from nextchar.inspection.gates import GateRow, gates
+    from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import report
     from nextchar.inspection.strip import Strip, strip
     from nextchar.inspection.trace import Trace, trace
@@ -30,10 +32,12 @@ _HOMES = {
     "Config": "nextchar.config",
     "Corpus": "nextchar.text.corpus",
     "DynamicScore": "nextchar.evaluation.dynamic",
+    "GateRow": "nextchar.inspection.gates",
     "LanguageModel": "nextchar.language_model",
     "ModelFile": "nextchar.storage",
     "NGram": "nextchar.evaluation.ngram",
     "NextcharError": "nextchar.errors",
+    "Reach": "nextchar.inspection.reach",
     "Sample": "nextchar.sampling.sample",
     "SampleOptions": "nextchar.sampling.sample",
     "Score": "nextchar.evaluation.score",
@@ -44,8 +48,10 @@ _HOMES = {
     "Vocabulary": "nextchar.text.vocabulary",
     "evaluate": "nextchar.evaluation.score",
     "evaluate_dynamic": "nextchar.evaluation.dynamic",
+    "gates": "nextchar.inspection.gates",
     "load": "nextchar.storage",
     "open_corpus": "nextchar.text.corpus",
+    "reach": "nextchar.inspection.reach",
     "read_model": "nextchar.storage",
     "report": "nextchar.inspection.report",
     "sample": "nextchar.sampling.sample",
@@ -62,10 +68,12 @@ __all__ = [
     "Config",
     "Corpus",
     "DynamicScore",
+    "GateRow",
     "LanguageModel",
     "ModelFile",
     "NGram",
     "NextcharError",
+    "Reach",
     "Sample",
     "SampleOptions",
     "Score",
@@ -76,8 +84,10 @@ __all__ = [
     "Vocabulary",
     "evaluate",
     "evaluate_dynamic",
+    "gates",
     "load",
     "open_corpus",
+    "reach",
     "read_model",
     "report",
     "sample",

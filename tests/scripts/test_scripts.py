@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+import gates
 import karpathy2015
 import time_to_quality
+from nextchar.cli.main import main
 
 
 @pytest.fixture
@@ -44,3 +46,21 @@ def test_the_grid_of_2015_goes_on_where_it_was(
     karpathy2015.main()
     assert (tmp_path / "karpathy2015.md").read_text() == page
     assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
+
+
+def test_the_gates_of_trained_runs_have_a_table(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every gate of every layer has a row, from the part of its text that the run never trained on."""
+    run = tmp_path / "run"
+    words = ["train", str(text), "--steps", "3", "--hidden", "8", "-o", str(run)]
+    assert main(words) == 0
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["_", str(run), "--characters", "500", "-o", str(out)])
+    gates.main()
+    page = (out / "gates.md").read_text()
+    assert all(f"| run | {layer} | {gate} |" in page for layer in (0, 1) for gate in "ifo")
+    assert "500 characters read" in page
+    assert "python studies/gates.py runs/run --characters 500" in page
+    assert (out / "gates.svg").read_text().count("<svg") == 1
+    assert "| run | 1 | o |" in capsys.readouterr().out

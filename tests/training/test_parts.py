@@ -42,8 +42,21 @@ def test_the_post_decays_by_epoch() -> None:
 
 
 def test_samples_are_due_on_a_log_schedule() -> None:
-    """Samples come at 10, 20, 50 and so on."""
-    assert [step for step in range(3000) if worth_a_sample(step)] == [10, 20, 50, 100, 200, 500, 1000, 2000]
+    """Samples come at 10, 20, 30, 50, 70, 100 and so on."""
+    assert [step for step in range(3000) if worth_a_sample(step)] == [
+        10,
+        20,
+        30,
+        50,
+        70,
+        100,
+        200,
+        300,
+        500,
+        700,
+        1000,
+        2000,
+    ]
 
 
 def test_weight_decay_spares_biases_and_embedding() -> None:
