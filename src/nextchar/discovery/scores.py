@@ -108,7 +108,7 @@ class Tally:
 
 def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints) -> Tally:
     """Count levels; `block` says in which block each place is."""
-    count = int(block[-1]) + 1
+    count = int(block.max()) + 1
     index = (block * 2 + label) * LEVELS + codes
     table = np.bincount(index[known], minlength=count * 2 * LEVELS).reshape(count, 2, LEVELS)
     return Tally(table[:, 0], table[:, 1])
@@ -136,38 +136,21 @@ def mcc(off: Ints, on: Ints) -> Doubles:
     return np.where(product > 0, top / np.sqrt(np.maximum(product, 1)), 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Sums of a predictor x and an ordinal or cyclic feature in B blocks, for correlations: `(B, sums)`."""
-
-    sums: Doubles
-
-
-def moments(x: npt.NDArray[Any], feature: Feature, places: Ints, block: Ints, where: Bools) -> Moments:
-    """Add up, at those places of `places` that are in `where`."""
-    y = feature.values[places].astype(np.float64)
-    targets = [y, y] if feature.kind == "ordinal" else [np.sin(2 * np.pi * y), np.cos(2 * np.pi * y)]
-    x, (a, b) = x.astype(np.float64), targets
-    products = (np.ones(len(x)), x, a, b, x * x, a * a, b * b, x * a, x * b, a * b)
-    count = int(block[-1]) + 1
-    return Moments(np.stack([np.bincount(block[where], each[where], count) for each in products], 1))
+def moments(x: npt.NDArray[Any], y: npt.NDArray[Any], where: Bools, block: Ints) -> Doubles:
+    """Return sums from which a correlation in B consecutive blocks can be told, `(B, 6)`."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    count = int(block.max()) + 1
+    products = (np.ones(len(x)), x, y, x * x, y * y, x * y)
+    return np.stack([np.bincount(block[where], each[where], count) for each in products], 1)
 
 
-def correlation(sums: Doubles, kind: str) -> Doubles:
-    """Return r, or for a cyclic feature R, of sums `(..., 10)`."""
-    n, x, a, b, xx, aa, bb, xa, xb, ab = np.moveaxis(sums, -1, 0)
+def correlation(sums: Doubles) -> Doubles:
+    """Return r of sums `(..., 6)`; 0 where one of both never moves."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     n = np.maximum(n, 1)
-
-    def together(pq: Doubles, p: Doubles, q: Doubles, pp: Doubles, qq: Doubles) -> Doubles:
-        square = np.maximum(pp / n - (p / n) ** 2, 0) * np.maximum(qq / n - (q / n) ** 2, 0)
-        return np.where(square > 1e-24, (pq / n - p * q / n**2) / np.sqrt(np.maximum(square, 1e-24)), 0)
-
-    one = together(xa, x, a, xx, aa)
-    if kind == "ordinal":
-        return one
-    other, crossed = together(xb, x, b, xx, bb), together(ab, a, b, aa, bb)
-    square = (one**2 + other**2 - 2 * one * other * crossed) / np.maximum(1 - crossed**2, 1e-9)
-    return np.sqrt(np.clip(square, 0, 1))
+    square = np.maximum(xx / n - (x / n) ** 2, 0) * np.maximum(yy / n - (y / n) ** 2, 0)
+    scale = np.sqrt(np.maximum(square, 1e-24))
+    return np.where(square > 1e-18, (xy / n - x * y / n**2) / scale, 0)
 
 
 def eta_squared(x: npt.NDArray[Any], y: npt.NDArray[Any], most: int = 64) -> float:

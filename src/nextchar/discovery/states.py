@@ -9,14 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from nextchar.inspection.trace import pieces
+from nextchar.architecture import Cell
 from nextchar.language_model import LanguageModel
+from nextchar.model.cells import STEPS, Weights
+from nextchar.model.compiled import Lookup
+from nextchar.model.recurrence import Recurrence, dense
+from nextchar.model.state import LayerState, State
 
-SIGNAL = {"lstm": "c", "gru": "h", "rnn": "h"}
-"""What is held against the features: what the unit remembers."""
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
+LANES, DEPTH = 64, 2048
+CHUNK = 64
 
 Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
@@ -46,11 +51,11 @@ class States:
         chosen = np.asarray(rows)
         return np.stack([self.levels[row][self.codes[row, places]] for row in chosen])
 
-    def ranks(self, places: Ints) -> torch.Tensor:
+    def ranks(self, places: Ints) -> Tensor:
         """Return the place of each value among its unit's own, 0 to 1, even ones in their middle, `(U, places)`."""
         return self._mapped(places, _middle_ranks)
 
-    def standardized(self, places: Ints) -> torch.Tensor:
+    def standardized(self, places: Ints) -> Tensor:
         """Return the values with mean 0 and variance 1 (0 for a unit that never moves), `(U, places)`."""
 
         def scale(counts: Ints, levels: Floats) -> Floats:
@@ -60,7 +65,7 @@ class States:
 
         return self._mapped(places, scale)
 
-    def _mapped(self, places: Ints, table: Table) -> torch.Tensor:
+    def _mapped(self, places: Ints, table: Table) -> Tensor:
         result = np.empty((len(self.units), len(places)), np.float32)
         for row, codes in enumerate(self.codes):
             there = codes[places]
@@ -82,22 +87,75 @@ def quantize(values: npt.NDArray[np.floating]) -> tuple[Codes, Floats]:
 
 
 def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
-    """Read a text, T at least 1, and keep every unit in bytes; what is held while reading takes two bytes a value."""
+    """Read a text, T at least 1, and keep every unit in bytes; what is held while reading takes two bytes a value.
+
+    The text is read in lanes side by side, by the reference. Each begins with the state that the lane before it ended in
+    when that was read from the empty state: with what 2,048 characters and more have left, which for a shorter text is all.
+    """
     shape = lm.network.architecture
-    signal = SIGNAL[shape.cell]
     size = shape.layers * shape.hidden
-    held, surprisal, begin = np.empty((len(ids), size), np.float16), np.empty(len(ids)), 0
-    for piece in pieces(lm, ids, signals=[signal]):
-        end = begin + len(piece)
-        held[begin:end] = np.concatenate([layer[signal] for layer in piece.values.values()], axis=1)
-        surprisal[begin:end] = piece.surprisal
-        begin = end
+    lanes = max(1, min(LANES, len(ids) // DEPTH))
+    depth = -(-len(ids) // lanes)
+    padded = np.zeros(lanes * depth, np.int64)
+    padded[: len(ids)] = ids
+    rows = torch.from_numpy(padded.reshape(lanes, depth).T.copy()).to(lm.network.head.weight.device)
+    held, surprisal = np.empty((lanes, depth, size), np.float16), np.empty((lanes, depth))
+    with torch.no_grad():
+        before, state = entering(lm, rows)
+        for begin in range(0, depth, CHUNK):
+            chunk = rows[begin : begin + CHUNK]
+            seen: list[Tensor] = []
+            with lm.network.threads():
+                logits, state = lm.network(chunk, state, recurrence=watching(seen))
+            expected = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
+            paid = -expected.gather(2, chunk[..., None])[..., 0]
+            before = logits[-1]
+            surprisal[:, begin : begin + CHUNK] = paid.T.cpu().numpy()
+            held[:, begin : begin + CHUNK] = torch.cat(seen, 2).transpose(0, 1).half().cpu().numpy()
+    every = held.reshape(lanes * depth, size)[: len(ids)]
     codes, levels = np.empty((size, len(ids)), np.uint8), np.empty((size, LEVELS), np.float32)
     for first in range(0, size, 64):
-        rows = slice(first, first + 64)
-        codes[rows], levels[rows] = quantize(np.ascontiguousarray(held[:, rows].T))
+        some = slice(first, first + 64)
+        codes[some], levels[some] = quantize(np.ascontiguousarray(every[:, some].T))
     units = tuple((layer, unit) for layer in range(shape.layers) for unit in range(shape.hidden))
-    return States(units, codes, levels, surprisal)
+    return States(units, codes, levels, surprisal.reshape(-1)[: len(ids)])
+
+
+def entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
+    """Return what each lane of consecutive ids `(T, N)` begins with: logits `(N, V)` for its first character, and the state."""
+    network, lanes = lm.network, rows.shape[1]
+    start = torch.full((1, lanes), lm.vocabulary.start, device=rows.device)
+    with network.threads():
+        logits, first = network(start, network.empty_state(lanes))
+        last, state = logits, first
+        for begin in range(0, len(rows) if lanes > 1 else 0, CHUNK):
+            last, state = network(rows[begin : begin + CHUNK], state)
+
+
+    def mixed(mine: Tensor, ended: Tensor) -> Tensor:
+        return torch.cat([mine[:1], ended[:-1]])
+
+    pairs = zip(first, state, strict=True)
+    return mixed(logits[-1], last[-1]), tuple(
+        tuple(mixed(*vectors) for vectors in zip(*layers, strict=True)) for layers in pairs
+    )
+
+
+def watching(seen: list[Tensor]) -> Recurrence:
+    """Return the reference recurrence, which adds each layer's memory, `(T, N, H)`, to a list."""
+
+    def recurrence(
+        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
+    ) -> tuple[Tensor, LayerState]:
+        outputs, memories = [], []
+        for step in dense(x):
+            state, _ = STEPS[cell](step, state, weights)
+            outputs.append(state[0])
+            memories.append(state[-1])
+        seen.append(torch.stack(memories))
+        return torch.stack(outputs), state
+
+    return recurrence
 
 
 @dataclass(frozen=True, slots=True)
