@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextchar.config import Config
+    from nextchar.discovery.claims import Claims, Search, discover
     from nextchar.errors import NextcharError
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Claims": "nextchar.discovery.claims",
     "Config": "nextchar.config",
     "Corpus": "nextchar.text.corpus",
     "LanguageModel": "nextchar.language_model",
@@ -33,10 +35,12 @@ _HOMES = {
     "Sample": "nextchar.sampling.sample",
     "SampleOptions": "nextchar.sampling.sample",
     "Score": "nextchar.evaluation.score",
+    "Search": "nextchar.discovery.claims",
     "Strip": "nextchar.inspection.strip",
     "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
+    "discover": "nextchar.discovery.claims",
     "evaluate": "nextchar.evaluation.score",
     "load": "nextchar.storage",
     "open_corpus": "nextchar.text.corpus",
@@ -51,6 +55,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Claims",
     "Config",
     "Corpus",
     "LanguageModel",
@@ -60,10 +65,12 @@ __all__ = [
     "Sample",
     "SampleOptions",
     "Score",
+    "Search",
     "Strip",
     "Trace",
     "Trainer",
     "Vocabulary",
+    "discover",
     "evaluate",
     "load",
     "open_corpus",

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
-from nextchar.discovery.states import CHUNK, Ints, States
+from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
 from nextchar.language_model import LanguageModel
 from nextchar.model.state import State, map_state
 
 STRETCH, WARM = 256, 64  # characters of a stretch, of which the first are read but not counted
-STRETCHES = 24
+STRETCHES = 16
 TOGETHER = 192  # lanes read side by side
 CONTROLS = 100
 USES_PERCENTILE, USES_RATIO = 99.0, 2.0
@@ -87,26 +87,34 @@ def matched(states: States, rows: Sequence[int], held: Ints, seed: int, count: i
 
 
 def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints, starts: Ints) -> Ablations:
-    """Set each of some units to its mean over the text, one at a time, and see what every character costs then."""
+    """Set each of some units so that it reads as its mean over the text, one at a time, and see what every character costs then."""
     inputs = torch.from_numpy(np.stack([np.asarray(ids[at : at + STRETCH], np.int64) for at in starts], 1))
     begin = begin_states(lm, ids, starts)
     clean = costs(lm, inputs, begin, [])
     means = np.array([states.levels[row][states.codes[row]].mean() for row in rows])
+    means = as_memory(means, lm.network.architecture.cell)
     bits = np.empty((len(rows), (STRETCH - WARM) * len(starts)), np.float32)
     each = max(1, TOGETHER // len(starts))
     for first in range(0, len(rows), each):
         some = rows[first : first + each]
-        edits = []
-        for k, row in enumerate(some):
-            layer, unit = states.units[row]
-            lanes = tuple(range(k * len(starts), (k + 1) * len(starts)))
-            edits.append(Edit(layer, (unit,), clamp(float(means[first + k])), lanes=lanes))
+        edits = _one_each([states.units[row] for row in some], means[first : first + each], len(starts))
         many = map_state(lambda vector, n=len(some): vector.repeat(n, 1), begin)
         paid = costs(lm, inputs.repeat(1, len(some)), many, edits)
         more = (paid - np.tile(clean, (1, len(some))))[WARM:].reshape(STRETCH - WARM, len(some), len(starts))
         bits[first : first + each] = (more.transpose(1, 2, 0) * BITS).reshape(len(some), -1)
     places = (starts[:, None] + np.arange(WARM, STRETCH)).ravel()
     return Ablations(places, rows, bits)
+
+
+def _one_each(units: Sequence[Unit], values: npt.NDArray[Any], lanes: int) -> list[Edit]:
+    """Return edits that hold one unit in each group of so many lanes."""
+    edits = []
+    for layer in sorted({layer for layer, _ in units}):
+        mine = [k for k, unit in enumerate(units) for _ in range(lanes) if unit[0] == layer]
+        where = tuple(k * lanes + lane for k, unit in enumerate(units) for lane in range(lanes) if unit[0] == layer)
+        held = clamp(torch.from_numpy(values[mine])[:, None])
+        edits.append(Edit(layer, tuple(units[k][1] for k in mine), held, lanes=where, paired=True))
+    return edits
 
 
 def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before: int = 512) -> State:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nextchar.architecture import Cell
 from nextchar.errors import ConfigError
-from nextchar.model.cells import STEPS, Gates, Weights
+from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.recurrence import Recurrence, dense
 from nextchar.model.state import LayerState
@@ -34,6 +34,7 @@ class Edit:
         set_to: What they become.
         place: "cell" or "output".
         lanes: In which lanes; None for all.
+        paired: Whether lane k goes with unit k alone, `(N, 1)` to be set, instead of every lane with every unit.
         steps: Whether it is done at a step, counted from the beginning of the reading; None for always.
     """
 
@@ -42,6 +43,7 @@ class Edit:
     set_to: Set
     place: Place = "cell"
     lanes: tuple[int, ...] | None = None
+    paired: bool = False
     steps: Callable[[int], bool] | None = None
 
 
@@ -106,13 +108,13 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
         cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
     ) -> tuple[Tensor, LayerState]:
         layer = next(at)
-        mine = [edit for edit in edits if edit.layer == layer]
+        mine = [(edit, _index(edit, len(state[0]))) for edit in edits if edit.layer == layer]
         outputs = []
         for number, step in enumerate(dense(x), first_step):
             after, gates = STEPS[cell](step, state, weights)
-            for edit in mine:
+            for edit, index in mine:
                 if edit.steps is None or edit.steps(number):
-                    after = _edited(cell, edit, (state, after), gates, number)
+                    after = _edited(cell, edit, index, (state, after), gates["o"] if "o" in gates else None, number)
             state = after
             outputs.append(state[0])
         return torch.stack(outputs), state
@@ -120,20 +122,31 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
     return recurrence
 
 
-def _edited(cell: str, edit: Edit, states: tuple[LayerState, LayerState], gates: Gates, step: int) -> LayerState:
-    """Return the state after a step with one edit done."""
+def _index(edit: Edit, lanes: int) -> tuple[Tensor, Tensor]:
+    """Return rows and columns of what is set, which broadcast to `(N, units)`."""
+    rows = torch.arange(lanes) if edit.lanes is None else torch.tensor(edit.lanes)
+    units = torch.tensor(edit.units)
+    return rows[:, None], units[:, None] if edit.paired else units[None]
+
+
+def _edited(  # noqa: PLR0913, PLR0917  a step's values one by one
+    cell: str,
+    edit: Edit,
+    index: tuple[Tensor, Tensor],
+    states: tuple[LayerState, LayerState],
+    opened: Tensor | None,
+    step: int,
+) -> LayerState:
+    """Return the state after a step with one edit done; `opened` is the output gate of an lstm."""
     before, after = states
     which = -1 if edit.place == "cell" else 0
-    rows = torch.arange(len(after[0])) if edit.lanes is None else torch.tensor(edit.lanes)
-    columns = torch.tensor(edit.units)
-    index = (rows[:, None], columns)
     changed = after[which].clone()
     changed[index] = edit.set_to(after[which][index], before[which][index], step)
-    if cell != "lstm":
+    if opened is None:
         return (changed,)
     if edit.place == "output":
         return changed, after[1]
     # What the cell is read out as must follow it; only where it was set, so that nothing else moves by a bit.
     hidden = after[0].clone()
-    hidden[index] = gates["o"][index] * torch.tanh(changed[index])
+    hidden[index] = opened[index] * torch.tanh(changed[index])
     return hidden, changed

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from nextchar.discovery.features import Feature
-from nextchar.discovery.scores import Doubles, design, signed
-from nextchar.discovery.states import LEVELS, Codes, Ints, Split, States, quantize
+from nextchar.discovery.scores import Doubles, design, gathered, signed
+from nextchar.discovery.states import LEVELS, Codes, Ints, Split, States
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 
 LONGEST = 8  # characters a table of suffixes looks back
 PRIOR = 2.0  # characters' worth of trust in the next shorter suffix
-SPARE = 20_000  # held-out characters that random directions are tried on
+COLUMNS = 512  # of one product
+SPARE = 10_000  # held-out characters that random directions are tried on
 
 
 def shifts(length: int, count: int, seed: int, *, least: int = 1000) -> Ints:
@@ -39,14 +40,16 @@ def shifted_best(
     """
     columns = design(features, places)
     result = np.empty((len(amounts), len(features)))
-    for row, amount in enumerate(amounts):
-        moved = type(columns)(
-            columns.ranked.roll(int(amount), 0),
-            columns.scaled.roll(int(amount), 0),
-            columns.which,
-            columns.crossed,
-        )
-        result[row] = np.abs(signed(ranks, scaled, moved)).max(0)
+    # Several shifts in one product: alone, each would wait for all units to come from memory.
+    together = max(1, COLUMNS // max(1, len(features)))
+    for first in range(0, len(amounts), together):
+        some = [int(amount) for amount in amounts[first : first + together]]
+        many = [
+            (rows @ torch.cat([each.roll(amount, 0) for amount in some], 1)).chunk(len(some), 1)
+            for rows, each in ((ranks, columns.ranked), (scaled, columns.scaled))
+        ]
+        for row, products in enumerate(zip(*many, strict=True), first):
+            result[row] = np.abs(gathered(*products, columns)).max(0)
     return result
 
 
@@ -137,14 +140,13 @@ def rotated(
     scaled = states.standardized(places)
     columns = design(features, places)
     best = np.zeros((draws, len(features)))
+    even = ((torch.arange(len(places)) + 0.5) / len(places)).expand(hidden, -1)
     for draw in range(draws):
         for first in range(0, len(scaled), hidden):
             layer = scaled[first : first + hidden]
             rotation, upper = torch.linalg.qr(torch.randn(len(layer), len(layer), generator=generator))
             turned = (rotation * upper.diagonal().sign()).T @ layer
-            codes, levels = quantize(turned.numpy())
-            other = States(states.units[first : first + hidden], codes, levels, states.surprisal[:0])
-            all_places = np.arange(len(places))
-            found = signed(other.ranks(all_places), other.standardized(all_places), columns)
+            ranks = torch.empty_like(turned).scatter_(1, turned.argsort(1), even)
+            found = signed(ranks, turned / turned.std(1, keepdim=True).clamp(min=1e-9), columns)
             best[draw] = np.maximum(best[draw], np.abs(found).max(0))
     return best

@@ -75,15 +75,17 @@ def _stack(columns: list[Doubles], length: int) -> Tensor:
 
 def signed(ranks: Tensor, scaled: Tensor, columns: Design) -> Doubles:
     """Return how each of U units goes with each of F features, `(U, F)`: -1 to 1; a cyclic one has no sign."""
-    areas = (ranks @ columns.ranked).double().numpy() if columns.ranked.shape[1] else None
-    together = (scaled @ columns.scaled).double().numpy() if columns.scaled.shape[1] else None
-    result = np.empty((len(ranks), len(columns.which)))
+    return gathered(ranks @ columns.ranked, scaled @ columns.scaled, columns)
+
+
+def gathered(ranked: Tensor, scaled: Tensor, columns: Design) -> Doubles:
+    """Return the same from the products of units and columns."""
+    areas, together = ranked.double().numpy(), scaled.double().numpy()
+    result = np.empty((len(areas), len(columns.which)))
     for index, (kind, column) in enumerate(columns.which):
         if kind == "binary":
-            assert areas is not None
             result[:, index] = 2 * areas[:, column]
         else:
-            assert together is not None
             one = together[:, column]
             if kind == "cyclic":
                 other, crossed = together[:, column + 1], columns.crossed[index]

@@ -1,6 +1,7 @@
 """What every unit held at every character, in a byte each, and the two halves of a text: one to choose on, one to score on.
 
-Bytes are not only small. A cell that counts leaks by a billionth at every step, and ranks would take that for a difference.
+A unit is taken for what it can be read as: tanh c of an lstm, h of the others. What a cell does at 8 or at 80 nobody sees. And
+bytes are not only small: a cell that counts leaks by a billionth at every step, and ranks would take that for a difference.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ LEVELS = 256
 BLOCKS, GAP = 10, 1000
 LANES, DEPTH = 64, 2048
 CHUNK = 64
+FULL = 0.999
 
 Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
@@ -78,12 +80,12 @@ def _middle_ranks(counts: Ints, _levels: Floats) -> Floats:
 
 
 def quantize(values: npt.NDArray[np.floating]) -> tuple[Codes, Floats]:
-    """Put rows `(U, T)` into 256 levels each, even in asinh: fine about 0, and as far out as a cell has counted."""
-    bent = np.arcsinh(values.astype(np.float32))
-    low = bent.min(1, keepdims=True)
-    step = (bent.max(1, keepdims=True) - low) / (LEVELS - 1)
-    codes = np.rint((bent - low) / np.where(step > 0, step, 1)).astype(np.uint8)
-    return codes, np.sinh(low + step * np.arange(LEVELS, dtype=np.float32))
+    """Put rows `(U, T)` into 256 levels each, even between the least and the most."""
+    values = values.astype(np.float32)
+    low = values.min(1, keepdims=True)
+    step = (values.max(1, keepdims=True) - low) / (LEVELS - 1)
+    codes = np.rint((values - low) / np.where(step > 0, step, 1)).astype(np.uint8)
+    return codes, low + step * np.arange(LEVELS, dtype=np.float32)
 
 
 def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
@@ -111,7 +113,9 @@ def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
             paid = -expected.gather(2, chunk[..., None])[..., 0]
             before = logits[-1]
             surprisal[:, begin : begin + CHUNK] = paid.T.cpu().numpy()
-            held[:, begin : begin + CHUNK] = torch.cat(seen, 2).transpose(0, 1).half().cpu().numpy()
+            memory = torch.cat(seen, 2).transpose(0, 1)
+            readable = torch.tanh(memory) if shape.cell == "lstm" else memory
+            held[:, begin : begin + CHUNK] = readable.half().cpu().numpy()
     every = held.reshape(lanes * depth, size)[: len(ids)]
     codes, levels = np.empty((size, len(ids)), np.uint8), np.empty((size, LEVELS), np.float32)
     for first in range(0, size, 64):
@@ -142,7 +146,7 @@ def entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
 
 
 def watching(seen: list[Tensor]) -> Recurrence:
-    """Return the reference recurrence, which adds each layer's memory, `(T, N, H)`, to a list."""
+    """Return the reference recurrence, which adds each layer's memory (c, or h), `(T, N, H)`, to a list."""
 
     def recurrence(
         cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
@@ -156,6 +160,12 @@ def watching(seen: list[Tensor]) -> Recurrence:
         return torch.stack(outputs), state
 
     return recurrence
+
+
+def as_memory(values: npt.NDArray[np.floating], cell: str) -> npt.NDArray[np.float64]:
+    """Return what the memory must be set to so that it reads as some values: of an lstm atanh, short of the infinite."""
+    values = values.astype(np.float64)
+    return np.arctanh(np.clip(values, -FULL, FULL)) if cell == "lstm" else values
 
 
 @dataclass(frozen=True, slots=True)
