@@ -6,7 +6,7 @@ WORDS = "see the link and or deep in a b c x brackets w ww www. www. wwww the an
 
 
 def golden_text(length: int, seed: int = 0) -> str:
-    """Return text in which `[ ]` closes, `( )` nests, lines end and w comes in runs."""
+    """Return text in which `[ ]` closes, `( )` nests within a line, lines end and w comes in runs."""
     random = np.random.default_rng(seed)
     parts: list[str] = []
     size = depth = 0
@@ -20,8 +20,8 @@ def golden_text(length: int, seed: int = 0) -> str:
             piece, depth = "(", depth + 1
         elif draw < 0.20 and depth:
             piece, depth = ") ", depth - 1
-        elif draw < 0.26:
-            piece = "\n"
+        elif draw < 0.36:
+            piece, depth = ")" * depth + "x\n", 0
         parts.append(piece)
         size += len(piece)
     return ("".join(parts))[:length]

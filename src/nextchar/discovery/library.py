@@ -94,7 +94,8 @@ def characters(text: str) -> Iterator[Feature]:
 def _ends(text: str, spelled: str) -> Bools:
     """Return where the last characters spell something, `(T,)`."""
     result = np.zeros(len(text), np.bool_)
-    result[[match.end() - 1 for match in re.finditer(re.escape(spelled), text)]] = True
+    # Ahead of the match, so that "wwww" ends in "www" twice.
+    result[[m.start() + len(spelled) - 1 for m in re.finditer(f"(?={re.escape(spelled)})", text)]] = True
     return result
 
 

@@ -24,11 +24,14 @@ SPARE = 10_000  # held-out characters that random directions are tried on
 
 
 def shifts(length: int, count: int, seed: int, *, least: int = 1000) -> Ints:
-    """Draw by how much to shift, at least 1,000 either way where there is room; fewer where there are not so many."""
+    """Draw by how much to shift, at least 1,000 either way where there is room: one from each of `count` even strata.
+
+    Spread out like this they overlap least; shifts that differ by less than a unit remembers are one trial, not two.
+    """
     least = min(least, length // 10)
-    choices = np.arange(least, length - least + 1)
-    random = np.random.default_rng(seed)
-    return np.sort(random.choice(choices, min(count, len(choices)), replace=False))
+    count = min(count, length - 2 * least)
+    draws = np.random.default_rng(seed).random(count)
+    return (least + (np.arange(count) + draws) * (length - 2 * least) / count).astype(np.int64)
 
 
 def shifted_best(

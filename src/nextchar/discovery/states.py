@@ -17,13 +17,14 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.recurrence import Recurrence, dense
-from nextchar.model.state import LayerState, State
+from nextchar.model.state import LayerState, State, map_state
 
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
 LANES, DEPTH = 64, 2048
 CHUNK = 64
 FULL = 0.999
+SAME = 1e-3  # what a unit is read as may differ by
 
 Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
@@ -89,34 +90,17 @@ def quantize(values: npt.NDArray[np.floating]) -> tuple[Codes, Floats]:
 
 
 def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
-    """Read a text, T at least 1, and keep every unit in bytes; what is held while reading takes two bytes a value.
-
-    The text is read in lanes side by side, by the reference. Each begins with the state that the lane before it ended in
-    when that was read from the empty state: with what 2,048 characters and more have left, which for a shorter text is all.
-    """
+    """Read a text, T at least 1, and keep every unit in bytes; what is held while reading takes two bytes a value."""
     shape = lm.network.architecture
     size = shape.layers * shape.hidden
     lanes = max(1, min(LANES, len(ids) // DEPTH))
-    depth = -(-len(ids) // lanes)
-    padded = np.zeros(lanes * depth, np.int64)
+    padded = np.zeros(lanes * -(-len(ids) // lanes), np.int64)
     padded[: len(ids)] = ids
-    rows = torch.from_numpy(padded.reshape(lanes, depth).T.copy()).to(lm.network.head.weight.device)
-    held, surprisal = np.empty((lanes, depth, size), np.float16), np.empty((lanes, depth))
+    rows = torch.from_numpy(padded.reshape(lanes, -1).T.copy()).to(lm.network.head.weight.device)
+    held, surprisal = np.empty((lanes, len(rows), size), np.float16), np.empty((lanes, len(rows)))
     with torch.no_grad():
-        before, state = entering(lm, rows)
-        for begin in range(0, depth, CHUNK):
-            chunk = rows[begin : begin + CHUNK]
-            seen: list[Tensor] = []
-            with lm.network.threads():
-                logits, state = lm.network(chunk, state, recurrence=watching(seen))
-            expected = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
-            paid = -expected.gather(2, chunk[..., None])[..., 0]
-            before = logits[-1]
-            surprisal[:, begin : begin + CHUNK] = paid.T.cpu().numpy()
-            memory = torch.cat(seen, 2).transpose(0, 1)
-            readable = torch.tanh(memory) if shape.cell == "lstm" else memory
-            held[:, begin : begin + CHUNK] = readable.half().cpu().numpy()
-    every = held.reshape(lanes * depth, size)[: len(ids)]
+        _read(lm, rows, held, surprisal)
+    every = held.reshape(-1, size)[: len(ids)]
     codes, levels = np.empty((size, len(ids)), np.uint8), np.empty((size, LEVELS), np.float32)
     for first in range(0, size, 64):
         some = slice(first, first + 64)
@@ -125,7 +109,50 @@ def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
     return States(units, codes, levels, surprisal.reshape(-1)[: len(ids)])
 
 
-def entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
+def _read(
+    lm: LanguageModel, rows: Tensor, held: npt.NDArray[np.float16], surprisal: npt.NDArray[np.float64]
+) -> None:
+    """Read consecutive lanes of ids `(T, N)` by the reference, and set `held` `(N, T, U)` and `surprisal` `(N, T)`.
+
+    Each lane begins with what the lane before it ended in when that was read from the empty state. Where that proves not to
+    be what it ends in now, because something was not forgotten in a whole lane, it is read again.
+    """
+    cell = lm.network.architecture.cell
+    expected, state = _entering(lm, rows)
+    ended = map_state(Tensor.clone, state)
+    todo = torch.arange(rows.shape[1])
+    while len(todo):
+        before, now = expected[todo], map_state(lambda vector, lanes=todo: vector[lanes], state)
+        for begin in range(0, len(rows), CHUNK):
+            chunk, seen = rows[begin : begin + CHUNK][:, todo], list[Tensor]()
+            logits, now = lm.network(chunk, now, recurrence=watching(seen))
+            chances = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
+            paid = -chances.gather(2, chunk[..., None])[..., 0]
+            before, memory = logits[-1], torch.cat(seen, 2).transpose(0, 1)
+            surprisal[todo, begin : begin + CHUNK] = paid.T.cpu().numpy()
+            held[todo, begin : begin + CHUNK] = readable(memory, cell).half().cpu().numpy()
+        for vector, value in _vectors(ended, now):
+            vector[todo] = value
+        expected[todo[todo + 1 < rows.shape[1]] + 1] = before[todo + 1 < rows.shape[1]]
+        off = [
+            (readable(was[1:], cell) - readable(is_now[:-1], cell)).abs().amax(1) > SAME
+            for was, is_now in _vectors(state, ended)
+        ]
+        todo = 1 + torch.stack(off).any(0).nonzero()[:, 0]
+        for was, is_now in _vectors(state, ended):
+            was[todo] = is_now[todo - 1]
+
+
+def _vectors(one: State, other: State) -> list[tuple[Tensor, Tensor]]:
+    return [pair for layers in zip(one, other, strict=True) for pair in zip(*layers, strict=True)]
+
+
+def readable(memory: Tensor, cell: str) -> Tensor:
+    """Return what the others can read a memory as: of an lstm tanh c."""
+    return torch.tanh(memory) if cell == "lstm" else memory
+
+
+def _entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
     """Return what each lane of consecutive ids `(T, N)` begins with: logits `(N, V)` for its first character, and the state."""
     network, lanes = lm.network, rows.shape[1]
     start = torch.full((1, lanes), lm.vocabulary.start, device=rows.device)
@@ -134,7 +161,6 @@ def entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
         last, state = logits, first
         for begin in range(0, len(rows) if lanes > 1 else 0, CHUNK):
             last, state = network(rows[begin : begin + CHUNK], state)
-
 
     def mixed(mine: Tensor, ended: Tensor) -> Tensor:
         return torch.cat([mine[:1], ended[:-1]])
