@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextchar.config import Config
-    from nextchar.discovery.claims import Claims, Search, discover
+    from nextchar.discovery.claims import Claims, Search
+    from nextchar.discovery.trial import discover
     from nextchar.errors import NextcharError
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
@@ -40,7 +41,7 @@ _HOMES = {
     "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
-    "discover": "nextchar.discovery.claims",
+    "discover": "nextchar.discovery.trial",
     "evaluate": "nextchar.evaluation.score",
     "load": "nextchar.storage",
     "open_corpus": "nextchar.text.corpus",

@@ -2,7 +2,28 @@
 
 import numpy as np
 
-WORDS = "see the link and or deep in a b c x brackets w ww www. www. wwww the and link".split()
+WORDS = [
+    "see",
+    "the",
+    "link",
+    "and",
+    "or",
+    "deep",
+    "in",
+    "a",
+    "b",
+    "c",
+    "x",
+    "brackets",
+    "w",
+    "ww",
+    "www.",
+    "www.",
+    "wwww",
+    "the",
+    "and",
+    "link",
+]
 
 
 def golden_text(length: int, seed: int = 0) -> str:

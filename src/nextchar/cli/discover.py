@@ -75,8 +75,10 @@ def command(
         Print one JSON object on standard output.
     """
     from nextchar.discovery.births import births_of, checkpoints  # noqa: PLC0415  torch takes long to import
-    from nextchar.discovery.claims import Search, claims_of, look  # noqa: PLC0415  as above
+    from nextchar.discovery.claims import Search  # noqa: PLC0415  as above
     from nextchar.discovery.page import page  # noqa: PLC0415  as above
+    from nextchar.discovery.search import look  # noqa: PLC0415  as above
+    from nextchar.discovery.trial import claims_of  # noqa: PLC0415  as above
     from nextchar.inspection.report import report  # noqa: PLC0415  as above
     from nextchar.storage import read_model, to_language_model, write_text  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above
@@ -93,14 +95,16 @@ def command(
     if left_out:
         say(f"left out {left_out:,} characters that the model has never seen")
     lm = to_language_model(file)
-    looked = look(lm, ids[-length:], features, search, say=say)
-    claims, _ = claims_of(looked, features, say=say)
-    curves = births_of(kept, looked[0], claims, say=say) if kept else {}
+    found = look(lm, ids[-length:], features, search, say=say)
+    claims = claims_of(found, features, say=say)
+    curves = births_of(kept, found, claims, say=say) if kept else {}
     claims.save(output / "claims.json")
     title = f"{model.name}: {', '.join(Path(text).name for text in texts)}"
     units = list(dict.fromkeys(claim.unit for claim in claims.claims))
-    write_text(output / "inspect.html", report(lm, ids[-length:][-READ:], units=units, shown=READ, title=title))
-    whole = page(claims, looked[0], title=title, births=curves, inspected="inspect.html")
+    write_text(
+        output / "inspect.html", report(lm, ids[-length:][-READ:], units=units, shown=READ, title=title)
+    )
+    whole = page(claims, found, title=title, births=curves, inspected="inspect.html")
     write_text(output / "discover.html", whole)
     if json:
         print_json({"folder": str(output), **claims.as_dict(), "births": curves})
@@ -116,7 +120,8 @@ def _show(claims: Any) -> None:
         layer, unit = claim.unit
         name = claim.feature
         strength = claim.evidence["strength"]
-        print(f"{claim.verdict:<12} {name:<{SHOWN}} {layer}:{unit:<5} {strength:6.3f}  {claim.because}".rstrip())  # noqa: T201  data
+        line = f"{claim.verdict:<12} {name:<{SHOWN}} {layer}:{unit:<5} {strength:6.3f}  {claim.because}"
+        print(line.rstrip())  # noqa: T201  data
     say = stderr().print
     if claims.dropped:
         names = ", ".join(claims.dropped)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.claims import Claims, Found, Say
+from nextchar.discovery.claims import Claims
 from nextchar.discovery.probes import probe
 from nextchar.discovery.scores import design, signed
+from nextchar.discovery.search import Found, Say
 from nextchar.discovery.states import read_states
 from nextchar.errors import ModelFileError
 from nextchar.storage import CHECKPOINTS, read_model, to_language_model
@@ -21,24 +22,32 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
     """
     files = sorted((run / CHECKPOINTS).glob("step-*.safetensors"))
     if not files:
-        raise ModelFileError(f"{run} holds no checkpoints; train with --keep-checkpoints to follow claims over time")
+        raise ModelFileError(
+            f"{run} holds no checkpoints; train with --keep-checkpoints to follow claims over time"
+        )
     return sorted((int(file.stem.removeprefix("step-")), file) for file in files)
 
 
-def births_of(kept: list[tuple[int, Path]], found: Found, claims: Claims, *, say: Say = len) -> dict[str, Any]:
+def births_of(
+    kept: list[tuple[int, Path]], found: Found, claims: Claims, *, say: Say = len
+) -> dict[str, Any]:
     """Return, for every feature, strengths over the steps: of the final unit, of the best unit then, of 16 and of all units.
 
     All are held-out strengths; the final unit is fixed by the last model, so its curve cannot pick the luckiest of each step.
     """
     rows = {unit: row for row, unit in enumerate(found.states.units)}
     curves: dict[str, Any] = {"steps": [], "bits": []}
-    curves["features"] = {claim.feature: {"unit": [], "best": [], "probe_16": [], "probe_all": []} for claim in claims.claims}
+    curves["features"] = {
+        claim.feature: {"unit": [], "best": [], "probe_16": [], "probe_all": []} for claim in claims.claims
+    }
     for step, path in kept:
         say(f"checkpoint of step {step:,}")
         states = read_states(to_language_model(read_model(path)), found.ids)
         places = found.halves.held
         held = signed(states.ranks(places), states.standardized(places), design(found.features, places))
-        probes = probe(states, found.features, found.halves, np.asarray(found.ids, np.int64), found.search.seed)
+        probes = probe(
+            states, found.features, found.halves, np.asarray(found.ids, np.int64), found.search.seed
+        )
         curves["steps"].append(step)
         curves["bits"].append(round(float(states.surprisal[places].mean() / np.log(2)), 4))
         for f, feature in enumerate(found.features):

@@ -17,12 +17,13 @@ from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
 from nextchar.language_model import LanguageModel
+from nextchar.model.compiled import own_threads
 from nextchar.model.state import State, map_state
 
 STRETCH, WARM = 256, 64  # characters of a stretch, of which the first are read but not counted
 STRETCHES = 16
 TOGETHER = 192  # lanes read side by side
-CONTROLS = 100
+CONTROLS, SPARE = 100, 130  # matched units, and of how many in a hundred of these they are the nearest
 USES_PERCENTILE, USES_RATIO = 99.0, 2.0
 BITS = 1 / np.log(2)
 
@@ -73,16 +74,17 @@ def choose_stretches(features: Sequence[Feature], held: Ints, count: int = STRET
     return np.sort(np.array(chosen))
 
 
-def matched(states: States, rows: Sequence[int], held: Ints, seed: int, count: int = CONTROLS) -> Ints:
-    """Return a pool of units in which each of some finds others of its layer and variance: random, and the nearest of each."""
-    spread = states.values(range(len(states.units)), held[:: max(1, len(held) // 5000)]).std(1)
+def beside(states: States, rows: Sequence[int], seed: int, count: int = CONTROLS) -> Ints:
+    """Return units to compare some with, as rows: so many more than are needed of each of their layers, at random."""
     layers = np.array([layer for layer, _ in states.units])
     random = np.random.default_rng(seed)
     pool: set[int] = set()
     for layer in sorted({int(layers[row]) for row in rows}):
         there = np.flatnonzero(layers == layer)
         there = there[~np.isin(there, rows)]
-        pool |= {int(row) for row in random.choice(there, min(len(there), count), replace=False)}
+        pool |= {
+            int(row) for row in random.choice(there, min(len(there), SPARE * count // 100), replace=False)
+        }
     return np.array(sorted(pool), np.int64)
 
 
@@ -98,7 +100,7 @@ def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints,
     for first in range(0, len(rows), each):
         some = rows[first : first + each]
         edits = _one_each([states.units[row] for row in some], means[first : first + each], len(starts))
-        many = map_state(lambda vector, n=len(some): vector.repeat(n, 1), begin)
+        many = repeated(begin, len(some))
         paid = costs(lm, inputs.repeat(1, len(some)), many, edits)
         more = (paid - np.tile(clean, (1, len(some))))[WARM:].reshape(STRETCH - WARM, len(some), len(starts))
         bits[first : first + each] = (more.transpose(1, 2, 0) * BITS).reshape(len(some), -1)
@@ -111,10 +113,17 @@ def _one_each(units: Sequence[Unit], values: npt.NDArray[Any], lanes: int) -> li
     edits = []
     for layer in sorted({layer for layer, _ in units}):
         mine = [k for k, unit in enumerate(units) for _ in range(lanes) if unit[0] == layer]
-        where = tuple(k * lanes + lane for k, unit in enumerate(units) for lane in range(lanes) if unit[0] == layer)
+        where = tuple(
+            k * lanes + lane for k, unit in enumerate(units) for lane in range(lanes) if unit[0] == layer
+        )
         held = clamp(torch.from_numpy(values[mine])[:, None])
         edits.append(Edit(layer, tuple(units[k][1] for k in mine), held, lanes=where, paired=True))
     return edits
+
+
+def repeated(state: State, times: int) -> State:
+    """Return a state with all its lanes so many times, one set after the other."""
+    return map_state(lambda vector: vector.repeat(times, 1), state)
 
 
 def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before: int = 512) -> State:
@@ -134,12 +143,12 @@ def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before:
 def costs(lm: LanguageModel, inputs: Tensor, state: State, edits: Sequence[Edit]) -> Doubles:
     """Return -ln p of each id `(T, N)` under edits; of the first nothing is expected, so it costs 0."""
     network, parts, last = lm.network, [], None
-    with torch.no_grad():
+    # Torch's threads wait by spinning, at every one of many small steps: one does not wait.
+    with torch.no_grad(), own_threads():
         for first in range(0, len(inputs), CHUNK):
             chunk = inputs[first : first + CHUNK]
-            with network.threads():
-                recurrence = intervening(edits, layers=network.architecture.layers, first_step=first)
-                logits, state = network(chunk, state, recurrence=recurrence)
+            recurrence = intervening(edits, layers=network.architecture.layers, first_step=first)
+            logits, state = network(chunk, state, recurrence=recurrence)
             before = logits[:-1] if last is None else torch.cat([last, logits[:-1]])
             wanted = chunk[1:] if last is None else chunk
             parts.append(-before.log_softmax(2).gather(2, wanted[..., None])[..., 0])

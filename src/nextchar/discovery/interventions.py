@@ -59,7 +59,9 @@ def zero() -> Set:
 
 def clamp(values: float | Tensor) -> Set:
     """Hold them at a value, or at one for each lane and unit `(N, units)`; with means, a mean ablation."""
-    return lambda now, _before, _step: torch.as_tensor(values, dtype=now.dtype, device=now.device).expand_as(now)
+    return lambda now, _before, _step: torch.as_tensor(values, dtype=now.dtype, device=now.device).expand_as(
+        now
+    )
 
 
 def flip() -> Set:
@@ -114,7 +116,7 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
             after, gates = STEPS[cell](step, state, weights)
             for edit, index in mine:
                 if edit.steps is None or edit.steps(number):
-                    after = _edited(cell, edit, index, (state, after), gates["o"] if "o" in gates else None, number)
+                    after = _edited(edit, index, (state, after), gates.get("o"), number)
             state = after
             outputs.append(state[0])
         return torch.stack(outputs), state
@@ -129,8 +131,7 @@ def _index(edit: Edit, lanes: int) -> tuple[Tensor, Tensor]:
     return rows[:, None], units[:, None] if edit.paired else units[None]
 
 
-def _edited(  # noqa: PLR0913, PLR0917  a step's values one by one
-    cell: str,
+def _edited(
     edit: Edit,
     index: tuple[Tensor, Tensor],
     states: tuple[LayerState, LayerState],

@@ -6,6 +6,7 @@ an untrained network, and than any table of the last 1 to 8 characters), `tracks
 label changed, and close to right: MCC at least 0.8, or |r| at least 0.9), `uses` (`nextchar.discovery.causes`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,9 @@ def choose_unit(bench: Bench, feature: Feature, fit: Doubles) -> tuple[int, int]
     """Return row and sign of the unit that goes best with a feature on the fit half, `(U,)` signed strengths of which are given."""
     order = np.argsort(-np.abs(fit), kind="stable")[:CANDIDATES]
     if feature.kind == "binary":
-        best = [mcc(*_whole(bench, feature, int(row), _sign(fit[row]), bench.halves.fit)).max() for row in order]
+        best = [
+            mcc(*_whole(bench, feature, int(row), _sign(fit[row]), bench.halves.fit)).max() for row in order
+        ]
         order = order[[int(np.argmax(best))]]
     return int(order[0]), _sign(fit[order[0]])
 
@@ -162,8 +165,8 @@ class _Areas:
 
     def __init__(
         self,
-        unit: npt.NDArray[np.uint8],
-        tables: list[npt.NDArray[np.uint8]],
+        unit: npt.NDArray[Any],
+        tables: Sequence[npt.NDArray[Any]],
         label: npt.NDArray[Any],
         block: Ints,
         seed: int,
@@ -192,7 +195,12 @@ class _Correlations(_Areas):
 
 
 def _evidence(
-    feature: Feature, places: Ints, compare: _Areas, chosen: tuple[int, int, int], scores: dict[str, float], known: Bools
+    feature: Feature,
+    places: Ints,
+    compare: _Areas,
+    chosen: tuple[int, int, int],
+    scores: dict[str, float],
+    known: Bools,
 ) -> Evidence:
     mine, suffix = _lead(compare, known)
     low, high = interval(mine[1:])
@@ -214,7 +222,7 @@ def _lead(compare: _Areas, where: Bools) -> tuple[Doubles, dict[str, Any]]:
     return mine, {"k": best + 1, "best": float(tables[best][0]), "lead_low": low, "lead_high": high}
 
 
-def verdict(
+def verdict(  # noqa: PLR0911  a rung each
     evidence: Evidence, *, q: float, untrained: float, alpha: float = 0.05
 ) -> tuple[str, str]:
     """Return the highest word that an association earns, and what kept it from the next.
@@ -232,11 +240,17 @@ def verdict(
     if evidence.low <= untrained:
         return "significant", f"a unit of an untrained network has {untrained:.3f}"
     if evidence.suffix["lead_low"] <= 0:
-        return "significant", f"a table of the last {evidence.suffix['k']} characters has {evidence.suffix['best']:.3f}"
+        return (
+            "significant",
+            f"a table of the last {evidence.suffix['k']} characters has {evidence.suffix['best']:.3f}",
+        )
     if not evidence.deep:
         return "detects", f"too few characters {DEEP} or more after a change to show a memory"
     if evidence.deep["lead_low"] <= 0:
-        return "detects", f"{DEEP} characters after a change a table of the last {evidence.deep['k']} does as well"
+        return (
+            "detects",
+            f"{DEEP} characters after a change a table of the last {evidence.deep['k']} does as well",
+        )
     if "mcc" in evidence.scores and evidence.scores["mcc"] < TRACKS_MCC:
         return "detects", f"its threshold is right too rarely: MCC {evidence.scores['mcc']:.3f}"
     if "r" in evidence.scores and abs(evidence.scores["r"]) < TRACKS_R:

@@ -23,7 +23,7 @@ from nextchar.discovery.features import (
 
 TAB = 8
 NEVER = r"(?!)"  # matches nothing
-CLASSES = {
+CLASSES: dict[str, Callable[[str], bool]] = {
     "upper": str.isupper,
     "digit": str.isdigit,
     "letter": str.isalpha,
@@ -61,7 +61,9 @@ LATEX_SPANS = (
     Span("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
     Span("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
     *(
-        Span(f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000)
+        Span(
+            f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000
+        )
         for name in LATEX_ENVIRONMENTS
     ),
 )
@@ -183,11 +185,19 @@ def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
 def c(text: str) -> Iterator[Feature]:
     """Yield what C has: comments, strings, the preprocessor, conditions, arguments."""
     yield from _tokens(text, "c", C_TOKENS)
-    for name, before in (("if_condition", r"\b(?:if|while)\s*\("), ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\(")):
+    for name, before in (
+        ("if_condition", r"\b(?:if|while)\s*\("),
+        ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
+    ):
         yield from stretch_features(name, len(text), bracketed(text, before), closer=")")
     directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
     yield from stretch_features("preprocessor", len(text), directive, opener="#", closer="\n")
-    yield binary("keyword", matches(text, r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"))
+    yield binary(
+        "keyword",
+        matches(
+            text, r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
+        ),
+    )
     yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
     yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
@@ -216,7 +226,10 @@ def python(text: str) -> Iterator[Feature]:
     yield from stretch_features("if_condition", len(text), condition, opener="if ", closer=":")
     parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
     yield from stretch_features("parameters", len(text), parameters, opener="(", closer=")")
-    yield binary("keyword", matches(text, r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"))
+    yield binary(
+        "keyword",
+        matches(text, r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"),
+    )
     yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
     yield binary("import_line", matches(text, r"^(?:import|from) [^\n]*"))
 

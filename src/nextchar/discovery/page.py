@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.claims import Claim, Claims, Found
+from nextchar.discovery.claims import Claim, Claims
 from nextchar.discovery.features import Feature
+from nextchar.discovery.search import Found
 from nextchar.inspection.strip import glyph
 
 EXCERPT = 640  # characters of text a claim is shown on
@@ -15,7 +16,12 @@ STEPS = 63  # what a value of 1 is in the page
 
 
 def page(
-    claims: Claims, found: Found, *, title: str = "", births: dict[str, Any] | None = None, inspected: str = ""
+    claims: Claims,
+    found: Found,
+    *,
+    title: str = "",
+    births: dict[str, Any] | None = None,
+    inspected: str = "",
 ) -> str:
     """Return the page as HTML.
 

@@ -61,7 +61,12 @@ def probe(states: States, features: Sequence[Feature], halves: Split, last: Ints
 
 
 def _scored(
-    feature: Feature, places: Ints, held: Doubles, index: tuple[int, int], rows: list[int], labels: list[Doubles]
+    feature: Feature,
+    places: Ints,
+    held: Doubles,
+    index: tuple[int, int],
+    rows: list[int],
+    labels: list[Doubles],
 ) -> Probe:
     place, count = index
     known = feature.known[places]

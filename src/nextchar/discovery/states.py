@@ -6,6 +6,7 @@ bytes are not only small: a cell that counts leaks by a billionth at every step,
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from nextchar.architecture import Cell
+from nextchar.kernels.threads import in_shares
 from nextchar.language_model import LanguageModel
 from nextchar.model.cells import STEPS, Weights
-from nextchar.model.compiled import Lookup
+from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.recurrence import Recurrence, dense
 from nextchar.model.state import LayerState, State, map_state
 
@@ -30,7 +32,9 @@ Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-Table = Callable[[Ints, Floats], Floats]  # what each level is replaced by, from how often it comes and what it means
+Table = Callable[
+    [Ints, Floats], Floats
+]  # what each level is replaced by, from how often it comes and what it means
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +123,54 @@ def _read(
     """
     cell = lm.network.architecture.cell
     expected, state = _entering(lm, rows)
-    ended = map_state(Tensor.clone, state)
+    ended, last = map_state(Tensor.clone, state), expected.clone()
     todo = torch.arange(rows.shape[1])
     while len(todo):
-        before, now = expected[todo], map_state(lambda vector, lanes=todo: vector[lanes], state)
-        for begin in range(0, len(rows), CHUNK):
-            chunk, seen = rows[begin : begin + CHUNK][:, todo], list[Tensor]()
-            logits, now = lm.network(chunk, now, recurrence=watching(seen))
-            chances = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
-            paid = -chances.gather(2, chunk[..., None])[..., 0]
-            before, memory = logits[-1], torch.cat(seen, 2).transpose(0, 1)
-            surprisal[todo, begin : begin + CHUNK] = paid.T.cpu().numpy()
-            held[todo, begin : begin + CHUNK] = readable(memory, cell).half().cpu().numpy()
-        for vector, value in _vectors(ended, now):
-            vector[todo] = value
-        expected[todo[todo + 1 < rows.shape[1]] + 1] = before[todo + 1 < rows.shape[1]]
+
+        def read(first: int, after: int, todo: Tensor = todo) -> None:
+            some = todo[first:after]
+            with torch.no_grad():
+                logits, now = _read_lanes(lm, rows, some, (expected, state), (held, surprisal))
+            last[some] = logits
+            for vector, value in _vectors(ended, now):
+                vector[some] = value
+
+        with own_threads():
+            in_shares(read, len(todo), 1)
         off = [
-            (readable(was[1:], cell) - readable(is_now[:-1], cell)).abs().amax(1) > SAME
-            for was, is_now in _vectors(state, ended)
+            (readable(was[1:], cell) - readable(now[:-1], cell)).abs().amax(1) > SAME
+            for was, now in _vectors(state, ended)
         ]
         todo = 1 + torch.stack(off).any(0).nonzero()[:, 0]
-        for was, is_now in _vectors(state, ended):
-            was[todo] = is_now[todo - 1]
+        expected[todo] = last[todo - 1]
+        for was, now in _vectors(state, ended):
+            was[todo] = now[todo - 1]
+
+
+def _read_lanes(
+    lm: LanguageModel,
+    rows: Tensor,
+    lanes: Tensor,
+    begin: tuple[Tensor, State],
+    result: tuple[npt.NDArray[np.float16], npt.NDArray[np.float64]],
+) -> tuple[Tensor, State]:
+    """Read some lanes from their beginning; return the logits and the state at their end."""
+    (held, surprisal), cell = result, lm.network.architecture.cell
+    before, now = begin[0][lanes], lanes_of(begin[1], lanes)
+    for first in range(0, len(rows), CHUNK):
+        chunk, seen = rows[first : first + CHUNK][:, lanes], list[Tensor]()
+        logits, now = lm.network(chunk, now, recurrence=watching(seen))
+        chances = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
+        paid = -chances.gather(2, chunk[..., None])[..., 0]
+        before, memory = logits[-1], torch.cat(seen, 2).transpose(0, 1)
+        surprisal[lanes, first : first + CHUNK] = paid.T.cpu().numpy()
+        held[lanes, first : first + CHUNK] = readable(memory, cell).half().cpu().numpy()
+    return before, now
+
+
+def lanes_of(state: State, lanes: Tensor) -> State:
+    """Return some lanes of a state."""
+    return map_state(lambda vector: vector[lanes], state)
 
 
 def _vectors(one: State, other: State) -> list[tuple[Tensor, Tensor]]:
@@ -191,7 +221,7 @@ def watching(seen: list[Tensor]) -> Recurrence:
 def as_memory(values: npt.NDArray[np.floating], cell: str) -> npt.NDArray[np.float64]:
     """Return what the memory must be set to so that it reads as some values: of an lstm atanh, short of the infinite."""
     values = values.astype(np.float64)
-    return np.arctanh(np.clip(values, -FULL, FULL)) if cell == "lstm" else values
+    return np.asarray(np.arctanh(np.clip(values, -FULL, FULL)) if cell == "lstm" else values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +243,13 @@ def split(length: int, *, blocks: int = BLOCKS, gap: int = GAP) -> Split:
     """Cut a text into blocks, half of them to choose on and half to score on, and leave out the end of each."""
     edges = np.linspace(0, length, blocks + 1).astype(np.int64)
     gap = min(gap, int(length / blocks / 10))
-    places = [np.arange(first, last - gap) for first, last in zip(edges[:-1], edges[1:], strict=True)]
+    places = [np.arange(first, last - gap) for first, last in pairwise(edges)]
     return Split(np.concatenate(places[::2]), np.concatenate(places[1::2]), gap)
 
 
-def most_alike(states: States, rows: Iterable[int], places: Ints, count: int = 5) -> list[list[tuple[int, float]]]:
+def most_alike(
+    states: States, rows: Iterable[int], places: Ints, count: int = 5
+) -> list[list[tuple[int, float]]]:
     """Return the units that go most along with each of some, or against it: row and correlation, the closest first."""
     z = states.standardized(places)
     found = []

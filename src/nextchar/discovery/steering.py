@@ -14,6 +14,7 @@ from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
 from nextchar.language_model import LanguageModel
+from nextchar.model.compiled import own_threads
 
 DOSES = 7
 TEXTS, LENGTH = 48, 400  # written at every dose
@@ -48,8 +49,8 @@ class Steering:
 
 def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int) -> npt.NDArray[np.float64]:
     """Return seven values from the unit's median without a feature to that with it, and half as far again to either side."""
-    values, on = states.values([row], places)[0], feature.values[places]
-    on = on > (0 if feature.kind == "binary" else np.median(on))
+    values, labels = states.values([row], places)[0], feature.values[places]
+    on = labels > (0 if feature.kind == "binary" else np.median(labels))
     low, high = (float(np.median(values[chosen])) for chosen in (~on, on))
     if abs(high - low) < 1e-6:  # the medians are even; then its own ends
         low, high = np.quantile(values, [0.01, 0.99])[::sign]
@@ -57,7 +58,13 @@ def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int
 
 
 def steer(
-    lm: LanguageModel, unit: Unit, doses: npt.NDArray[np.float64], label: Labeller, name: str, *, seed: int = 0
+    lm: LanguageModel,
+    unit: Unit,
+    doses: npt.NDArray[np.float64],
+    label: Labeller,
+    name: str,
+    *,
+    seed: int = 0,
 ) -> Steering:
     """Write with a unit's cell held at each dose, and count how often a feature is on in what was written.
 
@@ -116,7 +123,7 @@ def write(
     written = np.empty((length, lanes), np.int64)
     # Every dose draws the same numbers, so that what differs between them is the dose.
     draws = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-lanes // TEXTS))[:, :lanes]
-    with torch.no_grad():
+    with torch.no_grad(), own_threads():
         for step in range(length):
             recurrence = intervening(edits, layers=layers, first_step=step)
             logits, state = network(last, state, recurrence=recurrence)
