@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextchar.config import Config
+    from nextchar.discovery.claims import Claims, Search
+    from nextchar.discovery.trial import discover
     from nextchar.errors import NextcharError
     from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Adaptation": "nextchar.evaluation.dynamic",
+    "Claims": "nextchar.discovery.claims",
     "Config": "nextchar.config",
     "Corpus": "nextchar.text.corpus",
     "DynamicScore": "nextchar.evaluation.dynamic",
@@ -41,11 +44,13 @@ _HOMES = {
     "Sample": "nextchar.sampling.sample",
     "SampleOptions": "nextchar.sampling.sample",
     "Score": "nextchar.evaluation.score",
+    "Search": "nextchar.discovery.claims",
     "Strip": "nextchar.inspection.strip",
     "Structure": "nextchar.parsing.report",
     "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
+    "discover": "nextchar.discovery.trial",
     "evaluate": "nextchar.evaluation.score",
     "evaluate_dynamic": "nextchar.evaluation.dynamic",
     "gates": "nextchar.inspection.gates",
@@ -65,6 +70,7 @@ _HOMES = {
 
 __all__ = [
     "Adaptation",
+    "Claims",
     "Config",
     "Corpus",
     "DynamicScore",
@@ -77,11 +83,13 @@ __all__ = [
     "Sample",
     "SampleOptions",
     "Score",
+    "Search",
     "Strip",
     "Structure",
     "Trace",
     "Trainer",
     "Vocabulary",
+    "discover",
     "evaluate",
     "evaluate_dynamic",
     "gates",

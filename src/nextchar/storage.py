@@ -31,6 +31,7 @@ VERSION = 1
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 CONFIG = "config.toml"
+CHECKPOINTS = "checkpoints"
 
 Arrays = dict[str, npt.NDArray[Any]]
 

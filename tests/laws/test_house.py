@@ -23,7 +23,7 @@ FLOORS = [
     {"language_model"},
     {"storage"},
     {"evaluation", "sampling", "inspection"},
-    {"training", "parsing"},
+    {"training", "parsing", "discovery"},
     {"benchmark"},
     {"cli"},
 ]

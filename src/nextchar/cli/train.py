@@ -53,6 +53,7 @@ def command(
     init_from: Path | None = None,
     overwrite: Flag = False,
     tensorboard: Flag = False,
+    keep_checkpoints: Flag = False,
     json: Flag = False,
     options: Flags = None,
 ) -> int:
@@ -85,11 +86,13 @@ def command(
         Start anew in a folder that already holds a run.
     tensorboard
         Also write events for TensorBoard (needs nextchar[track]).
+    keep_checkpoints
+        Also keep the model after 10, 20, 50, 100 ... steps, for `nextchar discover --births`.
     json
         Print one JSON object on standard output.
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
-    job = Job(stderr(), Path(), list(texts), json, tensorboard, time.monotonic())
+    job = Job(stderr(), Path(), list(texts), json, tensorboard, keep_checkpoints, time.monotonic())
     if resume:
         return _resume(replace(job, folder=resume), explicit)
     chosen, named = compose(explicit, preset=preset, file=config)
@@ -112,6 +115,7 @@ class Job:
     texts: list[str]
     json: bool
     tensorboard: bool
+    keep_checkpoints: bool
     begun: float
 
 
@@ -175,7 +179,8 @@ def _follow(job: Job, trainer: Any) -> int:
 
     done: Finished | None = None
     with TrainingView(job.console) as view, _interruptible(trainer):
-        for event in record(trainer, job.folder, job.texts, tensorboard=job.tensorboard):
+        keep = {"tensorboard": job.tensorboard, "keep_checkpoints": job.keep_checkpoints}
+        for event in record(trainer, job.folder, job.texts, **keep):
             view.show(event)
             done = event if isinstance(event, Finished) else done
     if done:

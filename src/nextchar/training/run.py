@@ -12,7 +12,17 @@ from typing import Any
 from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError, ModelFileError
 from nextchar.sampling.sample import SampleOptions, sample
-from nextchar.storage import CONFIG, MODEL, TRAINING, model_path, read_model, to_file, write_model, write_text
+from nextchar.storage import (
+    CHECKPOINTS,
+    CONFIG,
+    MODEL,
+    TRAINING,
+    model_path,
+    read_model,
+    to_file,
+    write_model,
+    write_text,
+)
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
 from nextchar.training.resume import Snapshot, read_snapshot, write_snapshot
@@ -38,7 +48,12 @@ def open_snapshot(folder: Path) -> Snapshot | None:
 
 
 def record(
-    trainer: Trainer, folder: Path, texts: Sequence[str] = (), *, tensorboard: bool = False
+    trainer: Trainer,
+    folder: Path,
+    texts: Sequence[str] = (),
+    *,
+    tensorboard: bool = False,
+    keep_checkpoints: bool = False,
 ) -> Iterator[events.Event]:
     """Run a training, keep what happens in a folder, and pass the events on, with the samples among them.
 
@@ -47,6 +62,7 @@ def record(
         folder: The run folder; made if it is not there.
         texts: What the corpus was opened from, for `config.toml`.
         tensorboard: Also write events for TensorBoard.
+        keep_checkpoints: Also keep the model as it is at every sample: after 10, 20, 50, 100 ... steps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     board = _board(folder) if tensorboard else None
@@ -59,6 +75,9 @@ def record(
                 continue
             yield event
             if isinstance(event, events.SampleDue):
+                if keep_checkpoints:
+                    name = f"step-{event.step:06}.safetensors"
+                    write_model(folder / CHECKPOINTS / name, to_file(trainer.current_model()))
                 sampled = events.Sampled(event.step, event.seconds, _sample(trainer))
                 log.write(sampled)
                 yield sampled

@@ -1,0 +1,1 @@
+"""Finding units: what in a text each unit follows, scored on held-out text, against nulls, and tested by intervening."""

@@ -1,0 +1,171 @@
+// Reads the claims, then draws: the list with the nulls, the chosen claim with its text and effects, the table, the rest.
+// Whatever comes from the text is put on screen by textContent, so nothing in it is HTML.
+const $ = (id) => document.getElementById(id);
+const data = JSON.parse($("data").textContent);
+const style = getComputedStyle(document.documentElement);
+const read = (name) => style.getPropertyValue(name).split(",").map(Number);
+let palette;
+function readPalette() { palette = { blue: read("--blue"), mid: read("--mid"), orange: read("--orange") }; }
+const mix = (one, other, share) => one.map((c, k) => Math.round(c + (other[k] - c) * share));
+const diverging = (v) => mix(palette.mid, v > 0 ? palette.orange : palette.blue, Math.min(1, Math.abs(v)));
+function ink([r, g, b]) {
+  const linear = (c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) > 0.18 ? "#000" : "#fff";
+}
+function element(name, content, attributes = {}) {
+  const made = document.createElement(name);
+  if (content !== undefined) made.textContent = content;
+  for (const [key, given] of Object.entries(attributes)) made.setAttribute(key, given);
+  return made;
+}
+function drawing(name, attributes, ...inside) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, given] of Object.entries(attributes)) made.setAttribute(key, given);
+  made.append(...inside);
+  return made;
+}
+const three = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
+const named = (unit) => (typeof unit === "string" ? unit : unit.join(":"));
+
+// The nulls, on one line from 0 to 1; the unit is the bar with its interval.
+const NULLS = [["chance", "shifts_95", "|"], ["untrained network", "untrained", "u"], ["shuffled weights", "shuffled", "s"],
+  ["random directions", "rotation_largest", "r"]];
+function line(claim, width = 260) {
+  const height = 18, at = (value) => Math.max(0, Math.min(1, value)) * width, { evidence, nulls } = claim;
+  const parts = [drawing("line", { x1: 0, x2: width, y1: 9, y2: 9, stroke: "var(--line)" }),
+    drawing("rect", { x: at(evidence.low), y: 5, width: Math.max(1, at(evidence.high) - at(evidence.low)), height: 8, fill: "rgb(var(--green))", "fill-opacity": 0.4 }),
+    drawing("circle", { cx: at(evidence.strength), cy: 9, r: 3.5, fill: "rgb(var(--green))" })];
+  const marks = NULLS.map(([name, key, sign]) => [name, nulls[key], sign]);
+  marks.push([`table of the last ${evidence.suffix.k}`, evidence.suffix.best, "t"]);
+  for (const [name, value, sign] of marks) {
+    const mark = sign === "|"
+      ? drawing("rect", { x: 0, y: 7, width: at(value), height: 4, fill: "var(--soft)", "fill-opacity": 0.35 })
+      : drawing("text", { x: at(value), y: 13, "text-anchor": "middle" }, sign);
+    mark.append(drawing("title", {}, `${name}: ${three(value)}`));
+    parts.push(mark);
+  }
+  const label = `strength ${three(evidence.strength)}; ` + marks.map(([name, value]) => `${name} ${three(value)}`).join(", ");
+  return drawing("svg", { width, height, role: "img", "aria-label": label }, ...parts);
+}
+function drawClaims() {
+  $("legend").textContent = "The dot is the unit's strength on held-out text, |2 AUC - 1| or |r|, the green bar its 95 % interval; grey: what the " +
+    "best of all units reaches by chance; u, s: best unit of an untrained network and of one with shuffled weights; t: best table of the last 1 to 8 characters; r: best of as many random directions.";
+  const head = element("tr");
+  head.append(...["verdict", "feature", "unit", "0 to 1", "MCC or r", "what kept it from the next word"].map((name) => element("th", name)));
+  $("claims").replaceChildren(head, ...data.claims.map((claim, index) => {
+    const row = element("tr", undefined, { "data-feature": claim.feature }), scores = claim.evidence.scores;
+    const button = element("button", claim.feature), name = element("td"), nulls = element("td");
+    name.append(button);
+    nulls.append(line(claim));
+    row.append(element("td", claim.verdict, { class: claim.verdict }), name, element("td", named(claim.unit)), nulls,
+      element("td", three(scores.mcc ?? scores.r)), element("td", claim.because, { class: "soft" }));
+    row.onclick = () => choose(index);
+    return row;
+  }));
+}
+
+function strip(excerpt) {
+  const box = element("div", undefined, { class: "strip", "aria-label": "held-out text, coloured by the unit; underlined where the feature is on" });
+  const text = element("bdo");
+  excerpt.text.forEach((glyph, t) => {
+    const letter = element("span", glyph), colour = diverging(excerpt.values[t] / data.steps);
+    Object.assign(letter.style, { background: `rgb(${colour})`, color: ink(colour),
+      borderBottomColor: `rgba(${palette.orange}, ${excerpt.labels[t] / 9})` });
+    letter.title = `${(excerpt.values[t] / data.steps).toFixed(2)}, feature ${excerpt.labels[t]}/9`;
+    text.append(letter);
+  });
+  box.append(text);
+  return box;
+}
+// Curves over x: each a name, values and a colour.
+function chart(title, x, curves, xName) {
+  const width = 300, height = 130, left = 34, all = curves.flatMap(([, values]) => values);
+  const low = Math.min(0, ...all), high = Math.max(...all, low + 1e-9);
+  const px = (k) => left + (x.length > 1 ? (k / (x.length - 1)) * (width - left) : 0);
+  const py = (v) => height - 18 - ((v - low) / (high - low)) * (height - 30);
+  const parts = curves.flatMap(([name, values, colour], which) => [
+    drawing("polyline", { points: values.map((v, k) => `${px(k)},${py(v)}`).join(" "), fill: "none", stroke: colour, "stroke-width": 2 }),
+    drawing("text", { x: left + 4 + which * 90, y: 8, style: `fill:${colour}` }, name)]);
+  const labels = x.map((value, k) => (k === 0 || k === x.length - 1 || k === x.length >> 1)
+    ? drawing("text", { x: px(k), y: height - 4, "text-anchor": "middle" }, String(Math.round(value * 1000) / 1000)) : "");
+  const figure = element("figure", undefined, { style: "margin:0" });
+  figure.append(element("figcaption", title), drawing("svg", { width, height: height + 12, role: "img", "aria-label": title },
+    drawing("text", { x: 0, y: py(high) + 4 }, high.toPrecision(3)), drawing("text", { x: 0, y: py(low) }, low.toPrecision(3)), ...parts, ...labels,
+    drawing("text", { x: (left + width) / 2, y: height + 8, "text-anchor": "middle" }, xName)));
+  return figure;
+}
+function facts(claim) {
+  const { evidence, nulls, effect, patch, about } = claim, lines = [];
+  lines.push(`${about.characters.toLocaleString("en")} characters in ${about.runs.toLocaleString("en")} stretches, ${about.mean_run.toFixed(1)} long on average`);
+  lines.push("held out: " + Object.entries(evidence.scores).map(([name, value]) => `${name.replaceAll("_", " ")} ${three(value)}`).join(", ") +
+    `; interval of the strength ${three(evidence.low)} to ${three(evidence.high)}`);
+  lines.push(`shifts: p ${three(nulls.p)}, q ${three(nulls.q)}, best by chance ${three(nulls.shifts_largest)}; lead over the table of ${evidence.suffix.k}: ${three(evidence.suffix.lead_low)} to ${three(evidence.suffix.lead_high)}`);
+  if (evidence.deep.k) lines.push(`15 characters and more after a change: strength ${three(evidence.deep.strength)}, lead over the table of ${evidence.deep.k}: ${three(evidence.deep.lead_low)} to ${three(evidence.deep.lead_high)}`);
+  if (effect.controls) lines.push(`ablated: ${effect.on_bits.toFixed(4)} bits a character more where the feature is on, ${effect.off_bits.toFixed(4)} where it is off, ${effect.closing_bits === null ? "–" : effect.closing_bits.toFixed(4)} where it ends; ` +
+    `percentile ${effect.percentile.toFixed(0)} of ${effect.controls} units beside it (99 %: ${effect.controls_99.toFixed(4)})`);
+  if (patch.pairs) lines.push(`patched alone into ${patch.pairs} texts without the opening mark: ${(100 * patch.recovered).toFixed(0)} % of the closing mark's ${three(patch.nats)} nats come back (best of the others: ${(100 * patch.others_largest).toFixed(0)} %)`);
+  lines.push("next best units: " + claim.units.map(({ unit, strength }) => `${unit} (${three(strength)})`).join(", "));
+  lines.push("it also goes with: " + claim.others.map(({ feature, strength }) => `${feature} (${three(strength)})`).join(", "));
+  lines.push("units like it: " + claim.alike.map(({ unit, r }) => `${unit} (r ${three(r)})`).join(", "));
+  const list = element("ul");
+  list.append(...lines.map((text) => element("li", text)));
+  return list;
+}
+function choose(index) {
+  const claim = data.claims[index], excerpt = data.excerpts[index], charts = element("div", undefined, { class: "wide" });
+  const head = element("h2", `${claim.feature}, unit ${named(claim.unit)}: ${claim.verdict} `);
+  if (data.inspected) head.append(element("a", "see it read", { href: `${data.inspected}#unit=${named(claim.unit)}` }));
+  const sizes = ["1", "2", "4", "8", "16", "all"];
+  charts.append(chart(`Probes of so many units (control: ${three(claim.probe.control)})`, sizes.map((size) => (size === "all" ? data.model.hidden * data.model.layers : Number(size))),
+    [["strength", sizes.map((size) => claim.probe[size]), "rgb(var(--green))"]], "units"));
+  if (claim.steer.doses) {
+    charts.append(chart(`Held while writing: how often the feature is on (Spearman ${three(claim.steer.monotone)})`, claim.steer.doses, [["share", claim.steer.shares, "rgb(var(--orange))"]], "dose"),
+      chart("and what the text costs when nothing is held", claim.steer.doses, [["bits per character", claim.steer.bits, "rgb(var(--blue))"]], "dose"));
+  }
+  const born = data.births.features?.[claim.feature];
+  if (born) charts.append(chart("While it learned", data.births.steps, [["this unit", born.unit, "rgb(var(--green))"], ["best unit", born.best, "rgb(var(--orange))"], ["all units", born.probe_all, "rgb(var(--blue))"]], "step"));
+  $("claim").replaceChildren(head, element("p", `Held-out text from character ${excerpt.begin.toLocaleString("en")}; colour: the unit, blue -1 to orange 1; underlined: the feature.`),
+    strip(excerpt), facts(claim), charts);
+  [...$("claims").querySelectorAll("tr[data-feature]")].forEach((row, k) => row.setAttribute("aria-selected", k === index));
+  history.replaceState(null, "", `#${encodeURIComponent(claim.feature)}`);
+}
+
+function drawTable() {
+  const { features, units, strengths } = data.table, table = element("table"), head = element("tr");
+  head.append(element("th"), ...units.map((unit) => element("th", unit, { class: "up" })));
+  table.append(head, ...features.map((feature, f) => {
+    const row = element("tr");
+    row.append(element("th", feature), ...units.map((unit, u) => {
+      const cell = element("td", undefined, { class: "cell", title: `${feature}, ${unit}: ${three(strengths[f][u])}` });
+      cell.style.background = `rgb(${diverging(strengths[f][u])})`;
+      return cell;
+    }));
+    return row;
+  }));
+  $("table").replaceChildren(table);
+}
+function drawRest() {
+  const table = element("table");
+  table.append(...data.unexplained.map(({ unit, bits, best, strongest }) => {
+    const row = element("tr"), text = element("td");
+    text.append(...strongest.map((window) => element("div", [...window].map((c) => (c < " " ? "↵" : c)).join(""), { class: "strip", style: "line-height:1.3" })));
+    row.append(element("td", unit), element("td", `${bits.toFixed(4)} bits a character`), element("td", `closest: ${best.feature} (${three(best.strength)})`), text);
+    return row;
+  }));
+  $("unexplained").replaceChildren(data.unexplained.length ? table : element("p", "None among those that were ablated."));
+  $("dropped").textContent = Object.entries(data.dropped).map(([name, why]) => `${name} (${why})`).join(", ") || "None.";
+}
+function drawAll() {
+  readPalette();
+  drawClaims();
+  drawTable();
+  drawRest();
+  const asked = data.claims.findIndex((claim) => `#${encodeURIComponent(claim.feature)}` === location.hash);
+  if (data.claims.length) choose(Math.max(0, asked));
+}
+$("title").textContent = document.title = data.title || "nextchar discover";
+$("about").textContent = `${data.model.layers}x${data.model.hidden} ${data.model.cell}; ${data.text.characters.toLocaleString("en")} characters, features of kind ${data.settings.features}; ` +
+  `chosen on ${data.settings.fit_characters.toLocaleString("en")}, scored on ${data.settings.held_characters.toLocaleString("en")}; ${data.settings.shifts} shifts, ${data.settings.rotations} rotations, seed ${data.settings.seed}`;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+drawAll();
+document.body.dataset.ready = "yes";

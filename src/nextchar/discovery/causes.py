@@ -1,0 +1,198 @@
+"""Whether the network uses what a unit holds: its cell set to its mean while reading, beside units that are alike but unchosen.
+
+A hundred units and more are ablated one by one, each in lanes of its own, on the same stretches of held-out text. What that
+costs at every character is compared where a feature is on, where it is off, and where it is about to end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nextchar.discovery.features import Feature
+from nextchar.discovery.interventions import Edit, clamp, intervening
+from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
+from nextchar.language_model import LanguageModel
+from nextchar.model.compiled import own_threads
+from nextchar.model.state import State, map_state
+
+STRETCH, WARM = 256, 64  # characters of a stretch, of which the first are read but not counted
+STRETCHES = 16
+TOGETHER = 192  # lanes read side by side
+CONTROLS, SPARE = 100, 130  # matched units, and of how many in a hundred of these they are the nearest
+USES_PERCENTILE, USES_RATIO = 99.0, 2.0
+BITS = 1 / np.log(2)
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablations:
+    """What setting single units to their mean costs.
+
+    Attributes:
+        places: Which characters were counted, ascending, `(P,)`.
+        rows: Which units, as rows of the states, `(A,)`.
+        bits: More bits for each character than without, `(A, P)`.
+    """
+
+    places: Ints
+    rows: Ints
+    bits: npt.NDArray[np.float32]
+
+
+def choose_stretches(features: Sequence[Feature], held: Ints, count: int = STRETCHES) -> Ints:
+    """Return where stretches begin: half of them spread over the held-out half, half where rare features come and go."""
+    runs = np.flatnonzero(np.diff(held, prepend=held[0] - 2) > 1)
+    ends = np.append(runs[1:], len(held))
+    starts = np.concatenate(
+        [held[a:b][: max(0, b - a - STRETCH) : STRETCH] for a, b in zip(runs, ends, strict=True)]
+    )
+    if len(starts) <= count:
+        return starts
+    chosen = list(starts[np.linspace(0, len(starts) - 1, count - count // 2).astype(int)])
+    inside = starts[:, None] + np.arange(WARM, STRETCH)
+    shares = [(each.positive & each.known)[inside].mean(1) for each in features if each.kind == "binary"]
+    covered = [share[np.searchsorted(starts, chosen)].sum() for share in shares]
+    while len(chosen) < count:
+        left = ~np.isin(starts, chosen)
+        if shares:
+            poorest = int(np.argmin(covered))
+            # Where it is on half of the time, it is also off half of the time.
+            worth = np.where(left, -np.abs(shares[poorest] - 0.5), -1.0)
+        else:
+            worth = left.astype(float)
+        best = int(np.argmax(worth))
+        chosen.append(starts[best])
+        covered = [value + share[best] for value, share in zip(covered, shares, strict=True)]
+        if shares and shares[poorest][best] == 0:
+            covered[poorest] = np.inf
+    return np.sort(np.array(chosen))
+
+
+def beside(states: States, rows: Sequence[int], seed: int, count: int = CONTROLS) -> Ints:
+    """Return units to compare some with, as rows: so many more than are needed of each of their layers, at random."""
+    layers = np.array([layer for layer, _ in states.units])
+    random = np.random.default_rng(seed)
+    pool: set[int] = set()
+    for layer in sorted({int(layers[row]) for row in rows}):
+        there = np.flatnonzero(layers == layer)
+        there = there[~np.isin(there, rows)]
+        pool |= {
+            int(row) for row in random.choice(there, min(len(there), SPARE * count // 100), replace=False)
+        }
+    return np.array(sorted(pool), np.int64)
+
+
+def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints, starts: Ints) -> Ablations:
+    """Set each of some units so that it reads as its mean over the text, one at a time, and see what every character costs then."""
+    inputs = torch.from_numpy(np.stack([np.asarray(ids[at : at + STRETCH], np.int64) for at in starts], 1))
+    begin = begin_states(lm, ids, starts)
+    clean = costs(lm, inputs, begin, [])
+    means = np.array([states.levels[row][states.codes[row]].mean() for row in rows])
+    means = as_memory(means, lm.network.architecture.cell)
+    bits = np.empty((len(rows), (STRETCH - WARM) * len(starts)), np.float32)
+    each = max(1, TOGETHER // len(starts))
+    for first in range(0, len(rows), each):
+        some = rows[first : first + each]
+        edits = _one_each([states.units[row] for row in some], means[first : first + each], len(starts))
+        many = repeated(begin, len(some))
+        paid = costs(lm, inputs.repeat(1, len(some)), many, edits)
+        more = (paid - np.tile(clean, (1, len(some))))[WARM:].reshape(STRETCH - WARM, len(some), len(starts))
+        bits[first : first + each] = (more.transpose(1, 2, 0) * BITS).reshape(len(some), -1)
+    places = (starts[:, None] + np.arange(WARM, STRETCH)).ravel()
+    return Ablations(places, rows, bits)
+
+
+def _one_each(units: Sequence[Unit], values: npt.NDArray[Any], lanes: int) -> list[Edit]:
+    """Return edits that hold one unit in each group of so many lanes."""
+    edits = []
+    for layer in sorted({layer for layer, _ in units}):
+        mine = [k for k, unit in enumerate(units) for _ in range(lanes) if unit[0] == layer]
+        where = tuple(
+            k * lanes + lane for k, unit in enumerate(units) for lane in range(lanes) if unit[0] == layer
+        )
+        held = clamp(torch.from_numpy(values[mine])[:, None])
+        edits.append(Edit(layer, tuple(units[k][1] for k in mine), held, lanes=where, paired=True))
+    return edits
+
+
+def repeated(state: State, times: int) -> State:
+    """Return a state with all its lanes so many times, one set after the other."""
+    return map_state(lambda vector: vector.repeat(times, 1), state)
+
+
+def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before: int = 512) -> State:
+    """Return the states in which stretches begin: after START or the characters before them, up to 512."""
+    network = lm.network
+    rows = np.full((before, len(starts)), lm.vocabulary.start, np.int64)
+    for lane, at in enumerate(starts):
+        there = np.asarray(ids[max(0, at - before) : at], np.int64)
+        rows[before - len(there) :, lane] = there
+    with torch.no_grad(), network.threads():
+        state = network.empty_state(len(starts))
+        for first in range(0, before, CHUNK):
+            _, state = network(torch.from_numpy(rows[first : first + CHUNK]), state)
+    return state
+
+
+def costs(lm: LanguageModel, inputs: Tensor, state: State, edits: Sequence[Edit]) -> Doubles:
+    """Return -ln p of each id `(T, N)` under edits; of the first nothing is expected, so it costs 0."""
+    network, parts, last = lm.network, [], None
+    # Torch's threads wait by spinning, at every one of many small steps: one does not wait.
+    with torch.no_grad(), own_threads():
+        for first in range(0, len(inputs), CHUNK):
+            chunk = inputs[first : first + CHUNK]
+            recurrence = intervening(edits, layers=network.architecture.layers, first_step=first)
+            logits, state = network(chunk, state, recurrence=recurrence)
+            before = logits[:-1] if last is None else torch.cat([last, logits[:-1]])
+            wanted = chunk[1:] if last is None else chunk
+            parts.append(-before.log_softmax(2).gather(2, wanted[..., None])[..., 0])
+            last = logits[-1:]
+    paid = torch.cat([torch.zeros(1, inputs.shape[1]), *parts])
+    return paid.double().numpy()
+
+
+def effect(ablations: Ablations, feature: Feature, row: int, states: States) -> dict[str, Any]:
+    """Return what ablating a unit does on and off a feature, and its place among the matched units.
+
+    A feature that is a number is on where it is above its median of the characters counted.
+    """
+    values, known = feature.values[ablations.places], feature.known[ablations.places]
+    # At place t the feature is known of character t; what it can help to expect is character t + 1.
+    on = values != 0 if feature.kind == "binary" else values > np.median(values)
+    helped = np.concatenate([[False], (on & known)[:-1]])
+    others = np.concatenate([[False], (~on & known)[:-1]])
+    closing = np.concatenate([[False], on[:-1] & ~on[1:]])
+    mine = int(np.flatnonzero(ablations.rows == row)[0])
+    layer = states.units[row][0]
+    spread = np.array([_spread(states, int(each)) for each in ablations.rows])
+    peers = [k for k, each in enumerate(ablations.rows) if k != mine and states.units[each][0] == layer]
+    peers = sorted(peers, key=lambda k: abs(spread[k] - spread[mine]))[:CONTROLS]
+    if not helped.any() or not others.any() or not peers:
+        return {}
+    gains = ablations.bits[:, helped].mean(1)
+    off = float(ablations.bits[mine, others].mean())
+    percentile = 100 * float((gains[peers] < gains[mine]).mean())
+    ratio = float(gains[mine] / max(off, 1e-6))
+    return {
+        "on_bits": float(gains[mine]),
+        "off_bits": off,
+        "closing_bits": float(ablations.bits[mine, closing].mean()) if closing.any() else None,
+        "ratio": ratio,
+        "percentile": percentile,
+        "controls": len(peers),
+        "controls_99": float(np.quantile(gains[peers], 0.99)),
+        "characters_on": int(helped.sum()),
+        "passes": bool(percentile >= USES_PERCENTILE and ratio >= USES_RATIO and gains[mine] > 0),
+    }
+
+
+def _spread(states: States, row: int) -> float:
+    counts = np.bincount(states.codes[row], minlength=256)
+    mean = counts @ states.levels[row] / counts.sum()
+    return float(np.sqrt(counts @ (states.levels[row] - mean) ** 2 / counts.sum()))

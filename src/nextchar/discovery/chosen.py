@@ -1,0 +1,121 @@
+"""Which features are meant: those of a kind of text by name, or the user's own from a TOML or Python file."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import numpy as np
+
+from nextchar.discovery.features import Feature, Span, binary, matches, ordinal, span_features
+from nextchar.discovery.library import PROFILES, guess
+from nextchar.discovery.syntax import lexed, parsed
+from nextchar.errors import ConfigError, did_you_mean
+
+Labeller = Callable[[str], Iterator[Feature]]
+SPAN_KEYS = {"opens", "closes", "nests", "resets", "opener", "closer", "limit"}
+
+
+def labeller(features: str, text: str) -> tuple[str, Labeller]:
+    """Return the name of what is looked for and what makes it of a text.
+
+    Args:
+        features: "auto" (told from the text), a profile of `library.PROFILES`, or the path of a .toml or .py file, whose
+            features come beside those of "auto".
+        text: What "auto" looks at.
+
+    Raises:
+        ConfigError: There is no such profile or file, or the file is not what it should be.
+    """
+    if features.endswith((".toml", ".py")):
+        name, common = labeller("auto", text)
+        mine = from_toml(Path(features)) if features.endswith(".toml") else from_python(Path(features))
+
+        def both(given: str) -> Iterator[Feature]:
+            yield from mine(given)
+            yield from common(given)
+
+        return f"{Path(features).name} and {name}", both
+    name = guess(text) if features == "auto" else features
+    if name not in PROFILES:
+        hint = (
+            did_you_mean(name, PROFILES) or f"; there is auto, {', '.join(PROFILES)}, or a .toml or .py file"
+        )
+        raise ConfigError(f"there are no features '{name}'{hint}")
+
+    def all_of(given: str) -> Iterator[Feature]:
+        for part in PROFILES[name]:
+            yield from part(given)
+        yield from lexed(name, given)
+        yield from parsed(name, given)
+
+    return name, all_of
+
+
+def from_toml(path: Path) -> Labeller:
+    """Read features from TOML: `name = 'regular expression'`, or a table with `opens` and `closes`.
+
+    Raises:
+        ConfigError: The file is missing or is not such; names the feature.
+    """
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"there is no file {path} that could be read") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    for name, value in given.items():
+        _check(path, name, value)
+
+    def label(text: str) -> Iterator[Feature]:
+        for name, value in given.items():
+            if isinstance(value, str):
+                yield binary(name, matches(text, value))
+            else:
+                yield from span_features(text, Span(name, **value))
+
+    return label
+
+
+def _check(path: Path, name: str, value: Any) -> None:
+    table = isinstance(value, dict) and {"opens", "closes"} <= set(value) <= SPAN_KEYS
+    if not (table or isinstance(value, str)):
+        raise ConfigError(f"{name} in {path} must be a regular expression, or a table with opens and closes")
+    for expression in [value] if isinstance(value, str) else [value["opens"], value["closes"]]:
+        try:
+            re.compile(expression, re.MULTILINE)
+        except (re.error, TypeError) as error:
+            raise ConfigError(f"{name} in {path} is no regular expression: {error}") from None
+
+
+def from_python(path: Path) -> Labeller:
+    """Take features from a Python file, which is run: every public function of a text that returns T labels.
+
+    Labels that are true or false make a binary feature, numbers an ordinal one.
+
+    Raises:
+        ConfigError: The file is missing, or what a function returns is not one label a character.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no file {path}")
+    functions = {
+        name: value
+        for name, value in run_path(str(path)).items()
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == "<run_path>"
+    }
+    if not functions:
+        raise ConfigError(f"{path} defines no function that could be a feature")
+
+    def label(text: str) -> Iterator[Feature]:
+        for name, function in functions.items():
+            values = np.asarray(function(text))
+            if values.shape != (len(text),) or values.dtype.kind not in "biuf":
+                raise ConfigError(
+                    f"{name} in {path} returned {values.dtype} of shape {values.shape} for {len(text)} characters; "
+                    "return one number, or true or false, for each"
+                )
+            yield binary(name, values) if values.dtype.kind == "b" else ordinal(name, values)
+
+    return label

@@ -1,0 +1,279 @@
+"""The features that are looked for: characters, lines, words, paired spans, and what each kind of text has of its own."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.discovery.features import (
+    Bools,
+    Feature,
+    Span,
+    Stretches,
+    binary,
+    cyclic,
+    matches,
+    ordinal,
+    regions,
+    since,
+    span_features,
+    stretch_features,
+)
+
+TAB = 8
+NEVER = r"(?!)"  # matches nothing
+CLASSES: dict[str, Callable[[str], bool]] = {
+    "upper": str.isupper,
+    "digit": str.isdigit,
+    "letter": str.isalpha,
+    "vowel": lambda c: c in "aeiouAEIOU",
+    "space": str.isspace,
+    "punctuation": lambda c: not (c.isalnum() or c.isspace()),
+}
+SPANS = (
+    Span("quotes", '"', '"', opener='"', closer='"'),
+    # An apostrophe stands between letters; a quote opens after something else, and closes before it.
+    Span("single_quotes", r"(?<!\w)'(?=\w)", r"'(?!\w)", opener="'", closer="'"),
+    Span("curly_quotes", "“", "”", opener="“", closer="”"),
+    Span("parentheses", r"\(", r"\)", nests=True, opener="(", closer=")"),
+    Span("brackets", r"\[", r"\]", nests=True, opener="[", closer="]"),
+    Span("braces", r"\{", r"\}", nests=True, resets=NEVER, opener="{", closer="}", limit=20_000),
+    Span("url", r"https?://|www\.", r"[\s<>\])}|\"',;]|&quot;|&lt;", opener="http://", closer=" "),
+)
+LATEX_ENVIRONMENTS = (
+    "proof", "lemma", "theorem", "proposition", "definition", "equation", "enumerate", "remark", "example", "align",
+)  # fmt: skip
+WIKI_SPANS = (
+    Span("wiki_link", r"\[\[", r"\]\]", nests=True, opener="[[", closer="]]"),
+    Span("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[http:", closer="]"),
+    Span("template", r"\{\{", r"\}\}", nests=True, resets=r"</text>", opener="{{", closer="}}"),
+    Span("table", r"^\{\|", r"^\|\}", resets=r"</text>", opener="{|", closer="|}", limit=20_000),
+    Span("bold", r"'''", r"'''", resets=r"\n", opener="'''", closer="'''"),
+    Span("italic", r"(?<!')''(?!')", r"(?<!')''(?!')", resets=r"\n", opener="''", closer="''"),
+    Span("quot", "&quot;", "&quot;", resets=r"\n", opener="&quot;", closer="&quot;"),
+    Span("tag", r"<(?=[A-Za-z/!?])", ">", resets=r"\n", opener="<", closer=">"),
+    Span("escaped_tag", "&lt;", "&gt;", resets=r"\n\n", opener="&lt;", closer="&gt;"),
+    Span("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
+)
+LATEX_SPANS = (
+    Span("math", r"(?<!\\)\$", r"(?<!\\)\$", opener="$", closer="$"),
+    Span("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
+    Span("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
+    *(
+        Span(
+            f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000
+        )
+        for name in LATEX_ENVIRONMENTS
+    ),
+)
+# Comments and strings of a language exclude each other, so they are told apart in one pass, first come first served.
+C_TOKENS = (
+    r"(?P<comment>(?P<o1>/\*)[\s\S]*?\*/)|(?P<line_comment>(?P<o2>//)[^\n]*\n)"
+    r'|(?P<string>(?P<o3>")(?:\\.|[^"\\\n])*")|(?P<char>(?P<o4>\')(?:\\.|[^\'\\\n])*\')'
+)
+PYTHON_TOKENS = (
+    r"(?P<docstring>(?P<o1>\"{3}|'{3})[\s\S]*?(?P=o1))|(?P<comment>(?P<o2>\#)[^\n]*\n)"
+    r'|(?P<string>(?P<o3>")(?:\\.|[^"\\\n])*")|(?P<single_string>(?P<o4>\')(?:\\.|[^\'\\\n])*\')'
+)
+MARKS = {"comment": ("/*", "*/"), "string": ('"', '"'), "docstring": ('"""', '"""')}
+
+
+def characters(text: str) -> Iterator[Feature]:
+    """Yield classes of the last character and what the last few spell."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    alphabet, places = np.unique(codes, return_inverse=True)
+    for name, test in CLASSES.items():
+        yield binary(name, np.array([bool(test(chr(code))) for code in alphabet])[places])
+    yield binary("repeated", np.concatenate([[False], codes[1:] == codes[:-1]]))
+    for name, spelled in (("the", "the"), ("www", "www"), ("http", "http"), ("ing", "ing")):
+        yield binary(f"spells_{name}", _ends(text, spelled))
+    yield ordinal("w_count", run_length(codes == ord("w")), counts=True)
+    digits = run_length(np.array([chr(code).isdigit() for code in alphabet])[places])
+    yield ordinal("digit_count", digits, counts=True)
+
+
+def _ends(text: str, spelled: str) -> Bools:
+    """Return where the last characters spell something, `(T,)`."""
+    result = np.zeros(len(text), np.bool_)
+    # Ahead of the match, so that "wwww" ends in "www" twice.
+    result[[m.start() + len(spelled) - 1 for m in re.finditer(f"(?={re.escape(spelled)})", text)]] = True
+    return result
+
+
+def run_length(inside: Bools) -> npt.NDArray[np.int64]:
+    """Return how many characters in a row, up to this one, are inside, `(T,)`."""
+    return since(~inside)
+
+
+def lines(text: str) -> Iterator[Feature]:
+    """Yield where in its line, and in its paragraph, a character stands."""
+    newline = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32) == ord("\n")
+    column = since(newline)
+    ends = np.append(np.flatnonzero(newline), len(text))
+    left = ends[np.searchsorted(ends, np.arange(len(text)))] - np.arange(len(text))
+    indenting = matches(text, r"^[ \t]+")
+    margin = np.array(
+        [len(line) - len(line.lstrip(" \t")) + (TAB - 1) * _tabs(line) for line in text.split("\n")]
+    )
+    number = np.cumsum(newline)
+    settled = ~indenting & ~newline
+    blank = matches(text, r"^[ \t\r]*\n")
+    yield ordinal("column", column, counts=True)
+    yield cyclic("column_mod_8", column, TAB)
+    yield binary("late_in_line", column >= 60)
+    yield binary("line_start", column == 1)
+    yield ordinal("line_left", left)
+    yield binary("indenting", indenting)
+    yield ordinal("indentation", margin[number], settled)
+    yield binary("indented", margin[number] > 0, settled)
+    yield binary("blank_line", blank)
+    yield ordinal("paragraph_lines", number - np.maximum.accumulate(np.where(blank, number, 0)))
+    yield binary("next_newline", np.append(newline[1:], np.False_))
+
+
+def _tabs(line: str) -> int:
+    return line[: len(line) - len(line.lstrip(" \t"))].count("\t")
+
+
+def words(text: str) -> Iterator[Feature]:
+    """Yield where in its word and sentence a character stands."""
+    word = matches(text, r"\w+")
+    sentence_end = matches(text, r"[.!?](?=[\s\"'”)])|\n[ \t\r]*\n")
+    yield ordinal("word_position", run_length(word), counts=True)
+    yield binary("word_first", word & ~np.concatenate([[False], word[:-1]]))
+    yield binary("next_word_end", word & ~np.append(word[1:], np.True_))
+    yield binary("capitalised_word", matches(text, r"\b[A-Z]\w*"))
+    yield binary("capitals_word", matches(text, r"(?<=\b[A-Z])[A-Z]+\b"))
+    yield binary("number", matches(text, r"\b\d[\d.,]*"))
+    yield ordinal("sentence_position", since(sentence_end), counts=True)
+    yield binary("sentence_first_word", matches(text, r"(?<=[.!?]\s)\w+|(?<=[.!?]\s\s)\w+"))
+
+
+def general(text: str) -> Iterator[Feature]:
+    """Yield what any text may have."""
+    yield from characters(text)
+    yield from lines(text)
+    yield from words(text)
+    for span in SPANS:
+        yield from span_features(text, span)
+
+
+def prose(text: str) -> Iterator[Feature]:
+    """Yield what books and plays have."""
+    yield binary("speaker_line", matches(text, r"^[A-Z][A-Za-z ]{1,30}[:.]\n"))
+    yield binary("heading_line", matches(text, r"^(?:CHAPTER|BOOK|ACT|SCENE|PART)\b[^\n]*"))
+    yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
+
+
+def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
+    """Yield the features of comments and strings."""
+    found: dict[str, Stretches] = {}
+    for match in re.finditer(pattern, text):
+        name = match.lastgroup or ""
+        if name.startswith("o"):  # the group that ended last is the outer one, so this cannot be
+            continue
+        opened = next(match.end(f"o{k}") for k in range(1, 5) if match.start(f"o{k}") >= 0)
+        found.setdefault(name, Stretches([], [])).closed.append((opened - 1, match.end() - 1))
+    for name, stretches in found.items():
+        opener, closer = MARKS.get(name, ("", ""))
+        if name == "comment" and language == "python":
+            opener, closer = "#", "\n"
+        yield from stretch_features(f"{language}_{name}", len(text), stretches, opener=opener, closer=closer)
+
+
+def c(text: str) -> Iterator[Feature]:
+    """Yield what C has: comments, strings, the preprocessor, conditions, arguments."""
+    yield from _tokens(text, "c", C_TOKENS)
+    for name, before in (
+        ("if_condition", r"\b(?:if|while)\s*\("),
+        ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
+    ):
+        yield from stretch_features(name, len(text), bracketed(text, before), closer=")")
+    directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
+    yield from stretch_features("preprocessor", len(text), directive, opener="#", closer="\n")
+    yield binary(
+        "keyword",
+        matches(
+            text, r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
+        ),
+    )
+    yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
+    yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
+
+
+def bracketed(text: str, before: str) -> Stretches:
+    """Find parentheses after something, from the opening one to its own closing one."""
+    starts = {match.end() - 1 for match in re.finditer(before, text)}
+    found, stack = Stretches([], []), []
+    for match in re.finditer(r"[()]|\n\n", text):
+        place = match.start()
+        if match.group() == "(":
+            stack.append(place)
+        elif match.group() == ")":
+            if stack and (begin := stack.pop()) in starts:
+                found.closed.append((begin, place))
+        else:
+            found.given_up.extend((begin, place) for begin in stack if begin in starts)
+            stack.clear()
+    return found
+
+
+def python(text: str) -> Iterator[Feature]:
+    """Yield what Python has: comments, strings, conditions, definitions."""
+    yield from _tokens(text, "python", PYTHON_TOKENS)
+    condition = regions(text, r"^[ \t]*(?P<open>(?:el)?if )[^\n]*?:(?=[ \t]*(?:\#[^\n]*)?$)")
+    yield from stretch_features("if_condition", len(text), condition, opener="if ", closer=":")
+    parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
+    yield from stretch_features("parameters", len(text), parameters, opener="(", closer=")")
+    yield binary(
+        "keyword",
+        matches(text, r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"),
+    )
+    yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
+    yield binary("import_line", matches(text, r"^(?:import|from) [^\n]*"))
+
+
+def latex(text: str) -> Iterator[Feature]:
+    """Yield what LaTeX has: formulas, environments, references, commands."""
+    for span in LATEX_SPANS:
+        yield from span_features(text, span)
+    yield from stretch_features("latex_comment", len(text), regions(text, r"(?<!\\)(?P<open>%)[^\n]*\n"))
+    yield binary("command", matches(text, r"\\[A-Za-z]+"))
+    yield binary("display_math", matches(text, r"\$\$[\s\S]{1,2000}?\$\$"))
+
+
+def wiki(text: str) -> Iterator[Feature]:
+    """Yield what a dump of Wikipedia has: links, templates, tags, headings, lists."""
+    for span in WIKI_SPANS:
+        yield from span_features(text, span)
+    yield binary("entity", matches(text, r"&\w+;"))
+    yield binary("list_line", matches(text, r"^[*#:;][^\n]*"))
+    heading = regions(text, r"^(?P<open>==)[^\n]*\n")
+    yield from stretch_features("heading", len(text), heading, opener="==", closer="==\n")
+    yield binary("link_label", matches(text, r"(?<=\|)[^\[\]|\n]+(?=\]\])"))
+    yield binary("link_prefix", matches(text, r"(?<=\[\[)[a-z-]{2,12}:[^\]\n]*"))
+
+
+PROFILES: dict[str, tuple[Callable[[str], Iterator[Feature]], ...]] = {
+    "general": (general,),
+    "prose": (general, prose),
+    "c": (general, c),
+    "python": (general, python),
+    "latex": (general, latex),
+    "wiki": (general, wiki),
+}
+"""What is looked for in which kind of text."""
+TELLTALES = {
+    "c": r"^#include|^static |;\n\t|->",
+    "python": r"^ *def \w+\(|^import |self\.",
+    "latex": r"\\begin\{|\\ref\{|\\label\{",
+    "wiki": r"\[\[|</\w+>|&quot;",
+}
+
+
+def guess(text: str) -> str:
+    """Return the profile of a text by what comes often in it: once in 500 characters, else it is prose."""
+    counts = {name: len(re.findall(pattern, text, re.MULTILINE)) for name, pattern in TELLTALES.items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] * 500 >= len(text) else "prose"

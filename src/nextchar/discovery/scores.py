@@ -1,0 +1,192 @@
+"""How well a unit goes with a feature: areas under curves and correlations, and how sure one can be of them.
+
+A strength is between 0 (nothing) and 1 (all): |2 AUC - 1| of a binary feature, |r| of an ordinal one, the multiple
+correlation with sine and cosine of a cyclic one (Jammalamadaka & SenGupta 2001). All are sums of unit times label, so that
+every unit is held against every feature in one matrix product.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nextchar.discovery.features import Feature, since
+from nextchar.discovery.states import LEVELS, Ints
+
+DRAWS = 400
+RUNS_IN_BLOCK = 10  # a block of the bootstrap is so many mean runs of the feature
+
+Bools = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Features as columns, at some places of a text.
+
+    Attributes:
+        ranked: For units as ranks, `(places, binary features)`: each sums to AUC - 1/2.
+        scaled: For standardized units, `(places, columns)`: each sums to a correlation; a cyclic feature has two.
+        which: For each feature, whether it is ranked, and its first column.
+        crossed: For each cyclic feature, the correlation of its sine and cosine.
+    """
+
+    ranked: Tensor
+    scaled: Tensor
+    which: tuple[tuple[str, int], ...]
+    crossed: dict[int, float]
+
+
+def design(features: list[Feature], places: Ints) -> Design:
+    """Make the columns; what is unknown counts for nothing."""
+    ranked: list[Doubles] = []
+    scaled: list[Doubles] = []
+    which, crossed = [], {}
+    for index, feature in enumerate(features):
+        values, known = feature.values[places].astype(np.float64), feature.known[places]
+        which.append((feature.kind, len(ranked) if feature.kind == "binary" else len(scaled)))
+        if feature.kind == "binary":
+            on, off = known & (values != 0), known & (values == 0)
+            ranked.append(on / max(on.sum(), 1) - off / max(off.sum(), 1))
+        elif feature.kind == "ordinal":
+            scaled.append(_column(values, known))
+        else:
+            pair = [_column(turn(2 * np.pi * values), known) for turn in (np.sin, np.cos)]
+            crossed[index] = float(pair[0] @ pair[1]) * len(places)
+            scaled += pair
+    return Design(_stack(ranked, len(places)), _stack(scaled, len(places)), tuple(which), crossed)
+
+
+def _column(values: Doubles, known: Bools) -> Doubles:
+    """Return what sums to the correlation with a standardized unit."""
+    count = max(int(known.sum()), 1)
+    away = np.where(known, values - values[known].mean() if known.any() else 0, 0)
+    deviation = np.sqrt((away * away).sum() / count)
+    result: Doubles = away / (deviation * np.sqrt(count * len(values))) if deviation > 0 else away
+    return result
+
+
+def _stack(columns: list[Doubles], length: int) -> Tensor:
+    return torch.from_numpy(
+        np.stack(columns, 1).astype(np.float32) if columns else np.zeros((length, 0), np.float32)
+    )
+
+
+def signed(ranks: Tensor, scaled: Tensor, columns: Design) -> Doubles:
+    """Return how each of U units goes with each of F features, `(U, F)`: -1 to 1; a cyclic one has no sign."""
+    return gathered(ranks @ columns.ranked, scaled @ columns.scaled, columns)
+
+
+def gathered(ranked: Tensor, scaled: Tensor, columns: Design) -> Doubles:
+    """Return the same from the products of units and columns."""
+    areas, together = ranked.double().numpy(), scaled.double().numpy()
+    result = np.empty((len(areas), len(columns.which)))
+    for index, (kind, column) in enumerate(columns.which):
+        if kind == "binary":
+            result[:, index] = 2 * areas[:, column]
+        else:
+            one = together[:, column]
+            if kind == "cyclic":
+                other, crossed = together[:, column + 1], columns.crossed[index]
+                square = (one**2 + other**2 - 2 * one * other * crossed) / max(1 - crossed**2, 1e-9)
+                one = np.sqrt(np.clip(square, 0, 1))
+            result[:, index] = one
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often one predictor in 256 levels was where, in B consecutive blocks.
+
+    Attributes:
+        off: Where a binary feature is not, `(B, 256)`.
+        on: Where it is, `(B, 256)`.
+    """
+
+    off: Ints
+    on: Ints
+
+
+def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints) -> Tally:
+    """Count levels; `block` says in which block each place is."""
+    count = int(block.max()) + 1
+    index = (block * 2 + label) * LEVELS + codes
+    table = np.bincount(index[known], minlength=count * 2 * LEVELS).reshape(count, 2, LEVELS)
+    return Tally(table[:, 0], table[:, 1])
+
+
+def auc(off: Doubles | Ints, on: Doubles | Ints) -> Doubles:
+    """Return the area under the curve, even values counting half, of counts by level `(..., 256)`."""
+    below = np.cumsum(off, -1) - off / 2
+    pairs = off.sum(-1) * on.sum(-1)
+    return np.where(pairs > 0, (below * on).sum(-1) / np.maximum(pairs, 1), 0.5)
+
+
+def average_precision(off: Ints, on: Ints) -> float:
+    """Return the mean precision over the positives, the highest levels first (within one level, the precision at its end)."""
+    hits, misses = np.cumsum(on[::-1]), np.cumsum(off[::-1])
+    return float((on[::-1] * hits / np.maximum(hits + misses, 1)).sum() / max(on.sum(), 1))
+
+
+def mcc(off: Ints, on: Ints) -> Doubles:
+    """Return Matthews' correlation for each threshold: positive is a level above it, `(256,)`."""
+    missed, right = np.cumsum(on), np.cumsum(off)
+    hit, wrong = on.sum() - missed, off.sum() - right
+    product = (hit + wrong).astype(np.float64) * (hit + missed) * (right + wrong) * (right + missed)
+    top = hit.astype(np.float64) * right - wrong.astype(np.float64) * missed
+    return np.where(product > 0, top / np.sqrt(np.maximum(product, 1)), 0)
+
+
+def moments(x: npt.NDArray[Any], y: npt.NDArray[Any], where: Bools, block: Ints) -> Doubles:
+    """Return sums from which a correlation in B consecutive blocks can be told, `(B, 6)`."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    count = int(block.max()) + 1
+    products = (np.ones(len(x)), x, y, x * x, y * y, x * y)
+    return np.stack([np.bincount(block[where], each[where], count) for each in products], 1)
+
+
+def correlation(sums: Doubles) -> Doubles:
+    """Return r of sums `(..., 6)`; 0 where one of both never moves."""
+    n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    n = np.maximum(n, 1)
+    square = np.maximum(xx / n - (x / n) ** 2, 0) * np.maximum(yy / n - (y / n) ** 2, 0)
+    scale = np.sqrt(np.maximum(square, 1e-24))
+    return np.where(square > 1e-18, (xy / n - x * y / n**2) / scale, 0)
+
+
+def eta_squared(x: npt.NDArray[Any], y: npt.NDArray[Any], most: int = 64) -> float:
+    """Return which share of x's variance the levels of y account for, whatever the curve; y in at most 64 levels."""
+    levels, level = np.unique(y, return_inverse=True)
+    if len(levels) > most:
+        level = np.digitize(y, np.unique(np.quantile(y, np.linspace(0, 1, most + 1)[1:-1])))
+    count = np.maximum(np.bincount(level), 1)
+    means = np.bincount(level, x.astype(np.float64)) / count
+    total = x.astype(np.float64).var()
+    return float(((means[level] - x.mean()) ** 2).mean() / total) if total > 0 else 0.0
+
+
+def blocks_of(places: Ints, feature: Feature) -> Ints:
+    """Return which block of the bootstrap each place is in: ten mean runs long at least, and never over a gap."""
+    size = max(200, int(RUNS_IN_BLOCK * feature.mean_run()))
+    segment = np.cumsum(np.concatenate([[0], np.diff(places) > 1]))
+    within = since(np.concatenate([[True], np.diff(places) > 1]))
+    lengths = np.bincount(segment)
+    # The last block of a segment takes the rest along, so that none is short.
+    number = np.minimum(within // size, np.maximum(lengths[segment] // size - 1, 0))
+    _, result = np.unique(segment * (len(places) + 1) + number, return_inverse=True)
+    return result.astype(np.int64)
+
+
+def resampled(count: int, seed: int, draws: int = DRAWS) -> Doubles:
+    """Return how often each of B blocks is taken in each draw of a bootstrap, `(draws, B)`."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+
+
+def interval(draws: Doubles) -> tuple[float, float]:
+    """Return where 95 % of the draws are."""
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
