@@ -80,8 +80,8 @@ class Config(BaseModel):
     decay_after: Natural = option(10, "Training", "Epochs before --decay begins.")
     beta1: Fraction = option(0.9, "Training", "AdamW's memory of the gradient.")
     beta2: Fraction = option(0.99, "Training", "Memory of the squared gradient, of AdamW and RMSProp.")
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        0.1, "Training", "Decoupled weight decay of AdamW."
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
+        None, "Training", "Decoupled weight decay of AdamW. Default: chosen."
     )
     clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
         1.0, "Training", "Largest norm of the whole gradient; 0 for no limit."

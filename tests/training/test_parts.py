@@ -12,7 +12,7 @@ from nextchar.training.budget import Clock, hidden_units, lane_count, plan
 from nextchar.training.optimizer import clip, make_optimizer
 from nextchar.training.schedule import factor, worth_a_sample
 
-SIZED = Config(hidden=6, embedding=4, learning_rate=0.1)
+SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
 
 
 @pytest.mark.parametrize("fall", ["linear", "cosine"])

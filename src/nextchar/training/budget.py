@@ -79,7 +79,14 @@ def _size_for(config: Config, characters: int, vocabulary_size: int, trained: fl
 
 
 def _size(config: Config, characters: int, vocabulary_size: int, compute: float) -> Config:
-    """Choose H, dropout, lanes, window and learning rate from the compute and the length of the text."""
+    """Choose what is open of H, dropout, lanes, window, learning rate and weight decay.
+
+    Args:
+        config: What is given stays.
+        characters: Length of the training part.
+        vocabulary_size: V.
+        compute: FLOP that the run may take.
+    """
     hidden = config.hidden or hidden_units(compute, characters)
     sized = config.replace(hidden=hidden)
     trained = compute / (6 * matrix_weights(sized, vocabulary_size))
@@ -90,26 +97,41 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
-    dropout = min(0.5, max(0.0, 0.16 * math.log2(max(epochs, 1e-9)) - 0.12))
     return sized.replace(
         lanes=lanes,
         window=window,
-        dropout=round(dropout, 3) if config.dropout is None else config.dropout,
-        learning_rate=config.learning_rate or round(min(4e-3, 4e-3 * 512 / hidden), 6),
+        dropout=round(dropout(epochs), 3) if config.dropout is None else config.dropout,
+        learning_rate=config.learning_rate or round(learning_rate(hidden, lanes * window), 6),
+        weight_decay=round(weight_decay(epochs), 3) if config.weight_decay is None else config.weight_decay,
     )
 
 
 def hidden_units(compute: float, characters: int) -> int:
     """Return H: it grows with a root of the compute, as long as the text is worth it."""
-    wanted = 384 * (compute / 40e12) ** 0.28
+    wanted = 376 * (compute / 30e12) ** 0.28
     worth = 640 * (characters / 1e6) ** 0.3
     return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
 
 
 def lane_count(trained: float, window: int) -> int:
     """Return N: a short run needs many small steps more than it needs wide ones."""
-    per_step = min(4096.0, max(256.0, 512 * trained / 2e6))
-    return max(4, round(per_step / window / 4) * 4)
+    per_step = min(4096.0, max(256.0, 1300 * math.sqrt(trained / 2e6)))
+    return max(4, round(per_step / window / 8) * 8)
+
+
+def dropout(epochs: float) -> float:
+    """Return the share to drop: the more often a text is read, the more."""
+    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.1))
+
+
+def learning_rate(hidden: int, per_step: int) -> float:
+    """Return the peak: smaller for steps of few characters, whose gradients are rough, and for wide layers."""
+    return 0.013 * min(1.0, math.sqrt(per_step / 2048)) * min(1.0, 512 / hidden)
+
+
+def weight_decay(epochs: float) -> float:
+    """Return the decoupled weight decay: it, too, keeps a network from learning a text by heart."""
+    return min(0.2, max(0.05, 0.04 * epochs))
 
 
 def sized_lanes(config: Config) -> int:
@@ -162,14 +184,19 @@ def measure_flops(config: Config, vocabulary_size: int, device: torch.device, pr
     """Train a throw-away network for less than a second; return FLOP/s.
 
     Args:
-        config: Its cell, layers and embedding are used; H is 256 and N 8 where they are still open.
+        config: Its cell, layers and embedding are used; H is 320 and N 16 where they are still open.
         vocabulary_size: V.
         device: Where to train.
         precision: "fp32" or "bf16".
     """
-    lanes, window = config.lanes or 8, config.window or 64
+    lanes, window = config.lanes or 16, config.window or 64
     sized = config.replace(
-        hidden=config.hidden or 256, lanes=lanes, window=window, dropout=0.1, learning_rate=1e-3
+        hidden=config.hidden or 320,
+        lanes=lanes,
+        window=window,
+        dropout=0.1,
+        learning_rate=1e-3,
+        weight_decay=0.1,
     )
     check_memory(sized, vocabulary_size)
     learner = Learner(Network(sized.architecture(), vocabulary_size), sized, device, precision)

@@ -21,7 +21,7 @@ def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop([*matrices, *others], lr=rate, alpha=config.beta2)
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": matrices, "weight_decay": required(config.weight_decay, "weight_decay")},
         {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate, betas=(config.beta1, config.beta2), fused=True)
