@@ -53,6 +53,11 @@ class Config(BaseModel):
     dropout: Fraction | None = option(
         None, "Model", "Share of activations dropped between layers and before the head. Default: chosen."
     )
+    recurrent_dropout: Fraction | None = option(
+        None,
+        "Model",
+        "Share of hidden units that a layer does not see of itself for a window. Default: chosen.",
+    )
     initialization: Literal["orthogonal", "uniform"] = option(
         "orthogonal", "Model", "Orthogonal recurrent weights, or everything from U(-0.08, 0.08)."
     )
@@ -150,6 +155,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "embedding": 0,
         "sum_outputs": False,
         "dropout": 0.0,
+        "recurrent_dropout": 0.0,
         "lanes": 50,
         "window": 50,
         "cold_start": 0.0,

@@ -6,6 +6,7 @@ from conftest import make_model
 from nextchar.architecture import CELLS, GATES, Architecture, Cell
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import fused, reference
+from nextchar.model.regularization import Regularizer
 from nextchar.model.state import State, detach, empty_lanes, largest_difference, map_state
 from nextchar.text.vocabulary import Vocabulary
 
@@ -101,15 +102,18 @@ def test_summing_matters_from_the_second_layer_on(cell: Cell, layers: int) -> No
 @pytest.mark.parametrize("layers", [1, 3])
 def test_regularization_acts_between_layers_and_before_the_head(cell: Cell, layers: int) -> None:
     """It sees the H outputs of each layer but the last, then what the head reads, and never the embedding."""
-    network = _network(cell, layers=layers)
-    seen: list[Tensor] = []
 
-    def emptied(x: Tensor) -> Tensor:
-        seen.append(x)
-        return torch.zeros_like(x)
+    class Emptying(Regularizer):
+        def __init__(self) -> None:
+            self.seen: list[Tensor] = []
 
-    logits, _ = network(_ids(4, 2), network.empty_state(2), emptied)
-    assert [tuple(x.shape) for x in seen] == [(4, 2, 8)] * layers
+        def __call__(self, x: Tensor) -> Tensor:
+            self.seen.append(x)
+            return torch.zeros_like(x)
+
+    network, regularizer = _network(cell, layers=layers), Emptying()
+    logits, _ = network(_ids(4, 2), network.empty_state(2), regularizer)
+    assert [tuple(x.shape) for x in regularizer.seen] == [(4, 2, 8)] * layers
     assert torch.equal(logits, network.head.bias.expand(4, 2, V))
 
 

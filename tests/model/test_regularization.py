@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from nextchar.model.regularization import Dropout, nothing
+from nextchar.architecture import Architecture
+from nextchar.model.cells import STEPS
+from nextchar.model.network import Layer, Network, initialize
+from nextchar.model.recurrence import reference
+from nextchar.model.regularization import Dropout, Regularizer
+from nextchar.model.state import LayerState
 
 CPU = torch.device("cpu")
 
@@ -16,7 +21,9 @@ def test_dropping_nothing_is_the_identity() -> None:
     """At share 0, and without a regularizer, activations come back as they are."""
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     assert Dropout(0.0, CPU)(x) is x
-    assert nothing(x) is x
+    assert Regularizer()(x) is x
+    assert Regularizer().recurrent(x) is x
+    assert Dropout(0.5, CPU).recurrent(x) is x
 
 
 def test_restarting_repeats_exactly() -> None:
@@ -76,3 +83,23 @@ def test_dropping_leaves_what_it_is_given_alone() -> None:
     assert torch.equal(x.detach(), torch.ones(1000))
     assert x.grad is not None
     assert torch.equal(x.grad, y.detach())
+
+
+def test_recurrent_dropout_is_hidden_units_that_a_layer_does_not_see() -> None:
+    """Dropping columns of the weights is dropping the same units of the hidden state at every step, in every lane."""
+    network = Network(Architecture(layers=1, hidden=16), 5)
+    initialize(network, torch.Generator().manual_seed(0))
+    dropout = Dropout(0.0, CPU, recurrent=0.5)
+    dropout.restart(3)
+    seen = dropout.recurrent(torch.ones(64, 16))
+    assert torch.equal(seen, seen[:1].expand_as(seen))
+    assert set(seen.unique().tolist()) == {0.0, 2.0}
+    dropout.restart(3)
+    ids = torch.tensor([[0, 1], [2, 3], [4, 0]])
+    logits, _ = network(ids, network.empty_state(2), dropout, reference)
+    layer = network.layers[0]
+    assert isinstance(layer, Layer)
+    state: LayerState = tuple(torch.zeros(2, 16) for _ in range(2))
+    for step, row in enumerate(ids):
+        state, _ = STEPS["lstm"](network.embedding(row), (state[0] * seen[0], state[1]), layer.weights())
+        torch.testing.assert_close(logits[step], network.head(state[0]))

@@ -10,7 +10,7 @@ from nextchar.architecture import GATES, Architecture
 from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup, own_threads, suits
 from nextchar.model.recurrence import Recurrence, fastest
-from nextchar.model.regularization import Regularizer, nothing
+from nextchar.model.regularization import Regularizer
 from nextchar.model.state import State, empty_state
 
 
@@ -54,25 +54,32 @@ class Network(nn.Module):
         self.head = nn.Linear(architecture.hidden, vocabulary_size)
 
     def forward(
-        self, ids: Tensor, state: State, regularize: Regularizer = nothing, recurrence: Recurrence = fastest
+        self,
+        ids: Tensor,
+        state: State,
+        regularize: Regularizer | None = None,
+        recurrence: Recurrence = fastest,
     ) -> tuple[Tensor, State]:
         """Predict, after each id, the next.
 
         Args:
             ids: `(T, N)`; V is START.
             state: Before the first id.
-            regularize: Applied between the layers and before the head.
+            regularize: Applied to recurrent weights, between the layers and before the head.
             recurrence: `fastest`, `fused`, or `reference`.
 
         Returns:
             Logits `(T, N, V)` and the state after the last id.
         """
+        regularize = regularize or Regularizer()
         x: Tensor | Lookup = Lookup(ids, self._vectors())
         total: Tensor | None = None
         after = []
         for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             assert isinstance(layer, Layer)
-            outputs, layer_after = recurrence(self.architecture.cell, x, layer_state, layer.weights())
+            weights = layer.weights()
+            weights = weights._replace(weight_hh=regularize.recurrent(weights.weight_hh))
+            outputs, layer_after = recurrence(self.architecture.cell, x, layer_state, weights)
             total = outputs if total is None or not self.architecture.sum_outputs else total + outputs
             if index < self.architecture.layers - 1:
                 x = regularize(outputs)

@@ -1,7 +1,5 @@
 """What keeps a network from learning a text by heart."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,23 +9,36 @@ from nextchar.kernels.microkernel import WIDE
 from nextchar.kernels.threads import in_shares
 from nextchar.model.compiled import array
 
-Regularizer = Callable[[Tensor], Tensor]
+
+class Regularizer:
+    """Leaves a network as it is."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what becomes of activations of any shape."""
+        return x
+
+    def recurrent(self, weight: Tensor) -> Tensor:
+        """Return what becomes of recurrent weights `(G H, H)` for a window."""
+        return weight
 
 
-def nothing(x: Tensor) -> Tensor:
-    """Leave activations as they are."""
-    return x
-
-
-class Dropout:
+class Dropout(Regularizer):
     """Sets a random share of activations to zero and scales up the rest (Srivastava et al. 2014).
+
+    What a layer sees of its own hidden state is dropped by units, the same ones in all lanes for a whole window (Gal &
+    Ghahramani 2016, arXiv 1512.05287): that is a product with the weights' columns, so any kernel can run the window.
 
     The masks follow from a number and a count, so that step k drops the same whether or not the steps before it ran
     in this process.
+
+    Args:
+        share: Of the activations between the layers and before the head.
+        device: Of the activations.
+        recurrent: Share of the hidden units.
     """
 
-    def __init__(self, share: float, device: torch.device) -> None:
-        self.share = share
+    def __init__(self, share: float, device: torch.device, *, recurrent: float = 0.0) -> None:
+        self._share, self._recurrent = share, recurrent
         self._generator = torch.Generator(device)
         self._number = self._used = 0
 
@@ -38,16 +49,18 @@ class Dropout:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Drop from activations of any shape."""
-        return x * self._mask(x) if self.share else x
+        return x * self._mask(x, self._share) if self._share else x
 
-    def _mask(self, x: Tensor) -> Tensor:
+    def recurrent(self, weight: Tensor) -> Tensor:
+        """Drop columns of recurrent weights."""
+        return weight * self._mask(weight[:1], self._recurrent) if self._recurrent else weight
+
+    def _mask(self, x: Tensor, share: float) -> Tensor:
         if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
-            return (
-                torch.empty_like(x).bernoulli_(1 - self.share, generator=self._generator).div_(1 - self.share)
-            )
+            return torch.empty_like(x).bernoulli_(1 - share, generator=self._generator).div_(1 - share)
         keys = np.random.SeedSequence((self._number, self._used)).generate_state(2)
         self._used += 1
         mask = torch.empty(x.shape, dtype=x.dtype)
         flat = array(mask).reshape(-1)
-        in_shares(lambda first, last: masks.fill(flat, self.share, keys, first, last), len(flat), WIDE)
+        in_shares(lambda first, last: masks.fill(flat, share, keys, first, last), len(flat), WIDE)
         return mask

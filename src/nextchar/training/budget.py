@@ -97,13 +97,15 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
-    return sized.replace(
-        lanes=lanes,
-        window=window,
-        dropout=round(dropout(epochs), 3) if config.dropout is None else config.dropout,
-        learning_rate=config.learning_rate or round(learning_rate(hidden, lanes * window), 6),
-        weight_decay=round(weight_decay(epochs), 3) if config.weight_decay is None else config.weight_decay,
-    )
+    chosen = {
+        "dropout": dropout(epochs),
+        "recurrent_dropout": 0.4 * dropout(epochs),
+        "weight_decay": weight_decay(epochs),
+        "learning_rate": learning_rate(hidden, lanes * window),
+    }
+    given = sized.model_dump()
+    open_ = {name: round(value, 4) for name, value in chosen.items() if given[name] is None}
+    return sized.replace(lanes=lanes, window=window, **open_)
 
 
 def hidden_units(compute: float, characters: int) -> int:
@@ -121,7 +123,7 @@ def lane_count(trained: float, window: int) -> int:
 
 def dropout(epochs: float) -> float:
     """Return the share to drop: the more often a text is read, the more."""
-    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.1))
+    return min(0.5, max(0.0, 0.11 * math.log2(max(epochs, 1e-9)) - 0.07))
 
 
 def learning_rate(hidden: int, per_step: int) -> float:
@@ -195,6 +197,7 @@ def measure_flops(config: Config, vocabulary_size: int, device: torch.device, pr
         lanes=lanes,
         window=window,
         dropout=0.1,
+        recurrent_dropout=0.1,
         learning_rate=1e-3,
         weight_decay=0.1,
     )

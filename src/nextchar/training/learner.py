@@ -27,7 +27,7 @@ class Learner:
         self.network = network.to(device)
         self._config, self._device, self._precision = config, device, precision
         self._optimizer = make_optimizer(network, config)
-        self._dropout = Dropout(config.dropout or 0.0, device)
+        self._dropout = Dropout(config.dropout or 0.0, device, recurrent=config.recurrent_dropout or 0.0)
         self.state: State = network.empty_state(required(config.lanes, "lanes"))
         self.losses = torch.zeros((), device=device)
         self.norm = torch.zeros((), device=device)
