@@ -42,10 +42,10 @@ def _ids(size: int, seed: int = 0) -> Array:
     return ids
 
 
-def _in_torch(lm: LanguageModel, ids: Array) -> tuple[Array, Array]:
+def _in_torch(lm: LanguageModel, ids: Array, dtype: torch.dtype = torch.float64) -> tuple[Array, Array]:
     """Return the torch network's logits `(T, V)`, in float64, and its state laid out as `(S, L, H)`."""
-    network = copy.deepcopy(lm.network).double()
-    empty = tuple(tuple(vector.double() for vector in layer) for layer in network.empty_state(1))
+    network = copy.deepcopy(lm.network).to(dtype)
+    empty = tuple(tuple(vector.to(dtype) for vector in layer) for layer in network.empty_state(1))
     with torch.no_grad():
         logits, after = network(torch.from_numpy(ids)[:, None], empty)
     vectors = [[layer[s][0].numpy() for layer in after] for s in range(STATES[lm.network.architecture.cell])]
@@ -66,7 +66,10 @@ def _vectors(shape: Architecture, lanes: Lanes) -> Array:
 def test_the_compiled_step_is_the_network(
     cell: Cell, sum_outputs: bool, embedding: int, layers: int, hidden: int
 ) -> None:
-    """Compiled logits and state equal torch's to 1e-5, for every shape, START among the ids."""
+    """Compiled logits and state equal torch's to 1e-5, for every shape, START among the ids.
+
+    An untrained rnn is chaotic: where even torch's float32 is further from float64 than a third of that, three times as far.
+    """
     lm = make_model(
         VOCABULARY, cell=cell, sum_outputs=sum_outputs, embedding=embedding, layers=layers, hidden=hidden
     )
@@ -74,7 +77,9 @@ def test_the_compiled_step_is_the_network(
     expected, expected_state = _in_torch(lm, ids)
     engine = Engine(to_file(lm))
     logits, state = engine.read(ids, engine.empty)
-    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    rounded, _ = _in_torch(lm, ids, torch.float32)
+    tolerance = max(1e-5, 3 * float(np.abs(rounded - expected).max()))
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(_vectors(lm.network.architecture, state), expected_state, rtol=0, atol=1e-5)
 
 
