@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nextchar.benchmark.report import machine
 from nextchar.config import read_toml
 from nextchar.device import pick_device, pick_precision
-from nextchar.inspection.gates import GateRow, gates
+from nextchar.inspection.gates import GateRow, gate_rows
 from nextchar.inspection.summary import summarize
 from nextchar.inspection.trace import pieces
 from nextchar.language_model import LanguageModel
@@ -48,7 +48,7 @@ def read(run: Path, characters: int) -> Read:
     ids = corpus.part("valid", lm.config["valid"], lm.config["test"]).take(0, characters)
     summaries = summarize(pieces(lm, ids))
     points = {layer: np.stack(summary.saturation("f")) for layer, summary in summaries.items()}
-    return Read(run.name, about(lm, len(ids)), gates(lm, ids), points)
+    return Read(run.name, about(lm, len(ids)), gate_rows(summaries), points)
 
 
 def about(lm: LanguageModel, characters: int) -> str:

@@ -1,5 +1,6 @@
 """The gates in a table: how saturated those of each layer are, and how long its units hold what they hold."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,10 +59,15 @@ def gates(lm: LanguageModel, text: Given) -> list[GateRow]:
     Source: Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, figure 3, for the two thresholds.
     """
     ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
-    keeping = KEEPING.get(lm.network.architecture.cell)
+    return gate_rows(summarize(pieces(lm, ids)))
+
+
+def gate_rows(layers: Mapping[int, LayerSummary]) -> list[GateRow]:
+    """Return the rows of layers that were summarized already."""
+    keeping = set(KEEPING.values())
     return [
-        _row(layer, gate, summary, gate == keeping)
-        for layer, summary in summarize(pieces(lm, ids)).items()
+        _row(layer, gate, summary, gate in keeping)
+        for layer, summary in layers.items()
         for gate in summary.gates
     ]
 

@@ -26,7 +26,7 @@ from nextchar.model.recurrence import Recurrence, fastest
 from nextchar.model.state import LayerState, State
 
 DISTANCE = 1000
-PLACES = 48  # of the gradient
+PLACES = 24  # of the gradient
 TOGETHER = 8  # places gone back from side by side: the memory follows from it
 SHORT, SHORT_LANES, LONG_LANES = (
     32,
