@@ -27,8 +27,8 @@ SOLVED = 0.999
 
 NETWORKS: dict[str, tuple[Cell, float]] = {
     "rnn": ("rnn", 0.0),
-    "lstm, forget bias 1": ("lstm", 1.0),
     "lstm, forget bias 5": ("lstm", 5.0),
+    "lstm, forget bias 1": ("lstm", 1.0),
 }
 
 
