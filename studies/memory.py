@@ -205,7 +205,7 @@ def text_part(options: argparse.Namespace, folder: Path) -> str:
     ]
     return f"""## On real text
 
-`{options.text}`, {len(corpus):,} characters: 90 % trained on, {len(ids):,} of the test part asked. {options.minutes:g} minutes each, no
+`{Path(options.text).name}`, {len(corpus):,} characters: 90 % trained on, {len(ids):,} of the test part asked. {options.minutes:g} minutes each, no
 other option than the cell: {", ".join(f"{name} {size}" for name, size in sizes.items())}. Bits per character on these: {", ".join(f"{name} {bits:.3f}" for name, bits in scores.items())}.
 
 ### Which kind of bracket closes
@@ -286,7 +286,7 @@ def main() -> None:
         options.output / "memory.md",
         f"""# How far memory reaches
 
-`python studies/memory.py {options.text} --minutes {options.minutes:g}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Claims 12 and 16 of the post:
+`python studies/memory.py {Path(options.text).name} --minutes {options.minutes:g}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Claims 12 and 16 of the post:
 vanilla networks forget within tens of characters, LSTMs learn across a hundred; and text that is right line by line
 has no thread.
 
