@@ -67,6 +67,8 @@ def article(samples: list[str], path: Path) -> None:
             shown = str(extra("mwparserfromhell").parse(plain).strip_code()).replace("$", r"\$").strip("= ")
             lines += [(shown[at : at + WIDTH], level) for at in range(0, len(shown), WIDTH)]
         lines.append(("", 0))
+    if not lines:
+        return
     canvas = Figure(figsize=(8, 0.22 * min(len(lines), LINES) + 0.3))
     for number, (text, level) in enumerate(lines[:LINES]):
         weight, size = ("bold", 15 - 2 * level) if level else ("normal", 9)
