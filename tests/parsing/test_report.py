@@ -175,3 +175,10 @@ def test_the_command_asks_for_a_text_that_is_not_at_hand(
     words = ["structure", str(tmp_path / "model.safetensors"), "--as", "drama", "--against", str(real)]
     assert main([*words, "--count", "2", "-n", "300", "--ngram", "2", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["texts"]) == ["model", "real text", "2-grams"]
+
+
+def test_samples_without_pieces_are_far_from_real_text() -> None:
+    """Where no function was written, none is sound: that is no merit."""
+    training = Training(PYTHON)
+    real = structure([GOOD * 3], "python", training=training)
+    assert point(0.1, "x = 1\n" * 20, training).distance(real) > point(0.7, BAD * 3, training).distance(real)

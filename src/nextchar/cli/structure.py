@@ -52,7 +52,7 @@ def command(
     Parameters
     ----------
     source
-        A run folder or a model file; or samples: a text, or what `nextchar sample --json` printed.
+        A run folder or a model file; or samples: what `nextchar sample` printed, with or without --json, or any text, which is cut into samples.
     domain
         What the samples are read as.
     count
@@ -83,7 +83,7 @@ def command(
     size = get_domain(domain).length if length is None else length
     _refuse(count, size)
     how = Writing(count=count, length=size, temperature=temperature, seed=seed)
-    model, samples = _open(source)
+    model, samples = _open(source, size)
     train, held_out, vocabulary = _texts(source, model, against, encoding)
     training = Training(text_of(vocabulary, train)) if vocabulary else None
     real = pieces_of(text_of(vocabulary, held_out), count, size) if vocabulary else []
@@ -120,8 +120,8 @@ def _refuse(count: int, length: int) -> None:
         raise ConfigError(f"the length is {length}, but samples need 100 characters or more to hold a piece")
 
 
-def _open(source: Path) -> "tuple[ModelFile | None, list[str]]":
-    """Read a model, or samples."""
+def _open(source: Path, length: int) -> "tuple[ModelFile | None, list[str]]":
+    """Read a model, or samples; one long text is cut into samples of a length, so that there is an interval."""
     from nextchar.storage import read_model  # noqa: PLC0415  numpy takes a while to import
 
     if source.is_dir() or source.suffix == ".safetensors":
@@ -132,7 +132,10 @@ def _open(source: Path) -> "tuple[ModelFile | None, list[str]]":
         raise TextError(
             f"the samples in {source} are not UTF-8: {error.reason} at offset {error.start}"
         ) from None
-    return None, samples_of(text)
+    samples = samples_of(text)
+    if len(samples) == 1 and len(text) > 2 * length:
+        samples = pieces_of(text, len(text), length)
+    return None, samples
 
 
 def samples_of(text: str) -> list[str]:
@@ -184,7 +187,8 @@ def pieces_of(text: str, count: int, length: int) -> list[str]:
     """Cut at most `count` samples of a length from all over a text."""
     most = max(1, min(count, len(text) // length))
     step = len(text) / most
-    return [text[int(number * step) :][:length] for number in range(most)]
+    begins = [int(number * step) for number in range(most)]
+    return [text[begin : begin + length] for begin in begins]
 
 
 def _write(model: "ModelFile", how: "Writing") -> list[str]:

@@ -166,7 +166,9 @@ def looping(text: str) -> int:
     for period in range(1, min(PERIOD, len(codes) // REPEATS) + 1):
         same = np.concatenate([[False], codes[period:] == codes[:-period], [False]])
         edges = np.flatnonzero(same[1:] != same[:-1])
-        for begin, end in zip(edges[::2], edges[1::2] + period, strict=True):
-            if end - begin >= max(LOOP, REPEATS * period) and letters[begin : begin + period].any():
+        begins, ends = edges[::2], edges[1::2] + period
+        long = ends - begins >= max(LOOP, REPEATS * period)
+        for begin, end in zip(begins[long], ends[long], strict=True):
+            if letters[begin : begin + period].any():
                 inside[begin:end] = True
     return int(inside.sum())

@@ -17,8 +17,7 @@ LOOP = re.compile(r"\b\w*for_each\w*\s*\(")
 ANNOTATION = re.compile(
     r"\b(?:__(?:init|exit|user|rcu|percpu|iomem|kernel|force|sched|lockfunc|always_inline|always_unused|maybe_unused|"
     r"must_check|cold|cpuidle|releases|acquires|must_hold|read_mostly|initdata|weak|used|kprobes|visible|ref|"
-    r"cacheline_aligned|visible_for_testing)|noinline|notrace|asmlinkage|inline|nokprobe_inline|noinstr|__bpf_kfunc|"
-    r"bool_t|__cpuinit|__scheduler)\b(?:\([\w\s&>*.,-]*\))?"
+    r"cacheline_aligned|visible_for_testing|bpf_kfunc)|noinline|notrace|asmlinkage|nokprobe_inline|noinstr)\b(?:\([\w\s&>*.,-]*\))?"
 )
 # A chain of members is one unknown name: nobody can know what a struct of the kernel holds.
 CHAIN = re.compile(r"\b[A-Za-z_]\w*(?:\s*(?:->|\.)\s*[A-Za-z_]\w*)+")

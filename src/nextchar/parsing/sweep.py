@@ -55,10 +55,12 @@ class Point:
         """Return how far it is from real text: the mean difference of all shares, in percentage points."""
         known = {measure.name: measure.value for measure in real.measures if measure.unit == "%"}
         apart = [
-            abs(measure.value - known[measure.name])
+            # Where there is no piece, none is sound.
+            abs((0.0 if math.isnan(measure.value) and measure.sound else measure.value) - known[measure.name])
             for measure in self.structure.measures
-            if measure.name in known and not math.isnan(measure.value - known[measure.name])
+            if measure.name in known
         ]
+        apart = [each for each in apart if not math.isnan(each)]
         return sum(apart) / len(apart) if apart else math.inf
 
 

@@ -1,0 +1,129 @@
+"""How far the memory of a trained model reaches: brackets, context that still lowers the loss, words that come again."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nextchar.evaluation.errors import SPANS
+from nextchar.evaluation.ngram import NGram
+from nextchar.evaluation.novelty import WORD
+from nextchar.evaluation.score import nats_of
+from nextchar.language_model import LanguageModel
+from nextchar.text.vocabulary import UNKNOWN
+
+OPENING, CLOSING = "([{", ")]}"
+LONGEST = 2048
+CHUNK = 256
+NEAR = (0, 50, 100, 200, 400, 800, 1600, 3200)
+Ids = npt.NDArray[Any]
+
+
+def closers(text: str) -> tuple[Ids, Ids, Ids]:
+    """Return where brackets close one of their kind, which of the three kinds it is, and how far before it was opened."""
+    waiting: list[tuple[str, int]] = []
+    found = []
+    for place, character in enumerate(text):
+        if character in OPENING:
+            waiting.append((character, place))
+        elif character in CLOSING and waiting:
+            opening, before = waiting.pop()
+            kind = CLOSING.index(character)
+            if OPENING.index(opening) == kind:
+                found.append((place, kind, place - before))
+    places, kinds, distances = np.array(found, np.int64).reshape(-1, 3).T
+    return places, kinds, distances
+
+
+def closing_ids(lm: LanguageModel) -> Ids:
+    """Return the ids of the three closing brackets.
+
+    Raises:
+        ValueError: The text has not all three.
+    """
+    ids = lm.vocabulary.find(np.array([ord(bracket) for bracket in CLOSING], np.uint32))
+    if (ids == UNKNOWN).any():
+        raise ValueError("the text does not have all three kinds of brackets")
+    return ids.astype(np.int64)
+
+
+def kinds_by_network(lm: LanguageModel, ids: Ids, places: Ids) -> Ids:
+    """Return which kind of closing bracket a network finds likeliest at each place, the text read in order."""
+    wanted = closing_ids(lm)
+    inputs = np.concatenate([[lm.vocabulary.start], ids[:-1]]).astype(np.int64)
+    state = lm.network.empty_state(1)
+    best = np.empty(len(ids), np.int64)
+    with torch.no_grad(), lm.network.threads():
+        for begin in range(0, len(ids), CHUNK):
+            logits, state = lm.network(torch.from_numpy(inputs[begin : begin + CHUNK, None]), state)
+            best[begin : begin + CHUNK] = logits[:, 0, wanted].argmax(1).numpy()
+    return best[places]
+
+
+def kinds_by_ngram(table: NGram, wanted: Ids, ids: Ids, places: Ids) -> Ids:
+    """Return which kind of closing bracket a table of n-grams finds likeliest at each place."""
+    before = table.order - 1
+    padded = np.concatenate([np.zeros(before, np.int64), ids.astype(np.int64)])
+    contexts = padded[places[:, None] + np.arange(before)]
+    costs = []
+    for bracket in wanted:
+        # The last character of each snippet has its whole context within the snippet.
+        snippets = np.concatenate([contexts, np.full((len(places), 1), bracket)], axis=1)
+        costs.append(table.nats(snippets.reshape(-1)).reshape(snippets.shape)[:, -1])
+    return np.argmin(costs, axis=0)
+
+
+def accuracy_by_distance(right: npt.NDArray[np.bool_], distances: Ids) -> list[tuple[int, int, int, float]]:
+    """Return least and most distance, how many, and the share that is right."""
+    rows = []
+    for least, most in zip((1, *(span + 1 for span in SPANS)), (*SPANS, 1 << 30), strict=True):
+        there = (distances >= least) & (distances <= most)
+        if there.any():
+            rows.append((least, most, int(there.sum()), float(right[there].mean())))
+    return rows
+
+
+def loss_by_context(lm: LanguageModel, ids: Ids) -> list[tuple[int, int, float]]:
+    """Return the mean nats of characters with so much context: least, most, nats.
+
+    The text is cut into windows of 2,048 characters, each read from the empty state.
+    """
+    whole = ids[: len(ids) // LONGEST * LONGEST]
+    network, start = lm.network, lm.vocabulary.start
+    nats = np.concatenate(list(nats_of(network, whole, start, protocol="windows", window=LONGEST)))
+    of_place = nats.reshape(-1, LONGEST).mean(0)
+    edges = [0, *(2**power for power in range(12))]
+    return [(least, most - 1, float(of_place[least:most].mean())) for least, most in pairwise(edges)]
+
+
+def words_that_come_again(samples: Sequence[str], counts: Mapping[str, int], rare: int) -> list[float]:
+    """Return, for each span of `NEAR`, how much likelier a rare word is to come again than to come at all.
+
+    That is the share of rare words that stand again so many characters after, over the share that stand at the same places
+    of the next sample. A sample without a topic has 1 everywhere.
+    """
+    words = [
+        [(match.start(), match[0]) for match in WORD.finditer(sample) if 0 < counts.get(match[0], 0) <= rare]
+        for sample in samples
+    ]
+    own, other, of = (np.zeros(len(NEAR) - 1) for _ in range(3))
+    for number, mine in enumerate(words):
+        theirs = words[(number + 1) % len(words)]
+        for place, word in mine:
+            for span, (least, most) in enumerate(pairwise(NEAR)):
+                if place + most > len(samples[number]):
+                    break
+                of[span] += 1
+                own[span] += any(place + least < at <= place + most and word == each for at, each in mine)
+                other[span] += any(place + least < at <= place + most and word == each for at, each in theirs)
+    return [float(a / b) if b else float("nan") for a, b in zip(own, np.maximum(other, 0.5), strict=True)]
+
+
+def rare_below(counts: Counter[str], share: float = 0.3) -> int:
+    """Return the largest count of the rarest words that together make up a share of all words."""
+    sizes = np.sort(np.array(list(counts.values())))
+    return int(sizes[np.searchsorted(sizes.cumsum(), share * sizes.sum())])

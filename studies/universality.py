@@ -1,0 +1,315 @@
+"""One set of defaults on seven kinds of text: the study of claims 4 to 10, with its figures and its page in docs/studies.
+
+    python studies/universality.py --data FOLDER --minutes 15
+
+FOLDER holds the corpora (see `CORPORA` for their names; the standard library needs none, what is not there is left out). Every
+one is trained for so many minutes and with no other option, scored beside a table of 8-grams, written from at ten
+temperatures, and read by the parsers of its domain at the one most like real text. Several values of --minutes give a curve.
+Results are kept as they come, so an interrupted study goes on where it was.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pictures
+from nextchar.benchmark.report import machine
+from nextchar.cli.structure import pieces_of
+from nextchar.config import Config
+from nextchar.device import pick_device, pick_precision
+from nextchar.evaluation.ngram import NGram
+from nextchar.evaluation.novelty import Training
+from nextchar.evaluation.score import score_ids
+from nextchar.parsing.report import COPIED, Structure, get_domain, structure
+from nextchar.parsing.sweep import Writing, figure, sweep, sweet_spot, write
+from nextchar.storage import ModelFile, read_model, to_language_model, write_model, write_text
+from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.training.trainer import Trainer
+
+VALID = TEST = 0.05
+ORDER = 8
+COUNTED = (
+    6_000_000  # characters the n-grams are counted on, at most: more do not fit a small machine's memory
+)
+TEMPERATURES = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+SWEPT, WRITTEN = 24, 100  # samples at each temperature, and at the one chosen
+SHOWN = 700  # characters of a sample on the page
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A corpus of the study.
+
+    Attributes:
+        title: On the page.
+        path: Below the folder of corpora; empty for the standard library.
+        domain: Whose parsers read it; empty for none.
+        targets: What a model should reach, in percent, by the name of the measure.
+        most: Minutes after which a small text has nothing more to teach.
+    """
+
+    title: str
+    path: str
+    domain: str
+    targets: dict[str, float] = field(default_factory=dict)
+    most: float = 1e9
+
+
+CORPORA = {
+    "shakespeare": Text("Shakespeare", "shakespeare/tiny.txt", "drama", most=3),
+    "linux": Text(
+        "Linux C",
+        "linux/linux_kernel.txt",
+        "c",
+        {"functions with balanced brackets": 90, "functions without a parse error": 50},
+    ),
+    "latex": Text("Stacks LaTeX", "latex/stacks.tex", "latex", {"fragments with matched environments": 80}),
+    "wikipedia": Text(
+        "Wikipedia XML", "wikipedia/enwiki_2016.xml", "wikitext", {"fragments well-formed": 60}
+    ),
+    "abc": Text("tunes in ABC", "music/folk.abc", "abc", {"tunes that abc2midi accepts": 70}),
+    "python": Text("Python's standard library", "", "python", {"functions that parse": 60}),
+    "names": Text("names", "names/names.txt", "", most=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one corpus after so many minutes; shares in percent with their interval."""
+
+    corpus: str
+    minutes: float
+    network: str
+    chars: int
+    bits: float
+    ngram_bits: float
+    temperature: float
+    structure: dict[str, dict[str, tuple[float, float, float]]]
+    longest: dict[str, int]
+    sample: str
+    seconds: float
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """What tells it from the others."""
+        return self.corpus, self.minutes
+
+
+def train(corpus: Corpus, minutes: float, path: Path) -> ModelFile:
+    """Train with every default, or take the model from its file."""
+    if not path.exists():
+        trainer = Trainer(corpus, Config(minutes=minutes, valid=VALID, test=TEST))
+        for _ in trainer.events():
+            pass
+        write_model(path, trainer.best_model())
+    return read_model(path)
+
+
+def shares(result: Structure) -> dict[str, tuple[float, float, float]]:
+    """Return the measures by name: value and interval."""
+    return {measure.name: (measure.value, measure.low, measure.high) for measure in result.measures}
+
+
+def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace) -> Result:
+    """Train on one corpus, score, sweep, write, and check what was written."""
+    begun = time.perf_counter()
+    known = CORPORA[name]
+    model = train(corpus, min(minutes, known.most), options.cache / f"{name}-{minutes:g}.safetensors")
+    train_ids, valid_ids, test_ids = (
+        corpus.part(part, VALID, TEST).take(0, len(corpus)) for part in ("train", "valid", "test")
+    )
+    lm = to_language_model(model)
+    table = NGram(train_ids[-COUNTED:], len(corpus.vocabulary), order=ORDER)
+    decode = corpus.vocabulary.decode
+    training = Training(decode(train_ids))
+    held_out = decode(np.concatenate([valid_ids, test_ids]))
+    domain = known.domain or "drama"
+    how = Writing(count=options.samples, length=get_domain(domain).length)
+    real = structure(pieces_of(held_out, how.count, how.length), domain, training=training)
+    best = 1.0
+    if known.domain:
+        swept = Writing(count=min(SWEPT, how.count), length=how.length)
+        points = list(sweep(model, domain, training, swept, TEMPERATURES))
+        write_text(options.output / f"universality-{name}.svg", figure(points, real, known.title))
+        best = sweet_spot(points, real).temperature
+    how = Writing(count=how.count, length=how.length, temperature=best)
+    samples = write(model, how)[0]
+    ngrams = [decode(each) for each in table.write(how.count, how.length, temperature=best)]
+    found = {"model": samples, f"{ORDER}-grams": ngrams}
+    columns = {"real text": real} | {
+        column: structure(texts, domain, training=training) for column, texts in found.items()
+    }
+    pictures.draw(name, samples, training, options.output)
+    shape = lm.network.architecture
+    return Result(
+        name,
+        minutes,
+        f"{shape.layers}x{shape.hidden}",
+        len(corpus),
+        score_ids(lm.network, test_ids, lm.vocabulary).bits_per_char,
+        table.score(test_ids, corpus.vocabulary).bits_per_char,
+        best,
+        {column: shares(each) for column, each in columns.items()},
+        {column: each.longest_copy or 0 for column, each in columns.items()},
+        samples[0][:SHOWN],
+        round(time.perf_counter() - begun, 1),
+    )
+
+
+def results(options: argparse.Namespace) -> Iterator[Result]:
+    """Yield the result of every corpus that is there; what is in the log already is not made again."""
+    log = options.cache / "universality.jsonl"
+    done = [Result(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+    found = {each.place: each for each in done}
+    for name in options.corpora:
+        path = options.data / CORPORA[name].path
+        if CORPORA[name].path and not path.exists():
+            print(f"{name}: {path} is not there; left out", flush=True)
+            continue
+        for minutes in options.minutes:
+            if (name, minutes) not in found:
+                corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
+                found[name, minutes] = study(name, corpus, minutes, options)
+                with log.open("a") as file:
+                    file.write(json.dumps(asdict(found[name, minutes])) + "\n")
+            yield found[name, minutes]
+
+
+def cell(values: Any, digits: int = 1) -> str:
+    """Write a share with its interval."""
+    value, low, high = values
+    return "-" if np.isnan(value) else f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def scores_table(all_results: list[Result]) -> str:
+    """Return bits per character of every corpus, beside the n-grams."""
+    rows = [
+        "| text | characters | network chosen | minutes | bits per character | 8-grams | most like real text at |"
+    ]
+    rows.append("|---|---:|---:|---:|---:|---:|---:|")
+    rows += [
+        f"| {CORPORA[each.corpus].title} | {each.chars:,} | {each.network} | "
+        f"{min(each.minutes, CORPORA[each.corpus].most):g} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
+        f"{each.temperature:g} |"
+        for each in all_results
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def targets_table(all_results: list[Result]) -> str:
+    """Return what each model should reach, and what it does, over the minutes of training."""
+    rows = [
+        "| text | measure, % | should be | minutes | model | 8-grams | real text |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for each in all_results:
+        for name, target in CORPORA[each.corpus].targets.items():
+            columns = [
+                each.structure[column].get(name) for column in ("model", f"{ORDER}-grams", "real text")
+            ]
+            cells = " | ".join(cell(values) if values else "not checked" for values in columns)
+            reached = columns[0] is not None and columns[0][0] >= target
+            mark = "reached" if reached else "not reached"
+            rows.append(
+                f"| {CORPORA[each.corpus].title} | {name} | {target:g}, {mark} | {each.minutes:g} | {cells} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def section(result: Result, folder: Path) -> str:
+    """Return the part of the page about one corpus: every measure, the sweep, a sample, pictures."""
+    known = CORPORA[result.corpus]
+    columns = list(result.structure)
+    names = (
+        list(result.structure["model"])
+        if known.domain
+        else ["words known from training", COPIED, "characters in loops"]
+    )
+    rows = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for name in names:
+        cells = [cell(result.structure[column].get(name, (np.nan,) * 3)) for column in columns]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    rows.append(
+        "| longest substring copied, characters | "
+        + " | ".join(str(result.longest[c]) for c in columns)
+        + " |"
+    )
+    shown = [
+        path
+        for path in sorted(folder.glob(f"universality-{result.corpus}*"))
+        if path.suffix in (".svg", ".png")
+    ]
+    seen = "\n\n".join(f"![{known.title}]({path.name})" for path in shown)
+    table = "\n".join(rows)
+    return f"""## {known.title}
+
+{result.minutes:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
+
+{table}
+
+{seen}
+
+```text
+{result.sample.replace("```", "'''")}
+```
+"""
+
+
+def page(all_results: list[Result], options: argparse.Namespace) -> str:
+    """Return the page of the study."""
+    about = machine(pick_precision("auto", pick_device("cpu"))[0])
+    last = {each.corpus: each for each in all_results}
+    minutes = " ".join(f"{each:g}" for each in options.minutes)
+    spent = sum(each.seconds for each in all_results) / 60
+    sections = "\n".join(section(each, options.output) for each in last.values())
+    return f"""# One set of defaults, seven kinds of text
+
+`python studies/universality.py --data FOLDER --minutes {minutes}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}; {spent:.0f}
+minutes altogether. Every model was trained with no option but its minutes, on the first 90 % of its text, and scored on the last 5 %, *stream*.
+One seed each. N-grams are modified Kneser-Ney, counted on the last {COUNTED:,} characters of the training part at the most.
+
+{scores_table(all_results)}
+What is written below is written at the temperature at which samples are most like real text ([how](../structure.md#the-temperature-sweep)),
+{options.samples} samples each; the n-grams write at the same. What is counted is told [there](../structure.md).
+
+{targets_table(all_results)}
+{sections}"""
+
+
+def main() -> None:
+    """Read the command line, make what is missing, write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("corpora"), help="the folder of corpora")
+    parser.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=list(CORPORA))
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=[15.0], help="of training, for each corpus"
+    )
+    parser.add_argument("--samples", type=int, default=WRITTEN, help="that are written and checked")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("runs/universality"), help="where results are kept"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
+    found = []
+    for each in results(options):
+        print(
+            f"{each.corpus}: {each.bits:.3f} bits, sweet spot {each.temperature:g}, {each.seconds:.0f} s",
+            flush=True,
+        )
+        found.append(each)
+    if found:
+        write_text(options.output / "universality.md", page(found, options))
+
+
+if __name__ == "__main__":
+    main()
