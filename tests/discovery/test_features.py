@@ -139,3 +139,27 @@ def test_two_derivations_agree(text: str) -> None:
     theirs = found["lexer_string"]
     assert (ours & ~theirs).mean() < 0.01
     assert np.corrcoef(ours, theirs)[0, 1] > 0.95
+
+
+C_TEXT = """\
+static int f(struct s *a, int b)
+{
+\tif (a && g(b, 'x')) { /* é (no */
+\t\treturn h("if (" , b);
+\t}
+\tstruct t { int x; };
+\treturn 0;
+}
+"""
+
+
+def test_syntax_trees_agree_with_the_scanner() -> None:
+    """Conditions and blocks by tree-sitter are those of the scanner, in characters though the tree counts bytes."""
+    pytest.importorskip("tree_sitter_c", reason="tree-sitter is an extra")
+    found = {each.name: each.values for each in of("c", C_TEXT)}
+    np.testing.assert_array_equal(found["tree_if_condition"], found["if_condition"])
+    assert found["tree_block_depth"].max() == 2
+    assert found["tree_struct"][C_TEXT.index("int x")] == 1
+    assert found["tree_parameters"][C_TEXT.index("int b")] == 1
+    assert found["tree_arguments"][C_TEXT.index('"if')] == 1
+    assert found["c_comment"][C_TEXT.index("é")] == found["lexer_comment"][C_TEXT.index("é")] == 1
