@@ -67,9 +67,7 @@ class Config(BaseModel):
     cold_start: Annotated[float, Field(ge=0, le=1)] = option(
         0.02, "Training", "Chance, per lane and step, to begin again from the empty state."
     )
-    optimizer: Literal["muon", "adamw", "rmsprop"] = option(
-        "adamw", "Training", "Which optimizer; muon is for the recurrence, with AdamW for the rest."
-    )
+    optimizer: Literal["adamw", "rmsprop"] = option("adamw", "Training", "Which optimizer.")
     learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
     warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
     hold: Annotated[float, Field(ge=0, le=1)] = option(
@@ -80,11 +78,10 @@ class Config(BaseModel):
         1.0, "Training", "Factor on the learning rate per epoch, after --decay-after epochs."
     )
     decay_after: Natural = option(10, "Training", "Epochs before --decay begins.")
-    momentum: Fraction = option(0.95, "Training", "Muon's memory of the gradient.")
     beta1: Fraction = option(0.9, "Training", "AdamW's memory of the gradient.")
     beta2: Fraction = option(0.99, "Training", "Memory of the squared gradient, of AdamW and RMSProp.")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        0.1, "Training", "Decoupled weight decay of Muon and AdamW."
+        0.1, "Training", "Decoupled weight decay of AdamW."
     )
     clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
         1.0, "Training", "Largest norm of the whole gradient; 0 for no limit."

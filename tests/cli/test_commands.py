@@ -445,6 +445,42 @@ def test_inspect_shows_strips_and_the_timeline(
     assert all(f"── step {sample['step']:,}, training " in plain for sample in samples)
 
 
+def test_inspect_writes_what_the_name_asks_for(
+    run: Path, text_file: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """A picture of one unit, every number as npz or safetensors, the timeline as a page: by the ending of -o."""
+    for name in ("strip.svg", "strip.png"):
+        words = (run, text_file, "-o", tmp_path / name, "--units", "0:3", "--signal", "f", "-n", 30, "--json")
+        value = json.loads(shell("inspect", *words).out)
+        assert value["shown"] == 30
+        assert value["legend"].startswith("f of unit 0:3, scale 0 blue, 0.5 white, 1 orange")
+    assert "<svg" in (tmp_path / "strip.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("all.npz", "all.safetensors"):
+        words = (run, text_file, "-o", tmp_path / name, "--units", "1:3,1:0", "-n", 30, "--json")
+        value = json.loads(shell("inspect", *words).out)
+        assert (value["trace"], value["chars"], value["shown"]) == (str(tmp_path / name), 20_000, 30)
+        assert "layers.1.tanh_c" in value["arrays"]
+        assert (tmp_path / name).stat().st_size > 1000
+    page = tmp_path / "learning.html"
+    samples = json.loads(shell("inspect", run, "--timeline", "-o", page, "--json").out)["timeline"]
+    assert page.read_text(encoding="utf-8").count('"step":') == len(samples)
+
+
+def test_inspect_tells_how_saturated_the_gates_are(
+    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`--gates` prints a line for each gate of each layer, and the same as JSON."""
+    rows = json.loads(shell("inspect", run, text_file, "--gates", "--json").out)["gates"]
+    assert [(row["layer"], row["gate"]) for row in rows] == [
+        (layer, gate) for layer in (0, 1) for gate in "ifo"
+    ]
+    assert all(0 <= row["left"] + row["right"] <= 1 for row in rows)
+    lines = shell("inspect", run, text_file, "--gates").out.splitlines()
+    assert len(lines) == 7
+    assert lines[2].split()[:4] == ["0", "f", f"{100 * rows[1]['left']:.1f}", "%"]
+
+
 def test_what_inspect_cannot_do_is_one_sentence(
     run: Path, text_file: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
@@ -456,6 +492,11 @@ def test_what_inspect_cannot_do_is_one_sentence(
         ((run, text_file, "-o", "x.html", "--terminal"), "give one of them"),
         ((run, text_file, "--timeline"), "give one of them"),
         ((run, text_file, "--terminal", "--timeline"), "give one of them"),
+        ((run, text_file, "--gates", "-o", "x.html"), "-o and --gates were given; give one of them"),
+        ((run, text_file, "-o", "x.gif"), "'x.gif' is to be written, but its name must end in .html or .svg"),
+        ((run, "--timeline", "-o", "x.svg"), "must end in .html"),
+        ((run, text_file, "-o", "x.svg", "--units", "0:1,0:2"), "a picture shows one"),
+        ((run, text_file, "--terminal", "--signal", "q"), "has no signal 'q'"),
         ((run,), "no text was given"),
         ((tmp_path, "--timeline"), "holds no run"),
     ):

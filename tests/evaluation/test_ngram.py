@@ -181,3 +181,28 @@ def test_a_text_too_short_for_the_order_is_refused(size: int, order: int) -> Non
     """A text shorter than its longest n-gram is an error that counts both."""
     with pytest.raises(TextError, match=f"{size} characters are too few .* order {order}"):
         NGram(np.zeros(size, np.int64), 2, order=order)
+
+
+def test_what_it_writes_is_what_it_predicts() -> None:
+    """The characters written after a context come as often as the table says they are likely."""
+    generator = np.random.default_rng(0)
+    ids = generator.choice(3, size=400, p=[0.5, 0.3, 0.2])
+    table = NGram(ids, 3, order=3)
+    written = table.write(4000, 3, seed=1)
+    for first in range(3):
+        for second in range(3):
+            after = written[(written[:, 0] == first) & (written[:, 1] == second), 2]
+            shares = np.bincount(after, minlength=3) / len(after)
+            expected = [np.exp(-table.nats(np.array([first, second, third]))[2]) for third in range(3)]
+            assert np.abs(shares - expected).max() < 5 * 0.5 / np.sqrt(len(after))
+
+
+def test_colder_writing_is_surer() -> None:
+    """A low temperature takes the likeliest; the same seed writes the same; 0 cannot be."""
+    table = NGram(np.array([0, 1, 2] * 30 + [0, 0, 2, 1]), 3, order=3)
+    cold = table.write(2, 12, temperature=0.01)
+    assert "".join(map(str, cold[0])).count("012") >= 3
+    assert (table.write(3, 5, seed=4) == table.write(3, 5, seed=4)).all()
+    assert (table.write(30, 5, seed=4) != table.write(30, 5, seed=5)).any()
+    with pytest.raises(ConfigError, match="the temperature is 0"):
+        table.write(1, 1, temperature=0)

@@ -2,11 +2,14 @@
 
 import io
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from rich.console import Console
 
 from conftest import make_model
@@ -156,3 +159,30 @@ def test_colours_can_be_read_and_told_apart() -> None:
     assert diverging(-2, -1, 1) == diverging(-1, -1, 1)
     assert diverging(0, 0, 0) == diverging(0, -1, 1)
     assert diverging(-1, -1, 1)[2] - diverging(1, -1, 1)[2] > 100  # the blue that every eye has
+
+
+def test_a_picture_is_what_its_name_says(tmp_path: Path) -> None:
+    """An SVG and a PNG hold the same cells, a character that the font lacks as its number; other names are refused."""
+    lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
+    shown = strip(lm, HOSTILE, 0, 1)
+    shown.save(tmp_path / "strip.svg", columns=20)
+    assert (tmp_path / "strip.svg").read_text(encoding="utf-8") == shown.svg(20)
+    shown.save(tmp_path / "strip.png", columns=20)
+    pixels = imread(tmp_path / "strip.png")[:, :, :3]
+    size = re.search(r'width="(\d+)" height="(\d+)"', shown.svg(20))
+    assert size is not None
+    assert pixels.shape[1::-1] == (2 * int(size[1]), 2 * int(size[2]))
+    corners = {(y, x): colour for y, x, _, colour in _cells(shown.svg(20))}
+    assert len(corners) == 6 * len(HOSTILE)
+    for (y, x), colour in corners.items():
+        seen = bytes((255 * pixels[2 * y + 3, 2 * x + 3]).round().astype(np.uint8))
+        assert max(abs(a - b) for a, b in zip(seen, bytes.fromhex(colour[1:]), strict=True)) <= 1
+    with pytest.raises(ConfigError, match=r"'strip.gif' ends neither in .svg nor in .png"):
+        shown.save("strip.gif")
+
+
+def test_two_strips_in_a_notebook_share_nothing() -> None:
+    """Each is an element of its own without script, style or id, so that none can touch another."""
+    shown = strip(golden_model(), TEXT, 0, LATCH)._repr_html_()
+    assert not re.search(r"<script|<style|\sid=|https?://(?!www\.w3\.org/2000/svg)", shown)
+    ET.fromstring(shown)  # noqa: S314  our own

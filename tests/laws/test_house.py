@@ -23,7 +23,7 @@ FLOORS = [
     {"language_model"},
     {"storage"},
     {"evaluation", "sampling", "inspection"},
-    {"training", "discovery"},
+    {"training", "parsing", "discovery"},
     {"benchmark"},
     {"cli"},
 ]

@@ -4,12 +4,16 @@ import csv
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
+from nextchar.cli.errors import analyse, show, with_costs
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
+from nextchar.text.vocabulary import common_vocabulary
 
 
 def command(
@@ -23,6 +27,9 @@ def command(
     encoding: str = "utf-8",
     ngram: int | None = None,
     per_char: Path | None = None,
+    dynamic: Flag = False,
+    others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
+    errors: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
@@ -34,6 +41,7 @@ def command(
         nextchar evaluate runs/shakespeare --split valid
         nextchar evaluate runs/shakespeare other.txt --per-char surprise.csv
         nextchar evaluate runs/shakespeare --split test --ngram 8
+        nextchar evaluate runs/shakespeare --with runs/another --dynamic
 
     Parameters
     ----------
@@ -55,6 +63,12 @@ def command(
         Also score with an n-gram table of this order (1 to 20), counted on the training part.
     per_char
         Write what every character cost to a CSV file.
+    dynamic
+        Also score while learning: from every few characters, once they are scored.
+    others
+        Score the mean of MODEL's probabilities and of this model's, of the same vocabulary. May be repeated.
+    errors
+        Also tell what kinds of characters were wrong, and how sure closing brackets are by distance.
     device
         Where to compute.
     json
@@ -66,25 +80,38 @@ def command(
     from nextchar.storage import to_language_model  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above
 
-    if texts and split:
-        raise ConfigError("both a text and --split were given; give one of them")
-    file = read_model(model)
+    _check(
+        {"a text and --split": bool(texts and split), "--per-char and --errors": bool(per_char and errors)},
+        dynamic,
+        protocol,
+    )
+    files = [read_model(path) for path in (model, *others)]
+    vocabulary = common_vocabulary([file.vocabulary for file in files])
     left_out = 0
     if texts:
-        ids, left_out = read_ids(texts, file.vocabulary, encoding=encoding, unknown=unknown)
+        ids, left_out = read_ids(texts, vocabulary, encoding=encoding, unknown=unknown)
         what = ", ".join(texts)
     else:
-        split = split or ("test" if file.config.get("test") else "valid")
-        ids = _part(file, model, split)
+        split = split or ("test" if files[0].config.get("test") else "valid")
+        _must_share_parts(files, (model, *others), split)
+        ids = part(files[0], model, split)
         what = f"the {split} part"
-    lm = to_language_model(file, pick_device(device))
-    score = partial(score_ids, lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
-    result = (_with_csv(per_char, file, ids, score) if per_char else score()).as_dict()
+    networks = [to_language_model(file, pick_device(device)).network for file in files]
+    if dynamic:
+        stderr().print("choosing how to learn, and learning: this takes minutes", style="dim")
+        score: Any = partial(_dynamic, networks, ids, files[0], model, split)
+    else:
+        score = partial(score_ids, networks, ids, vocabulary, protocol=protocol, window=window)
+    if errors:
+        scored, costs = with_costs(score)
+        result = scored.as_dict() | analyse(vocabulary, ids, costs, part(files[0], model, "train"))
+    else:
+        result = (_with_csv(per_char, files[0], ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
-        table = NGram(_part(file, model, "train"), len(file.vocabulary), order=ngram)
-        result["ngram"] = table.score(ids, file.vocabulary).as_dict()
+        table = NGram(part(files[0], model, "train"), len(vocabulary), order=ngram)
+        result["ngram"] = table.score(ids, vocabulary).as_dict()
     if json:
         print_json(result)
     else:
@@ -92,7 +119,51 @@ def command(
     return 0
 
 
-def _part(file: ModelFile, model: Path, split: str) -> Any:
+def _check(both: dict[str, bool], dynamic: bool, protocol: str) -> None:
+    """Refuse what cannot be asked for together."""
+    for names, given in both.items():
+        if given:
+            raise ConfigError(f"both {names} were given; give one of them")
+    if dynamic and protocol != "stream":
+        raise ConfigError(f"--dynamic reads the text in order, not in {protocol}; leave out --protocol")
+
+
+def _dynamic(
+    networks: Any, ids: Any, file: ModelFile, model: Path, split: str | None, watch: Any = len
+) -> Any:
+    """Score while learning; the settings are chosen on the validation part for the test part, else on the first half."""
+    from nextchar.evaluation.dynamic import score_dynamic  # noqa: PLC0415  torch takes long to import
+
+    training = part(
+        file, model, "train", remedy="--dynamic needs it, to know how large gradients usually are"
+    )
+    tune_on = part(file, model, "valid") if split == "test" and file.config.get("valid") else None
+    result = score_dynamic(networks, ids, file.vocabulary, training, tune_on=tune_on)
+    watch(result.nats)
+    return result
+
+
+def _must_share_parts(files: list[ModelFile], models: tuple[Path, ...], split: str) -> None:
+    """Refuse to score a part that one of the models may have learnt from."""
+    cuts = [
+        (file.provenance.get("corpus", ""), *(file.config.get(name, 0.0) for name in ("valid", "test")))
+        for file in files
+    ]
+    for cut, model in zip(cuts, models, strict=True):
+        if cut != cuts[0]:
+            raise ConfigError(
+                f"{model} comes from another text than {models[0]}, or from one cut elsewhere, and may have learnt from "
+                f"the {split} part; name a TEXT"
+            )
+
+
+def part(
+    file: ModelFile,
+    model: Path,
+    split: str,
+    *,
+    remedy: str = "name a TEXT, or keep the model in its run folder",
+) -> Any:
     """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run."""
     from nextchar.config import make_config, read_toml  # noqa: PLC0415  only this needs them
     from nextchar.text.corpus import cached_corpus, open_corpus  # noqa: PLC0415  as above
@@ -102,15 +173,13 @@ def _part(file: ModelFile, model: Path, split: str) -> Any:
     if corpus is None:
         toml = model_path(model).parent / CONFIG
         if not toml.exists():
-            raise TextError(
-                f"the text of {model} is not at hand; name a TEXT, or keep the model in its run folder"
-            )
+            raise TextError(f"the text that {model} was trained on is not at hand; {remedy}")
         _, texts = read_toml(toml)
         config = make_config(file.config)
         corpus = open_corpus(texts, units=config.units, encoding=config.encoding, suffixes=config.suffix)
         if corpus.key != key:
             raise TextError(
-                f"the text in {', '.join(texts)} has changed since {model} was trained on it; name a TEXT"
+                f"the text in {', '.join(texts)} has changed since {model} was trained on it; {remedy}"
             )
     if corpus.vocabulary != file.vocabulary:
         corpus = corpus.in_vocabulary(file.vocabulary)
@@ -148,11 +217,28 @@ def _show(what: str, result: dict[str, Any], per_char: Path | None) -> None:
         console.print(
             f"left out {result['skipped']:,} characters that the model has never seen: the score is of the rest"
         )
-    for row in (result, result.get("ngram")):
-        if row:
-            print(  # noqa: T201  data on standard output
-                f"{row['protocol']:<10}{row['bits_per_char']:.4f} bits/char  {row['bits_per_byte']:.4f} bits/byte  "
-                f"{row['nats_per_char']:.4f} nats/char"
-            )
+    settings = result.get("adaptation", [])
+    for how in settings if isinstance(settings, list) else [settings]:
+        console.print(
+            f"learning rate {how['learning_rate']:g}, decay {how['decay']:g}, epsilon {how['epsilon']:g}, "
+            f"segments of {how['segment']}"
+        )
+    for label, row in _rows(result):
+        print(  # noqa: T201  data on standard output
+            f"{label:<10}{row['bits_per_char']:.4f} bits/char  {row['bits_per_byte']:.4f} bits/byte  "
+            f"{row['nats_per_char']:.4f} nats/char"
+        )
+    if "errors" in result:
+        show(result)
     if per_char:
         console.print(f"every character is in {per_char}")
+
+
+def _rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what there is to show, each with its label."""
+    rows = [result, *(result[name] for name in ("static", "ngram") if name in result)]
+    labelled = [(row["protocol"], row) for row in rows]
+    # What the settings were chosen on is no measure of them.
+    labelled += [(f"{row['protocol']}, second half", row) for row in (result.get("held_out") or {}).values()]
+    width = max(len(label) for label, _ in labelled)
+    return [(label.ljust(width + 2), row) for label, row in labelled]

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Score a text with a model, in bits per character.",
     "inspect": "Look inside a model while it reads a text.",
     "discover": "Find which unit follows what, and test it.",
+    "structure": "Check the structure of samples with real parsers.",
     "corpora": "List the named corpora, or get one.",
     "info": "Tell what is in a model file.",
     "bench": "Measure the speed of this machine.",

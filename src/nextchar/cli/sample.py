@@ -34,6 +34,7 @@ def command(
     stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, show_default=False)] = (),
     unknown: Literal["error", "skip"] = "error",
     weights: Literal["fp32", "bf16", "int8"] = "fp32",
+    others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
@@ -44,6 +45,7 @@ def command(
 
         nextchar sample runs/shakespeare -p "ROMEO:" -n 1000 -t 0.8
         nextchar sample runs/names --count 20 --stop "\n" --json
+        nextchar sample runs/one --with runs/another -p "ROMEO:"
 
     Parameters
     ----------
@@ -73,6 +75,8 @@ def command(
         What to do with a character of the prompt that the model has never seen.
     weights
         How to keep the weights: as they are, or rounded to half or a quarter of the memory, which is faster.
+    others
+        Write with the mean of MODEL's probabilities and of this model's, of the same vocabulary. May be repeated.
     device
         Where to write. A GPU pays for many texts at once, not for one.
     json
@@ -96,7 +100,7 @@ def command(
     )
     text = _prompt(prompt, prompt_file)
     tell_of_compiling()
-    writer = Writer(read_model(model), options)
+    writer = Writer([read_model(path) for path in (model, *others)], options)
     begun = time.perf_counter()
     if json:
         from nextchar.cli.console import print_json  # noqa: PLC0415  rich takes a while too, and text needs none

@@ -117,6 +117,58 @@ class NGram:
         size = int(vocabulary.byte_lengths()[ids].sum())
         return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
 
+    def write(
+        self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0
+    ) -> npt.NDArray[np.int64]:
+        """Write texts, each from an empty context; `temperature` as in `nextchar.sample`.
+
+        Returns:
+            Ids, `(count, length)`.
+        """
+        if temperature <= 0:
+            raise ConfigError(f"the temperature is {temperature:g}, but an n-gram table needs more than 0")
+        generator = np.random.default_rng(seed)
+        firsts = [
+            np.searchsorted(order.keys, np.arange(len(order.total) + 1) * self.size) for order in self._orders
+        ]
+        context = np.zeros((self.order + 1, count), np.int64)
+        usable = np.zeros((self.order + 1, count), bool)
+        usable[0] = True
+        texts = np.empty((count, length), np.int64)
+        for place in range(length):
+            p = self._predict(context, usable, firsts)
+            p = (p / p.max(1, keepdims=True)) ** (1 / temperature)
+            reached = p.cumsum(1)
+            drawn = generator.random((count, 1)) * reached[:, -1:]
+            texts[:, place] = chosen = (reached <= drawn).sum(1)
+            for number in reversed(range(self.order)):
+                keys = self._orders[number].keys
+                where, hit = _look_up(keys, context[number] * self.size + chosen)
+                context[number + 1], usable[number + 1] = where, hit & usable[number]
+        return texts
+
+    def _predict(
+        self, context: Keys, usable: npt.NDArray[np.bool_], firsts: list[npt.NDArray[np.intp]]
+    ) -> npt.NDArray[np.float64]:
+        """Return the probability of every next character, `(texts, V)`, from the contexts of every order."""
+        p = np.full((context.shape[1], self.size), 1.0 / self.size)
+        for number, (order, first) in enumerate(zip(self._orders, firsts, strict=True)):
+            lanes = np.flatnonzero(usable[number] & (context[number] < len(order.total)))
+            at = context[number, lanes]
+            lanes, at = lanes[order.total[at] > 0], at[order.total[at] > 0]
+            p[lanes] *= order.backoff[at][:, None]
+            # All n-grams that begin with one of these contexts, one after the other.
+            sizes = first[at + 1] - first[at]
+            index = np.arange(sizes.sum()) + np.repeat(
+                first[at] - np.concatenate([[0], sizes.cumsum()[:-1]]), sizes
+            )
+            counts = order.counts[index]
+            left = np.maximum(counts - order.discounts[np.minimum(counts, 3)], 0.0)
+            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += left / np.repeat(
+                order.total[at], sizes
+            )
+        return p
+
 
 def _order(keys: Keys, counts: npt.NDArray[np.int64], vocabulary_size: int) -> _Order:
     contexts = keys // vocabulary_size

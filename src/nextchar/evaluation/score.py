@@ -5,7 +5,7 @@ windows, each from the empty state. In both, the first character after an empty 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -21,7 +21,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network
 from nextchar.model.state import State, largest_difference, map_state
 from nextchar.text.corpus import Corpus
-from nextchar.text.vocabulary import Unknown, Vocabulary
+from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
 
 ProtocolName = Literal["stream", "windows"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("stream", "windows")
@@ -77,7 +77,7 @@ def make_score(protocol: str, nats: float, chars: int, bytes_: int) -> Score:
 
 
 def evaluate(
-    lm: LanguageModel,
+    lm: LanguageModel | Sequence[LanguageModel],
     text: str | bytes,
     *,
     protocol: ProtocolName = "stream",
@@ -87,7 +87,7 @@ def evaluate(
     """Score a text.
 
     Args:
-        lm: The model.
+        lm: The model; or several of one vocabulary, whose probabilities are averaged.
         text: At least one character that the model knows.
         protocol: "stream" or "windows".
         window: Characters of a window.
@@ -96,13 +96,17 @@ def evaluate(
     Raises:
         UnknownCharacterError: Counts and names what the model has never seen.
         TextError: Nothing is left to score.
+        ConfigError: Several models of different vocabularies.
     """
-    ids = lm.vocabulary.encode(text, unknown=unknown)
-    return score_ids(lm.network, ids, lm.vocabulary, protocol=protocol, window=window)
+    models = [lm] if isinstance(lm, LanguageModel) else list(lm)
+    vocabulary = common_vocabulary([each.vocabulary for each in models])
+    ids = vocabulary.encode(text, unknown=unknown)
+    networks = [each.network for each in models]
+    return score_ids(networks, ids, vocabulary, protocol=protocol, window=window)
 
 
 def score_ids(
-    network: Predictor,
+    network: Predictor | Sequence[Predictor],
     ids: npt.NDArray[Any],
     vocabulary: Vocabulary,
     *,
@@ -135,7 +139,7 @@ def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit
 
 
 def nats_of(
-    network: Predictor,
+    network: Predictor | Sequence[Predictor],
     ids: npt.NDArray[Any],
     start: int,
     *,
@@ -145,7 +149,7 @@ def nats_of(
     """Yield what every character costs, block by block, in the order of the text.
 
     Args:
-        network: Anything that predicts.
+        network: Anything that predicts; or several, the mean of whose probabilities is meant.
         ids: `(T,)`, at least one.
         start: The id of START.
         protocol: "stream" or "windows".
@@ -157,7 +161,15 @@ def nats_of(
         raise ConfigError(f"the protocol is '{protocol}', but must be one of {', '.join(PROTOCOLS)}")
     if window < 1:
         raise ConfigError(f"the window is {window}, but must be 1 or more")
+    if isinstance(network, Sequence):
+        parts = [nats_of(each, ids, start, protocol=protocol, window=window) for each in network]
+        return (averaged(blocks) for blocks in zip(*parts, strict=True))
     return windows(network, ids, start, window) if protocol == "windows" else stream(network, ids, start)
+
+
+def averaged(costs: Sequence[Nats]) -> Nats:
+    """Return what characters cost the mean of several models' probabilities, from what they cost each, all `(T,)`."""
+    return math.log(len(costs)) - np.logaddexp.reduce([-nats for nats in costs], axis=0)
 
 
 def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) -> Iterator[Nats]:

@@ -1,32 +1,38 @@
-"""The page: one HTML file that needs nothing else, in which a text can be read unit by unit.
+"""The report: everything that is known of a text and a model's units, as a page in which it can be read."""
 
-Numbers travel as deflated bytes in base64; whatever comes from the text or the model is JSON that the page puts on
-screen as text, never as HTML.
-"""
-
-import base64
-import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import ConfigError
+from nextchar.inspection.page import numbers, pack, page
+from nextchar.inspection.reach import Reach, reach
+from nextchar.inspection.relations import correlations, in_likeness
 from nextchar.inspection.strip import glyphs
-from nextchar.inspection.summary import WINDOW, LayerSummary, most_varied, summarize
-from nextchar.inspection.trace import MAIN, SIGNALS, Given, Trace, choose, join, pieces
+from nextchar.inspection.summary import LayerSummary, most_varied, summarize
+from nextchar.inspection.trace import GATES, MAIN, PER_CHARACTER, SIGNALS, Given, Trace, choose, join, pieces
+from nextchar.inspection.unit import Unit, deciles, describe
 from nextchar.language_model import LanguageModel
 
-SHOWN = 20_000  # characters in the page; what is said of a unit is of the whole text
+SHOWN = 20_000  # characters in the page; what is said of a unit is of the whole text unless it says otherwise
 UNITS = 64
-BY_CHARACTER = 6
 MAIN_STEPS, GATE_STEPS = 63, 15  # what a value of 1 is in the page; fewer deflate better
-
-Unit = tuple[int, int]
+DECADES = 4  # a gradient so many powers of ten below the largest is not seen
+POINTS = 60  # of a curve over distances
+PROGRAMS = (
+    "base.js",
+    "data.js",
+    "colours.js",
+    "strip.js",
+    "charts.js",
+    "unit.js",
+    "overview.js",
+    "raster.js",
+    "page.js",
+)
 
 
 def report(
@@ -51,94 +57,130 @@ def report(
     for layer, unit in units:
         choose(shape, {layer: [unit]})
     ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
-    gates = [signal for signal in SIGNALS[shape.cell] if signal not in ("c", "tanh_c", "h")]
     kept: list[Trace] = []
-    layers = summarize(_keeping(pieces(lm, ids), kept, gates, shown))
+    layers = summarize(_keeping(pieces(lm, ids), kept, shown))
     chosen = list(dict.fromkeys(units)) or most_varied(layers, UNITS)
+    every = [(layer, unit) for layer, summary in layers.items() for unit in summary.units]
+    places = [every.index(unit) for unit in chosen]
+    like = correlations([_side_by_side(part) for part in kept], places)
     seen = join(kept)
-    main, surprisal = MAIN[shape.cell], seen.surprisal[:shown]
-    milli = np.stack([surprisal, seen.entropy[:shown]]) * 1000
-    columns = {name: np.stack([seen.of(*unit, name)[:shown] for unit in chosen]) for name in (main, *gates)}
     data = {
         "title": title,
         "cell": shape.cell,
-        "signal": "tanh(c)" if main == "tanh_c" else "h",
         "shape": f"{shape.layers} layer{'s' * (shape.layers > 1)} of {shape.hidden} units",
         "characters": len(ids),
-        "shown": len(surprisal),
-        "bits": round(float(surprisal.mean() / np.log(2)), 4),
-        "vocabulary": glyphs(lm.vocabulary),
-        "saturation": [
-            {"layer": layer, "gate": gate, "points": np.stack(summary.saturation(gate), 1).round(4).tolist()}
-            for layer, summary in layers.items()
-            for gate in summary.gates
-        ],
-        "units": [_unit(layers[layer], layer, unit, ids) for layer, unit in chosen],
-        "steps": {"main": MAIN_STEPS, "gate": GATE_STEPS},
-        "ids": _pack(ids[:shown].astype(np.uint32)),
-        "milli": _pack(milli.clip(0, 65535).astype(np.uint16)),
-        "rank": _pack(seen.rank[:shown].astype(np.uint32)),
-        "likeliest": _pack(seen.likeliest[:shown].astype(np.uint32)),
-        "expected": seen.likeliest.shape[1],
-        "probabilities": _pack((seen.probabilities[:shown] * 255).round().astype(np.uint8)),
-        "values": _pack(columns[main]),
-        "gates": {gate: _pack(columns[gate]) for gate in gates},
+        **_text(lm, seen),
+        **_signals(seen, chosen),
+        "order": in_likeness(like[:, places]),
+        "units": list(describe(lm, layers, ids, dict(zip(chosen, like, strict=True)))),
+        **_overview(layers),
+        "reach": _reach(reach(lm, seen.ids)) if len(seen) > 1 else None,
     }
-    return _page(data)
+    for unit, place in zip(data["units"], chosen, strict=True):
+        unit["deciles"] = deciles(seen.of(*place) / MAIN_STEPS, seen.ids)
+    return page(data, "report.html", PROGRAMS)
 
 
-def _keeping(parts: Iterator[Trace], kept: list[Trace], gates: list[str], shown: int) -> Iterator[Trace]:
-    """Pass the pieces on, and keep those that are shown, in bytes: which units will be asked for is not known yet."""
-    count = 0
+def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[Trace]:
+    """Pass the pieces on, and keep what is shown, in bytes: which units will be asked for is not known yet."""
+    left = shown
     for part in parts:
-        if count < shown:
-            steps = dict.fromkeys(gates, GATE_STEPS) | {MAIN[part.cell]: MAIN_STEPS}
-            values = {
-                layer: {name: np.rint(seen[name] * by).astype(np.int8) for name, by in steps.items()}
+        if left > 0:
+            steps = {name: _steps(part.cell, name) for name in _names(part.cell)}
+            values: Any = {
+                layer: {name: np.rint(seen[name][:left] * by).astype(np.int8) for name, by in steps.items()}
                 for layer, seen in part.values.items()
             }
-            kept.append(replace(part, values=values))  # type: ignore[arg-type]
-            count += len(part)
+            columns: dict[str, Any] = {name: getattr(part, name)[:left] for name in ("ids", *PER_CHARACTER)}
+            kept.append(replace(part, values=values, **columns))
+            left -= len(part)
         yield part
 
 
-def _unit(summary: LayerSummary, layer: int, unit: int, ids: npt.NDArray[Any]) -> dict[str, Any]:
-    """Return what the page says of a unit."""
-    main = summary.main
-    means = summary.by_character()[:, unit]
-    order = [int(index) for index in np.argsort(means, kind="stable") if np.isfinite(means[index])]
+def _names(cell: str) -> list[str]:
+    """Return the signals that can be seen in the page, the main one first."""
+    return [MAIN[cell], *(signal for signal in SIGNALS[cell] if signal not in ("c", "tanh_c", "h"))]
+
+
+def _steps(cell: str, signal: str) -> int:
+    return MAIN_STEPS if signal == MAIN[cell] else GATE_STEPS
+
+
+def _side_by_side(part: Trace) -> npt.NDArray[Any]:
+    """Return the main signal of the units of all layers, `(T, A)`."""
+    return np.concatenate([values[MAIN[part.cell]] for values in part.values.values()], axis=1)
+
+
+def _text(lm: LanguageModel, seen: Trace) -> dict[str, Any]:
+    """Return the text and what was predicted."""
+    milli = np.stack([seen.surprisal, seen.entropy]) * 1000
     return {
-        "layer": layer,
-        "unit": unit,
-        "mean": round(float(summary.mean(main)[unit]), 4),
-        "deviation": round(float(np.sqrt(summary.variance(main)[unit])), 4),
-        "least": round(float(summary.least[main][unit]), 4),
-        "most": round(float(summary.most[main][unit]), 4),
-        "histogram": summary.histogram[unit].tolist(),
-        "high": [[index, round(float(means[index]), 3)] for index in order[::-1][:BY_CHARACTER]],
-        "low": [[index, round(float(means[index]), 3)] for index in order[:BY_CHARACTER]],
-        **{
-            name: [[int(at), ids[at : at + WINDOW].tolist()] for at in places[:, unit] if at >= 0]
-            for name, places in (("strongest", summary.strongest), ("weakest", summary.weakest))
-        },
+        "shown": len(seen),
+        "bits": round(float(seen.surprisal.mean() / np.log(2)), 4),
+        "vocabulary": glyphs(lm.vocabulary),
+        "codes": list(lm.vocabulary.codes),
+        "bytes": lm.vocabulary.units == "bytes",
+        "ids": pack(seen.ids.astype(np.uint32)),
+        "milli": pack(milli.clip(0, 65535).astype(np.uint16)),
+        "rank": pack(seen.rank.astype(np.uint32)),
+        "likeliest": pack(seen.likeliest.astype(np.uint32)),
+        "expected": seen.likeliest.shape[1],
+        "probabilities": pack((seen.probabilities * 255).round().astype(np.uint8)),
     }
 
 
-def _pack(values: npt.NDArray[Any]) -> str:
-    """Deflate an array, in the byte order that browsers have."""
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return base64.b64encode(zlib.compress(little.tobytes())).decode()
+def _signals(seen: Trace, chosen: Sequence[Unit]) -> dict[str, Any]:
+    """Return what the chosen units were at every character, the main signal first."""
+    signals = []
+    for name in _names(seen.cell):
+        columns = np.stack([seen.of(*unit, name) for unit in chosen])
+        signals.append(
+            {
+                "name": "tanh(c)" if name == "tanh_c" else name,
+                "steps": _steps(seen.cell, name),
+                "low": 0 if name in GATES[seen.cell] else -1,
+                "values": pack(columns),
+            }
+        )
+    return {"signals": signals}
 
 
-def _page(data: dict[str, Any]) -> str:
-    """Put data, style and program into the page."""
-    assets = files("nextchar.inspection") / "assets"
-    # "<" can end a script or begin a comment, U+2028 can end a line of one; as escapes they are the same JSON.
-    packed = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    page = (assets / "page.html").read_text(encoding="utf-8")
-    for place, name in (("/* style */", "page.css"), ("/* program */", "page.js")):
-        page = page.replace(place, (assets / name).read_text(encoding="utf-8"), 1)
-    return page.replace("/* data */", packed, 1)  # last: a text may hold the name of any place
+def _overview(layers: dict[int, LayerSummary]) -> dict[str, Any]:
+    """Return every unit's saturation and timescales."""
+    return {
+        "saturation": [
+            {"layer": layer, "gate": gate, "points": numbers(np.stack(summary.saturation(gate), 1))}
+            for layer, summary in layers.items()
+            for gate in summary.gates
+        ],
+        "timescales": [
+            {"layer": layer, "points": numbers(summary.timescales.both(), 2)}
+            for layer, summary in layers.items()
+        ],
+    }
+
+
+def _reach(found: Reach) -> dict[str, Any]:
+    """Return the curves, and the gradients as bytes on a scale of powers of ten, 255 the largest of each place."""
+    distance = found.gradient.shape[1]
+    largest = np.maximum(found.gradient.max(1, keepdims=True), 1e-300)
+    shades = 1 + np.log10(np.maximum(found.gradient / largest, 10.0**-DECADES)) / DECADES
+    marks = np.unique(np.geomspace(1, distance, POINTS).round().astype(int))
+    quartiles = np.quantile(found.gradient[:, marks - 1], (0.25, 0.5, 0.75), axis=0).T
+    return {
+        "places": found.places.tolist(),
+        "distance": distance,
+        "decades": DECADES,
+        "shades": pack((shades * 255).round().astype(np.uint8)),
+        "half": int(np.median(found.half())),
+        "marks": marks.tolist(),
+        "gradient": [[float(f"{value:.3g}") for value in row] for row in quartiles],
+        "contexts": found.contexts.tolist(),
+        "cost": numbers(found.cost / np.log(2)),
+        "error": numbers(found.error / np.log(2)),
+        "loss": round(found.loss / np.log(2), 4),
+        "enough": found.enough,
+    }
 
 
 def parse_units(words: str) -> list[Unit]:

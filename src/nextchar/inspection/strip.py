@@ -5,15 +5,20 @@ it: neither tags, nor markup, nor control characters, nor the direction of its s
 """
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from rich.cells import cell_len
 from rich.text import Text
 
+from nextchar.errors import ConfigError
+from nextchar.inspection.picture import BASELINE, Cell, Colour, png
 from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
 from nextchar.language_model import LanguageModel
+from nextchar.storage import write_atomically
 from nextchar.text.vocabulary import Vocabulary
 
 RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
@@ -23,9 +28,9 @@ GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # characters between these are shown in the order they are in
 SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
-COLUMN, LINE = 15, 18  # of a picture, in pixels
-
-Colour = tuple[int, int, int]
+COLUMN, LINE, LEGEND = 15, 18, 40  # of a picture, in pixels
+COLUMNS = 64
+PICTURES = (".svg", ".png")
 
 
 def glyph(code: int, units: str = "characters") -> str:
@@ -125,28 +130,61 @@ class Strip:
             begin = end
         return result
 
-    def svg(self, columns: int = 64) -> str:
+    def svg(self, columns: int = COLUMNS) -> str:
         """Return the strip as a picture that needs nothing else, so many characters a line."""
-        shown, colours = glyphs(self.seen.vocabulary), self._colours()
-        rows = 1 + self.seen.likeliest.shape[1]
-        columns = max(1, min(columns, len(self.seen)))
-        block = rows * LINE + 8
-        width = max(columns * COLUMN, 640)
-        height = -(-len(self.seen) // columns) * block + 40
+        columns = self._fitting(columns)
+        width, height = self._size(columns)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {SVG} width="{width}" height="{height}">',
             f"<title>{escape(self.legend)}</title>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
         ]
-        # The legend in two lines: it must fit over the shortest text.
         for y, line in zip((14, 30), self.legend.split(". ", 1), strict=True):
             parts.append(f'<text x="0" y="{y}" font-size="11" text-anchor="start">{escape(line)}</text>')
+        return "".join([*parts, *map(_svg_cell, self._cells(columns)), "</svg>"])
+
+    def png(self, columns: int = COLUMNS) -> bytes:
+        """Return the strip as pixels, so many characters a line; what the font lacks is shown by its number."""
+        columns = self._fitting(columns)
+        size = self._size(columns)
+        return png(list(self._cells(columns)), self.legend.split(". ", 1), size, (COLUMN, LINE))
+
+    def save(self, path: Path | str, columns: int = COLUMNS) -> None:
+        """Write the picture that the name asks for.
+
+        Raises:
+            ConfigError: The name ends neither in .svg nor in .png.
+        """
+        place = Path(path)
+        if place.suffix not in PICTURES:
+            raise ConfigError(
+                f"'{place}' ends neither in {' nor in '.join(PICTURES)}, the pictures there are"
+            )
+        whole = self.svg(columns).encode() if place.suffix == ".svg" else self.png(columns)
+        write_atomically(place, lambda temporary: temporary.write_bytes(whole))
+
+    def _fitting(self, columns: int) -> int:
+        return max(1, min(columns, len(self.seen)))
+
+    def _size(self, columns: int) -> tuple[int, int]:
+        """Return width and height of a picture; the legend, in two lines, must fit over the shortest text."""
+        lines = -(-len(self.seen) // columns)
+        return max(columns * COLUMN, 640), lines * self._block + LEGEND
+
+    @property
+    def _block(self) -> int:
+        """The height of a line of text with what was likely beneath it."""
+        return (1 + self.seen.likeliest.shape[1]) * LINE + 8
+
+    def _cells(self, columns: int) -> Iterator[Cell]:
+        """Yield what a picture is made of, character by character."""
+        shown, colours = glyphs(self.seen.vocabulary), self._colours()
         for t in range(len(self.seen)):
-            x, top = t % columns * COLUMN, t // columns * block + 40
-            for row in range(-1, rows - 1):
+            x, top = t % columns * COLUMN, t // columns * self._block + LEGEND
+            for row in range(-1, self.seen.likeliest.shape[1]):
                 index, colour, true = self._cell(t, row, colours)
-                parts.append(_svg_cell(x, top + (row + 1) * LINE, shown[index], colour, true))
-        return "".join(parts) + "</svg>"
+                size = 12 if len(shown[index]) < 3 else 22 / len(shown[index])
+                yield Cell(x, top + (row + 1) * LINE, shown[index], size, colour, ink(colour), true)
 
     def _colours(self) -> list[Colour]:
         low, high = self.range
@@ -168,13 +206,15 @@ def _hex(colour: Colour) -> str:
     return f"#{bytes(colour).hex()}"
 
 
-def _svg_cell(x: int, y: int, shown: str, colour: Colour, true: bool) -> str:
-    middle, size = x + COLUMN / 2, 12 if len(shown) < 3 else 22 / len(shown)
-    weight = ' font-weight="700"' if true else ""
-    line = f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if true else ""
+def _svg_cell(cell: Cell) -> str:
+    x, y, shown, size, colour, letter, marked = cell
+    weight = ' font-weight="700"' if marked else ""
+    line = (
+        f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
+    )
     return (
         f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{_hex(colour)}"/>'
-        f'<text x="{middle:g}" y="{y + 13}" font-size="{size:.3g}" fill="{_hex(ink(colour))}" '
+        f'<text x="{x + COLUMN / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{_hex(letter)}" '
         f'unicode-bidi="bidi-override"{weight}>{escape(shown)}</text>{line}'
     )
 

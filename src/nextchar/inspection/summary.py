@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.inspection.timescale import KEEPING, Timescales
 from nextchar.inspection.trace import GATES, MAIN, SIGNALS, Floats, Trace
 
 BINS = 64
@@ -34,6 +35,7 @@ class LayerSummary:
         histogram: How often the value was in each of 64 equal bins of -1 to 1, `(U, 64)`.
         strongest: Where the windows with the largest peaks begin, the largest first, `(5, U)`; -1 where there is none.
         weakest: The same for the smallest.
+        timescales: For how long units hold what they hold.
     """
 
     def __init__(self, cell: str, units: tuple[int, ...], vocabulary_size: int) -> None:
@@ -49,9 +51,12 @@ class LayerSummary:
         self._peaks = [np.full((WINDOWS, size), -np.inf) for _ in range(2)]
         self._center: dict[str, Floats] = {}
         self._sums = {signal: np.zeros((2, size)) for signal in SIGNALS[cell]}
-        self._by_character = np.zeros((vocabulary_size, size))
+        self._by_character = {
+            signal: np.zeros((vocabulary_size, size)) for signal in (self.main, *self.gates)
+        }
         self._characters = np.zeros(vocabulary_size, np.int64)
         self._rest: Floats = np.zeros((0, size), np.float32)  # of a window that has only begun
+        self.timescales, self._keeping = Timescales(size), KEEPING.get(cell)
 
     def add(self, ids: npt.NDArray[np.int64], values: dict[str, Floats]) -> None:
         """See the next characters `(T,)` and what the signals were, `(T, U)` each."""
@@ -71,8 +76,10 @@ class LayerSummary:
         self.histogram += np.bincount(bins.ravel(), minlength=self.histogram.size).reshape(-1, BINS)
         present, places = np.unique(ids, return_inverse=True)
         chosen = (np.arange(len(present))[:, None] == places).astype(rows.dtype)
-        self._by_character[present] += chosen @ rows
+        for signal, sums in self._by_character.items():
+            sums[present] += chosen @ values[signal]
         self._characters[present] += chosen.sum(1).astype(np.int64)
+        self.timescales.add(rows, values[self._keeping] if self._keeping else None)
         begin = self.count - len(self._rest)
         self.count += len(ids)
         rows = np.concatenate([self._rest, rows])
@@ -98,10 +105,10 @@ class LayerSummary:
         """Return which share of the characters each unit's gate was left-, and right-saturated at, `(U,)` each."""
         return self.left[gate] / self.count, self.right[gate] / self.count
 
-    def by_character(self) -> Floats:
-        """Return the mean after each character, `(V, U)`; nan for one that never came."""
+    def by_character(self, signal: str | None = None) -> Floats:
+        """Return the mean of the main signal, or of a gate, at each character, `(V, U)`; nan for one that never came."""
         with np.errstate(invalid="ignore"):
-            return self._by_character / self._characters[:, None]
+            return self._by_character[signal or self.main] / self._characters[:, None]
 
     def _windows(self, rows: Floats, begin: int) -> None:
         """See windows `(W, 64, U)`, the first of which begins at a place in the text."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from nextchar.architecture import Architecture, Cell
@@ -88,17 +89,25 @@ class Trace:
             raise ConfigError(f"{signal} of unit {layer}:{unit} is not in this trace")
         return self.values[layer][signal][:, self.units[layer].index(unit)]
 
-    def save(self, path: Path | str) -> None:
-        """Write an npz file: `ids`, `codes`, `surprisal` ..., `layers.0.units` `(U,)`, `layers.0.tanh_c` `(T, U)` ...."""
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return `ids`, `codes`, `surprisal` ..., `layers.0.units` `(U,)`, `layers.0.tanh_c` `(T, U)` ...."""
         arrays = {name: getattr(self, name) for name in ("ids", *PER_CHARACTER)}
         arrays["codes"] = np.array(self.vocabulary.codes)
         for layer, signals in self.values.items():
             arrays[f"layers.{layer}.units"] = np.array(self.units[layer])
             arrays |= {f"layers.{layer}.{signal}": values for signal, values in signals.items()}
+        return arrays
+
+    def save(self, path: Path | str) -> None:
+        """Write `arrays` to the kind of file that the name asks for: safetensors, and npz for any other."""
 
         def write(temporary: Path) -> None:
+            if Path(path).suffix == ".safetensors":
+                whole = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
+                temporary.write_bytes(save_arrays(whole, {"cell": self.cell, "units": self.vocabulary.units}))
+                return
             with temporary.open("wb") as file:  # given a name, numpy would add a suffix to it
-                np.savez_compressed(file, **arrays)
+                np.savez_compressed(file, allow_pickle=False, **self.arrays())
 
         write_atomically(Path(path), write)
 
@@ -225,11 +234,11 @@ def _read(
             tuple(torch.cat(vectors) for vectors in zip(*layers, strict=True))
             for layers in zip(*starts, strict=True)
         )
-        logits, after, seen = _watch(network, lanes.T, together)
+        logits, after, seen = watch(network, lanes.T, together)
         results.append((logits, seen))
         state = tuple(tuple(vector[-1:] for vector in layer) for layer in after)
     if whole * chunk < len(ids):
-        logits, state, seen = _watch(network, inputs[whole * chunk :, None], state)
+        logits, state, seen = watch(network, inputs[whole * chunk :, None], state)
         results.append((logits, seen))
     joined = [
         {name: torch.cat([seen[layer][name] for _, seen in results]) for name in signals}
@@ -238,7 +247,7 @@ def _read(
     return torch.cat([logits for logits, _ in results]), state, joined
 
 
-def _watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, Seen]:
+def watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, Seen]:
     """Read `(T, N)` by the reference; the lanes of what is returned follow each other, `(NT, ...)`."""
     seen: Seen = []
     logits, after = network(ids, state, recurrence=_watching(seen))

@@ -7,7 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import overload
 
-from nextchar.kernels.microkernel import compiled, instruction
+from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.tiles import instruction
 
 _I32 = ir.IntType(32)
 UNIT = 4096

@@ -7,7 +7,8 @@ from llvmlite import ir
 from numba import types
 
 from nextchar.kernels.functions import store
-from nextchar.kernels.microkernel import compiled, instruction
+from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.tiles import instruction
 
 _I32 = ir.IntType(32)
 

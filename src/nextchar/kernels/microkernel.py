@@ -22,7 +22,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from nextchar.kernels.tiles import DEEP, TALL, in_tiles, instruction, one_tile, two_tiles
 
 ROWS = 64
 """Rows of a block: four gates of 16 units."""
@@ -42,11 +43,6 @@ _STRIPE = ROWS // WIDE if _CPU.get("avx512f") else 1
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function, and keep the result on disk."""
     return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
-
-
-def instruction(function: Callable[..., Any]) -> Any:
-    """Make what is written in LLVM's terms callable from compiled code."""
-    return intrinsic(function)
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]
@@ -254,6 +250,14 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
         scales: `(64,)` float32, of the rows; read for int8 alone.
     """
     lane = 0
+    if in_tiles(weights, x) and len(weights) % DEEP == 0:
+        while lane < len(x):
+            after = min(lane + 2 * TALL, len(x))
+            if after - lane > TALL:
+                two_tiles(weights, x[lane:after], out[lane:after])
+            else:
+                one_tile(weights, x[lane:after], out[lane:after])
+            lane = after
     while lane + TOGETHER <= len(x):
         _four(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
         lane += TOGETHER

@@ -157,7 +157,8 @@ def _table(shape: Architecture, arrays: dict[str, Array]) -> Floats:
     weight = _rows(shape, arrays["layers.0.weight_ih"], 0)
     if shape.embedding:
         return np.asarray(arrays["embedding.weight"] @ weight.T, np.float32)
-    return np.concatenate([weight.T, np.zeros((1, len(weight)), np.float32)])
+    # One row after the other in memory, as everything is that compiled code reads.
+    return np.concatenate([np.ascontiguousarray(weight.T), np.zeros((1, len(weight)), np.float32)])
 
 
 def _columns(rows: Floats, count: int) -> Floats:

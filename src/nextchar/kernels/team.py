@@ -14,7 +14,8 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from nextchar.kernels.microkernel import compiled, instruction
+from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.tiles import instruction
 
 Board = npt.NDArray[np.int64]
 

@@ -134,6 +134,11 @@ class Group:
         ends: Ids after which `write` stops early, for someone to look.
         team: How many cores may share a step where one lane is in use; None as the engine has it. 1 beside other
             groups, which have use for the other cores.
+
+    Attributes:
+        lanes: What each has read; those past `count` mean nothing.
+        drawing: What chooses, and how far each has come in its random numbers.
+        count: How many lanes are in use.
     """
 
     def __init__(
@@ -142,23 +147,23 @@ class Group:
         self._engine = engine
         self._pace = engine.pace if team is None else Pace([team])
         rows = rounded(size)
-        self._lanes = empty_lanes(engine.packed, rows)
-        self._drawing = drawing(filters, rows, engine.vocabulary_size)
-        self._drawing.ends[np.asarray(ends, np.int64)] = True
+        self.lanes = empty_lanes(engine.packed, rows)
+        self.drawing = drawing(filters, rows, engine.vocabulary_size)
+        self.drawing.ends[np.asarray(ends, np.int64)] = True
         self.count = 0
 
     def add(self, state: Lanes, key: int) -> None:
         """Begin a text in the next free lane: character k of it takes number k of the key's random stream."""
-        for array, one in zip(self._lanes, state, strict=True):
+        for array, one in zip(self.lanes, state, strict=True):
             array[self.count] = one[0]
-        self._drawing.keys[self.count] = key
-        self._drawing.places[self.count] = 0
+        self.drawing.keys[self.count] = key
+        self.drawing.places[self.count] = 0
         self.count += 1
 
     def drop(self, lane: int) -> None:
         """End a text; the last lane moves to its place."""
         self.count -= 1
-        for array in (*self._lanes, self._drawing.keys, self._drawing.places):
+        for array in (*self.lanes, self.drawing.keys, self.drawing.places):
             array[lane] = array[self.count]
 
     def write(self, length: int) -> tuple[Ids, Nats]:
@@ -169,8 +174,8 @@ class Group:
             run_together,
             passage=Passage(ids, nats, np.empty((0, 0, 0), np.float32)),
             packed=self._engine.packed,
-            lanes=self._lanes,
-            drawing=self._drawing,
+            lanes=self.lanes,
+            drawing=self.drawing,
         )
         done = self._pace.timed(go_on, length) if self.count == 1 else go_on(1)
         return ids[:done], nats[:done]

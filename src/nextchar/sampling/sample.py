@@ -1,7 +1,7 @@
 """Text from a model: streamed as it is written, or whole, with why it ended and how surprised the model was."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,11 +15,14 @@ from nextchar.errors import ConfigError
 from nextchar.kernels.packing import Lanes, WeightKind
 from nextchar.kernels.threads import cores
 from nextchar.sampling.engine import Engine, Filters, Group, Nats
+from nextchar.sampling.ensemble import EnsembleEngine
 from nextchar.storage import ModelFile, to_file
-from nextchar.text.vocabulary import UNKNOWN, Unknown, Vocabulary
+from nextchar.text.vocabulary import UNKNOWN, Unknown, Vocabulary, common_vocabulary
 
 if TYPE_CHECKING:
     from nextchar.language_model import LanguageModel
+
+    AnyModel = ModelFile | LanguageModel
 
 FinishReason = Literal["length", "stop"]
 
@@ -85,21 +88,24 @@ class Sample:
 
 
 def sample(
-    model: "ModelFile | LanguageModel",
+    model: "AnyModel | Sequence[AnyModel]",
     prompt: str = "",
     options: SampleOptions | None = None,
     *,
     count: int = 1,
 ) -> list[Sample]:
-    """Write `count` texts; text k draws from a random stream of its own, so it is the same in any company."""
+    """Write `count` texts; text k draws from a random stream of its own, so it is the same in any company.
+
+    Several models of one vocabulary write one text together: the mean of their probabilities chooses.
+    """
     writer = Writer(model, options or SampleOptions())
     return [text.sample() for text in writer.texts(prompt, count)]
 
 
 def stream(
-    model: "ModelFile | LanguageModel", prompt: str = "", options: SampleOptions | None = None
+    model: "AnyModel | Sequence[AnyModel]", prompt: str = "", options: SampleOptions | None = None
 ) -> Iterator[str]:
-    """Yield a text piece by piece, as it is written."""
+    """Yield a text piece by piece, as it is written; with several models, by the mean of their probabilities."""
     writer = Writer(model, options or SampleOptions())
     # The edge of a piece, and the end of the text, may cut a character of a byte model.
     return codecs.iterdecode(writer.pieces(prompt, 0), "utf-8", errors="replace")
@@ -163,21 +169,29 @@ class Text:
 
 
 class Writer:
-    """Writes texts with one model and one set of options."""
+    """Writes texts with one model, or with several of one vocabulary, and one set of options."""
 
-    def __init__(self, model: "ModelFile | LanguageModel", options: SampleOptions) -> None:
-        file = model if isinstance(model, ModelFile) else to_file(model)
-        self.vocabulary: Vocabulary = file.vocabulary
+    def __init__(self, model: "AnyModel | Sequence[AnyModel]", options: SampleOptions) -> None:
+        models = model if isinstance(model, Sequence) else [model]
+        files = [each if isinstance(each, ModelFile) else to_file(each) for each in models]
+        self.vocabulary: Vocabulary = common_vocabulary([file.vocabulary for file in files])
         self.options = options
         self._engine: Any
         if options.device == "cpu":
-            self._engine = Engine(file, options.weights)
+            several = len(files) > 1
+            self._engine = (
+                EnsembleEngine(files, options.weights) if several else Engine(files[0], options.weights)
+            )
             self._threads, self._lanes = cores(), LANES
+        elif len(files) > 1:
+            raise ConfigError(
+                f"{len(files)} models were given, but on {options.device} one model writes; take --device cpu"
+            )
         else:
             from nextchar.device import pick_device  # noqa: PLC0415  only a device of torch's needs torch
             from nextchar.sampling.captured import DeviceEngine  # noqa: PLC0415  as above
 
-            self._engine = DeviceEngine(file, pick_device(options.device))
+            self._engine = DeviceEngine(files[0], pick_device(options.device))
             self._threads, self._lanes = 1, DEVICE_LANES
         self._alphabet = [chr(code) for code in self.vocabulary.codes]
         self.encoding = "latin-1" if self.vocabulary.units == "bytes" else "utf-8"

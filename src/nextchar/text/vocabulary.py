@@ -2,14 +2,14 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ModelFileError, UnknownCharacterError
+from nextchar.errors import ConfigError, ModelFileError, UnknownCharacterError
 
 Units = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
@@ -117,11 +117,15 @@ class Vocabulary:
     def to_bytes(self, ids: Iterable[int] | npt.NDArray[Any]) -> bytes:
         """Turn ids into bytes: the bytes themselves, or the characters in UTF-8."""
         if self.units == "bytes":
-            return bytes(self.codes[index] for index in ids)
+            return self._codes(ids).astype(np.uint8).tobytes()
         return self._characters(ids).encode()
 
     def _characters(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        return "".join(chr(self.codes[index]) for index in ids)
+        return self._codes(ids).tobytes().decode("utf-32-le", "surrogatepass")
+
+    def _codes(self, ids: Iterable[int] | npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+        places = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.intp)
+        return np.array(self.codes, np.uint32)[places]
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
         """Return the vocabulary of everything either one knows."""
@@ -145,6 +149,30 @@ class Vocabulary:
     def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
         """Build from `as_dict`'s values."""
         return cls(values["units"], tuple(int(code) for code in values["codes"]))
+
+
+def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
+    """Return the vocabulary that several models share.
+
+    Raises:
+        ConfigError: There is no model, or one that reads other units or other characters than the first.
+    """
+    if not vocabularies:
+        raise ConfigError("no model was given; give at least one")
+    first = vocabularies[0]
+    for number, other in enumerate(vocabularies[1:], 2):
+        if other.units != first.units:
+            raise ConfigError(
+                f"model 1 predicts {first.units} and model {number} {other.units}; an average needs models of one kind"
+            )
+        differ = sorted({*first.codes} ^ {*other.codes})
+        if differ:
+            where = f"model {1 if differ[0] in first.codes else number}"
+            raise ConfigError(
+                f"models 1 and {number} differ in {len(differ)} {first.units}: only {where} knows "
+                f"{describe(differ[0], first.units)}; an average needs models trained on texts of the same {first.units}"
+            )
+    return first
 
 
 def smallest_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:

@@ -1,4 +1,4 @@
-"""What a step changes: the network, its optimizers and the carried state; and the step itself."""
+"""What a step changes: the network, its optimizer and the carried state; and the step itself."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from nextchar.model.regularization import Dropout
 from nextchar.model.state import State, detach, empty_lanes
 from nextchar.storage import Arrays
 from nextchar.text.lanes import Batch
-from nextchar.training.optimizer import clip, make_optimizers, optimizer_arrays, restore_optimizers
+from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
 
 
 class Learner:
@@ -26,7 +26,7 @@ class Learner:
     def __init__(self, network: Network, config: Config, device: torch.device, precision: str) -> None:
         self.network = network.to(device)
         self._config, self._device, self._precision = config, device, precision
-        self._optimizers = make_optimizers(network, config, bf16=precision == "bf16")
+        self._optimizer = make_optimizer(network, config)
         self._dropout = Dropout(config.dropout or 0.0, device)
         self.state: State = network.empty_state(required(config.lanes, "lanes"))
         self.losses = torch.zeros((), device=device)
@@ -45,31 +45,29 @@ class Learner:
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:
         inputs, targets, cold = (self._to_device(torch.from_numpy(array)) for array in batch[:3])
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
         self._dropout.restart((self._config.seed << 32) ^ number)
         state = empty_lanes(detach(self.state), cold)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             logits, self.state = self.network(inputs, state, self._dropout)
         loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        self.network.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         (loss * len(inputs) if self._config.loss_sum else loss).backward()  # type: ignore[no-untyped-call]
         self.norm = clip(self.network, self._config)
-        for optimizer in self._optimizers:
-            optimizer.step()
+        self._optimizer.step()
         self.losses += loss.detach()
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
 
     def optimizer_arrays(self) -> Arrays:
-        """Return the optimizers' state by name."""
-        return optimizer_arrays(self._optimizers, self.network)
+        """Return the optimizer's state by name."""
+        return optimizer_arrays(self._optimizer, self.network)
 
     def restore(self, weights: Arrays, optimizer: Arrays, state: State) -> None:
         """Put back weights, optimizer and recurrent state."""
         set_weights(self.network, {name: torch.from_numpy(array) for name, array in weights.items()})
         kept = {name: torch.from_numpy(array) for name, array in optimizer.items()}
-        restore_optimizers(self._optimizers, self.network, kept)
+        restore_optimizer(self._optimizer, self.network, kept)
         self.state = tuple(tuple(self._to_device(vector) for vector in layer) for layer in state)

@@ -28,8 +28,8 @@ def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> 
 
 
 def worth_a_sample(step: int) -> bool:
-    """Tell whether a step is on the log schedule 10, 20, 50, 100, 200, 500 and so on."""
+    """Tell whether a step is on the log schedule 10, 20, 30, 50, 70, 100, 200, 300 and so on."""
     if step < 10:
         return False
     digits = str(step)
-    return digits[0] in "125" and not digits[1:].strip("0")
+    return digits[0] in "12357" and not digits[1:].strip("0")

@@ -1,0 +1,70 @@
+"""The strip as pixels, for papers and wherever an SVG is not taken."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Colour = tuple[int, int, int]
+
+FONT = "DejaVu Sans Mono"  # comes with matplotlib, so a picture is the same on every machine
+BASELINE = 13  # of a cell's letter, below its top
+
+
+class Cell(NamedTuple):
+    """One character of a picture: its upper left corner in pixels, what is written, on what, and whether it is marked."""
+
+    x: int
+    y: int
+    shown: str
+    size: float
+    colour: Colour
+    ink: Colour
+    marked: bool
+
+
+def png(cells: Sequence[Cell], legend: Sequence[str], size: tuple[int, int], cell: tuple[int, int]) -> bytes:
+    """Draw cells as a PNG of twice as many pixels.
+
+    Args:
+        cells: What is drawn.
+        legend: Lines above it.
+        size: Width and height of the picture.
+        cell: Width and height of a cell.
+    """
+    from matplotlib.collections import PolyCollection  # noqa: PLC0415  takes long to import
+    from matplotlib.figure import Figure  # noqa: PLC0415  as above
+    from matplotlib.font_manager import findfont, get_font  # noqa: PLC0415  as above
+
+    (width, height), (wide, high) = size, cell
+    drawn = get_font(findfont(FONT)).get_charmap()
+    figure = Figure(figsize=(width / 72, height / 72), dpi=144)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    corners = [[(c.x, c.y), (c.x + wide, c.y), (c.x + wide, c.y + high), (c.x, c.y + high)] for c in cells]
+    axes.add_collection(PolyCollection(corners, facecolors=[_share(c.colour) for c in cells], linewidths=0))
+    marks = [[(c.x + 1, c.y + high - 2), (c.x + wide - 1, c.y + high - 2)] for c in cells if c.marked]
+    axes.add_collection(PolyCollection(marks, closed=False, edgecolors="black", linewidths=2))
+    for y, line in zip((14, 30), legend, strict=True):
+        axes.text(0, y, line, fontsize=11, parse_math=False)
+    for each in cells:
+        known = all(ord(character) in drawn for character in each.shown)
+        shown = each.shown if known else "".join(f"\\u{ord(character):04x}" for character in each.shown)
+        axes.text(
+            each.x + wide / 2,
+            each.y + BASELINE,
+            shown,
+            fontsize=each.size if known else 22 / len(shown),
+            color=_share(each.ink),
+            ha="center",
+            family=FONT,
+            weight="bold" if each.marked else "normal",
+            parse_math=False,
+        )
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=144)
+    return out.getvalue()
+
+
+def _share(colour: Colour) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

@@ -1,0 +1,55 @@
+"""The timeline: the samples that a run kept while it learned, each beside the losses that were known when it was written."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nextchar.inspection.page import page
+from nextchar.inspection.strip import glyph
+
+PROGRAMS = ("base.js", "charts.js", "timeline.js")
+LOSSES = ("training_bits_per_char", "validation_bits_per_char")
+
+
+def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return step, losses in bits per character (once they are known) and text of each sample in the log of a run."""
+    loss: dict[str, float] = {}
+    samples = []
+    for entry in entries:
+        if entry["event"] == "progress":
+            loss["training_bits_per_char"] = entry["loss"] / math.log(2)
+        elif entry["event"] == "validated":
+            loss["validation_bits_per_char"] = entry["score"]["bits_per_char"]
+        elif entry["event"] == "sampled":
+            samples.append({"step": entry["step"], **loss, "text": entry["text"]})
+    return samples
+
+
+def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
+    """Return a page of the samples side by side, above them the curve of the losses.
+
+    Args:
+        entries: The log of a run, event after event.
+        title: What the run is.
+    """
+    data = {
+        "title": title,
+        "samples": [{**sample, "text": seen(sample["text"])} for sample in timeline(entries)],
+        "training": [
+            [each["step"], each["loss"] / math.log(2)] for each in entries if each["event"] == "progress"
+        ],
+        "validation": [
+            [each["step"], each["score"]["bits_per_char"]] for each in entries if each["event"] == "validated"
+        ],
+    }
+    return page(data, "timeline.html", PROGRAMS)
+
+
+def seen(text: str) -> str:
+    r"""Return a text with its lines and tabs as they are, and marks or numbers for what else cannot be seen.
+
+    Example:
+        >>> seen("a b\n\x00")
+        'a b\n\\x00'
+    """
+    return "".join(c if c in " \n\t" else glyph(ord(c)) for c in text)

@@ -1,0 +1,139 @@
+"""How saturated the gates of trained networks are, after figure 3 of arXiv 1506.02078, and for how long units hold on.
+
+    nextchar train warpeace_input.txt --hidden 512 --layers 2 --minutes 15 -o runs/warpeace
+    nextchar train linux_kernel.txt --hidden 512 --layers 2 --minutes 15 -o runs/linux
+    python studies/gates.py runs/warpeace runs/linux -o docs/studies
+
+Each run's model reads the beginning of the validation part of its own text, which it never trained on.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.benchmark.report import machine
+from nextchar.config import read_toml
+from nextchar.device import pick_device, pick_precision
+from nextchar.inspection.gates import GateRow, gates
+from nextchar.inspection.summary import summarize
+from nextchar.inspection.trace import pieces
+from nextchar.language_model import LanguageModel
+from nextchar.storage import CONFIG, load, write_atomically
+from nextchar.text.corpus import open_corpus
+
+PAPER = """The paper shows its gates as scatter plots, with the same two thresholds, and gives no figures for them. It says that some
+forget gates are right-saturated at nearly every character, so that their units keep what they hold, and that the first
+layer is of another kind than those above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A run whose model has read its text: the name, what it is, the table, and (left, right) by layer of its forget gates."""
+
+    name: str
+    about: str
+    rows: list[GateRow]
+    points: dict[int, npt.NDArray[Any]]
+
+
+def read(run: Path, characters: int) -> Read:
+    """Let a run's model read the beginning of its validation part."""
+    lm = load(run)
+    _, texts = read_toml(run / CONFIG)
+    corpus = open_corpus(texts, units=lm.vocabulary.units).in_vocabulary(lm.vocabulary)
+    ids = corpus.part("valid", lm.config["valid"], lm.config["test"]).take(0, characters)
+    summaries = summarize(pieces(lm, ids))
+    points = {layer: np.stack(summary.saturation("f")) for layer, summary in summaries.items()}
+    return Read(run.name, about(lm, len(ids)), gates(lm, ids), points)
+
+
+def about(lm: LanguageModel, characters: int) -> str:
+    """Say what the model is and how well it was trained."""
+    shape, known = lm.network.architecture, lm.provenance
+    trained = f"{known['step']:,} steps, {known['epochs']:.2f} epochs"
+    score = f"{known['valid']['bits_per_char']:.3f} bits per character on its validation part"
+    return f"{shape.layers}x{shape.hidden} {shape.cell}, {trained}, {score}; {characters:,} characters read"
+
+
+def table(reads: list[Read]) -> str:
+    """Return a row for each gate of each layer of each run, in Markdown."""
+    lines = [
+        "| run | layer | gate | below 0.1 | above 0.9 | units always below | units always above | τ by gate | τ by course | agreement |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in reads:
+        for row in each.rows:
+            shares = (row.left, row.right, row.always_left, row.always_right)
+            times = (row.timescale, row.course, row.agreement)
+            numbers = [f"{100 * share:.1f} %" for share in shares]
+            numbers += ["" if time is None else f"{time:.2f}" for time in times]
+            lines.append(f"| {each.name} | {row.layer} | {row.gate} | {' | '.join(numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(reads: list[Read], path: Path) -> None:
+    """Draw the forget gates of every layer as the paper does: a dot a unit, left-saturated across, right-saturated up."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
+
+    columns = max(len(each.points) for each in reads)
+    figure = Figure(figsize=(2.6 * columns, 2.7 * len(reads)), layout="constrained")
+    grid = figure.subplots(len(reads), columns, squeeze=False, sharex=True, sharey=True)
+    for line, each in zip(grid, reads, strict=True):
+        for axes, (layer, (left, right)) in zip(line, each.points.items(), strict=False):
+            axes.plot(left, right, ".", color="#2166ac", alpha=0.4, markersize=5)
+            axes.plot([0, 1], [1, 0], color="#cccccc", linewidth=0.8)
+            axes.set_title(f"{each.name}, layer {layer}", fontsize=9)
+            axes.set_box_aspect(1)
+        line[0].set_ylabel("share above 0.9")
+    for axes in grid[-1]:
+        axes.set_xlabel("share below 0.1")
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))
+
+
+def page(reads: list[Read], command: str) -> str:
+    """Return the page of the study."""
+    precision, _ = pick_precision("auto", pick_device("cpu"))
+    on = machine(precision)
+    models = "\n".join(f"- {each.name}: {each.about}" for each in reads)
+    return f"""# The gates of trained networks
+
+`{command}`: {on["cpu"]}, {on["cores"]} cores, torch {on["torch"]}, {on["date"]}; one seed each.
+
+{models}
+
+{PAPER}
+
+![Forget gates](gates.svg)
+
+{table(reads)}
+The first two shares are means over the units of a layer; a unit's gate is *always* below or above where it is so at more than nine
+tenths of the characters. τ are medians over the units, in characters: by the gate -1 / E[ln f], by the course the lag at which
+the autocorrelation of tanh(c) first falls below 1/e. Agreement is Spearman's rank correlation of the two over the units.
+"""
+
+
+def main() -> None:
+    """Read the command line, let every model read, write table, figure and page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders of lstms")
+    parser.add_argument("--characters", type=int, default=50_000)
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/gates"))
+    options = parser.parse_args()
+    reads = [read(run, options.characters) for run in options.runs]
+    options.output.mkdir(parents=True, exist_ok=True)
+    draw(reads, options.output / "gates.svg")
+    command = f"python studies/gates.py {' '.join(f'runs/{run.name}' for run in options.runs)}"
+    if options.characters != parser.get_default("characters"):
+        command += f" --characters {options.characters}"
+    (options.output / "gates.md").write_text(page(reads, command))
+    print(table(reads))
+
+
+if __name__ == "__main__":
+    main()

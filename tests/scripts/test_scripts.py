@@ -1,0 +1,66 @@
+import inspect
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import gates
+import karpathy2015
+import time_to_quality
+from nextchar.cli.main import main
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Return a text of some 30,000 characters."""
+    path = tmp_path / "text.txt"
+    path.write_text(inspect.getsource(json) + inspect.getsource(inspect)[:20_000])
+    return path
+
+
+def test_time_to_quality_writes_its_page(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every contender has a row and a curve, and its figures lie beside the page."""
+    monkeypatch.setattr("gpt.STEPS", 12)
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["_", str(text), "--minutes", "0.01", "-o", str(out)])
+    time_to_quality.main()
+    page = (out / "time_to_quality.md").read_text()
+    runs = json.loads((out / "time_to_quality.json").read_text())["runs"]
+    assert {run["contender"] for run in runs} == set(time_to_quality.COLORS)
+    assert all(f"| {name} |" in page for name in time_to_quality.COLORS)
+    assert (out / "time_to_quality.svg").read_text().count("<svg") == 1
+
+
+def test_the_grid_of_2015_goes_on_where_it_was(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the log is not trained again; published numbers stand beside."""
+    arguments = ["_", str(text), "--cells", "rnn", "--layers", "1", "--sizes", "64", "--epochs", "0.3"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "-o", str(tmp_path)])
+    karpathy2015.main()
+    page = (tmp_path / "karpathy2015.md").read_text()
+    assert "| rnn 1x64 |" in page
+    assert "1.446" in page
+    monkeypatch.setattr(karpathy2015, "train", lambda *_: pytest.fail("trained again"))
+    karpathy2015.main()
+    assert (tmp_path / "karpathy2015.md").read_text() == page
+    assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
+
+
+def test_the_gates_of_trained_runs_have_a_table(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every gate of every layer has a row, from the part of its text that the run never trained on."""
+    run = tmp_path / "run"
+    words = ["train", str(text), "--steps", "3", "--hidden", "8", "-o", str(run)]
+    assert main(words) == 0
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["_", str(run), "--characters", "500", "-o", str(out)])
+    gates.main()
+    page = (out / "gates.md").read_text()
+    assert all(f"| run | {layer} | {gate} |" in page for layer in (0, 1) for gate in "ifo")
+    assert "500 characters read" in page
+    assert "python studies/gates.py runs/run --characters 500" in page
+    assert (out / "gates.svg").read_text().count("<svg") == 1
+    assert "| run | 1 | o |" in capsys.readouterr().out
