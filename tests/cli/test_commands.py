@@ -512,7 +512,7 @@ def test_discover_writes_claims_and_a_page(
     """`discover` writes the claims, prints a line for each feature, and follows them over the checkpoints that were kept."""
     run, folder = tmp_path / "run", tmp_path / "found"
     assert shell("train", text_file, "--steps", 20, *SIZES, "--keep-checkpoints", "-o", run).code == 0
-    quick = ["-n", 8000, "--shifts", 19, "--rotations", 1, "--features", "general", "-o", folder]
+    quick = ["-n", 8000, "--shifts", 99, "--rotations", 1, "--features", "general", "-o", folder]
     result = shell("discover", run, text_file, *quick, "--births", "--json")
     assert result.code == 0, result.err
     value = json.loads(result.out)
@@ -539,7 +539,7 @@ def test_what_discover_cannot_do_is_one_sentence(
         ((run, text_file, "-n", 100), "discovering needs 5,000"),
         ((run, text_file, "-n", 0), "must be 1 or more"),
         ((run, text_file, "--features", "pyton"), "did you mean 'python'?"),
-        ((run, text_file, "--shifts", 3), "shifts is 3, but must be 19 or more"),
+        ((run, text_file, "--shifts", 3), "shifts is 3, but must be 99 or more"),
         ((run, text_file, "--births"), "--keep-checkpoints"),
     ):
         result = shell("discover", *words)
