@@ -504,3 +504,44 @@ def test_what_inspect_cannot_do_is_one_sentence(
         assert (result.code, result.out) == (1, "")
         assert said in result.err
         assert result.err.count("\n") == 1
+
+
+def test_discover_writes_claims_and_a_page(
+    tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`discover` writes the claims, prints a line for each feature, and follows them over the checkpoints that were kept."""
+    run, folder = tmp_path / "run", tmp_path / "found"
+    assert shell("train", text_file, "--steps", 20, *SIZES, "--keep-checkpoints", "-o", run).code == 0
+    quick = ["-n", 8000, "--shifts", 99, "--rotations", 1, "--features", "general", "-o", folder]
+    result = shell("discover", run, text_file, *quick, "--births", "--json")
+    assert result.code == 0, result.err
+    value = json.loads(result.out)
+    kept = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    assert kept["claims"] == value["claims"]
+    assert value["births"]["steps"] == [10, 20]
+    names = {claim["feature"] for claim in kept["claims"]}
+    assert {"space", "column"} <= names
+    assert names.isdisjoint(kept["dropped"])
+    page = (folder / "discover.html").read_text(encoding="utf-8")
+    assert "http" not in re.sub(
+        r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL
+    ).replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    plain = shell("discover", run, text_file, *quick, "--no-causal")
+    assert len(plain.out.splitlines()) == len(names)
+
+
+def test_what_discover_cannot_do_is_one_sentence(
+    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """No text, too short a text, no such features, no checkpoints: each is a sentence and exit code 1."""
+    for words, said in (
+        ((run,), "no text was given"),
+        ((run, text_file, "-n", 100), "discovering needs 5,000"),
+        ((run, text_file, "-n", 0), "must be 1 or more"),
+        ((run, text_file, "--features", "pyton"), "did you mean 'python'?"),
+        ((run, text_file, "--shifts", 3), "shifts is 3, but must be 99 or more"),
+        ((run, text_file, "--births"), "--keep-checkpoints"),
+    ):
+        result = shell("discover", *words)
+        assert (result.code, result.out) == (1, "")
+        assert said in result.err

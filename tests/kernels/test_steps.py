@@ -80,7 +80,9 @@ def test_the_compiled_step_is_the_network(
     rounded, _ = _in_torch(lm, ids, torch.float32)
     tolerance = max(1e-5, 3 * float(np.abs(rounded - expected).max()))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(_vectors(lm.network.architecture, state), expected_state, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        _vectors(lm.network.architecture, state), expected_state, rtol=0, atol=tolerance
+    )
 
 
 @pytest.mark.parametrize("embedding", [0, 4])

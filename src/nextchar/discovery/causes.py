@@ -16,6 +16,7 @@ from torch import Tensor
 from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
+from nextchar.kernels.threads import in_shares
 from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 from nextchar.model.state import State, map_state
@@ -97,13 +98,19 @@ def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints,
     means = as_memory(means, lm.network.architecture.cell)
     bits = np.empty((len(rows), (STRETCH - WARM) * len(starts)), np.float32)
     each = max(1, TOGETHER // len(starts))
-    for first in range(0, len(rows), each):
-        some = rows[first : first + each]
-        edits = _one_each([states.units[row] for row in some], means[first : first + each], len(starts))
-        many = repeated(begin, len(some))
-        paid = costs(lm, inputs.repeat(1, len(some)), many, edits)
-        more = (paid - np.tile(clean, (1, len(some))))[WARM:].reshape(STRETCH - WARM, len(some), len(starts))
-        bits[first : first + each] = (more.transpose(1, 2, 0) * BITS).reshape(len(some), -1)
+
+    def some(first_group: int, after_group: int) -> None:
+        for first in range(first_group * each, min(after_group * each, len(rows)), each):
+            mine = slice(first, first + each)
+            units = [states.units[row] for row in rows[mine]]
+            edits = _one_each(units, means[mine], len(starts))
+            paid = costs(lm, inputs.repeat(1, len(units)), repeated(begin, len(units)), edits)
+            more = (paid - np.tile(clean, (1, len(units))))[WARM:]
+            more = more.reshape(STRETCH - WARM, len(units), len(starts)).transpose(1, 2, 0)
+            bits[mine] = (more * BITS).reshape(len(units), -1)
+
+    with own_threads():
+        in_shares(some, -(-len(rows) // each), 1)
     places = (starts[:, None] + np.arange(WARM, STRETCH)).ravel()
     return Ablations(places, rows, bits)
 
@@ -143,8 +150,7 @@ def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before:
 def costs(lm: LanguageModel, inputs: Tensor, state: State, edits: Sequence[Edit]) -> Doubles:
     """Return -ln p of each id `(T, N)` under edits; of the first nothing is expected, so it costs 0."""
     network, parts, last = lm.network, [], None
-    # Torch's threads wait by spinning, at every one of many small steps: one does not wait.
-    with torch.no_grad(), own_threads():
+    with torch.no_grad():
         for first in range(0, len(inputs), CHUNK):
             chunk = inputs[first : first + CHUNK]
             recurrence = intervening(edits, layers=network.architecture.layers, first_step=first)

@@ -18,7 +18,7 @@ class Search:
     """How hard to look.
 
     Attributes:
-        shifts: Circular shifts, the null of chance.
+        shifts: Circular shifts, the null of chance; with fewer than 99 no adjusted p could be small enough.
         rotations: Random rotations of each layer.
         untrained: Networks that were not trained, and as many with shuffled weights.
         causal: Whether to ablate, to patch and to steer.
@@ -39,7 +39,7 @@ class Search:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name, least in (("shifts", 19), ("rotations", 1), ("untrained", 1), ("steered", 0), ("seed", 0)):
+        for name, least in (("shifts", 99), ("rotations", 1), ("untrained", 1), ("steered", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be {least} or more")
 

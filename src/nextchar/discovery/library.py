@@ -185,11 +185,14 @@ def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
 def c(text: str) -> Iterator[Feature]:
     """Yield what C has: comments, strings, the preprocessor, conditions, arguments."""
     yield from _tokens(text, "c", C_TOKENS)
+    code = re.sub(
+        C_TOKENS, lambda match: " " * len(match.group()), text
+    )  # what strings and comments say is no code
     for name, before in (
         ("if_condition", r"\b(?:if|while)\s*\("),
         ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
     ):
-        yield from stretch_features(name, len(text), bracketed(text, before), closer=")")
+        yield from stretch_features(name, len(text), bracketed(code, before), closer=")")
     directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
     yield from stretch_features("preprocessor", len(text), directive, opener="#", closer="\n")
     yield binary(

@@ -13,11 +13,12 @@ from nextchar.discovery.causes import begin_states, costs
 from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
+from nextchar.kernels.threads import in_shares
 from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 
 DOSES = 7
-TEXTS, LENGTH = 48, 400  # written at every dose
+TEXTS, LENGTH = 32, 400  # written at every dose
 SETTLE = 64  # characters written before those that are counted
 PAIRS, DISTANCE = 64, 20  # minimal pairs, and how many characters after the mark they are compared
 SPAN = 8  # characters that a feature must hold on average to be steered
@@ -76,13 +77,21 @@ def steer(
         name: Of the feature.
         seed: Everything random follows from it; all doses draw the same random numbers.
     """
-    lanes = len(doses) * TEXTS
-    held = torch.from_numpy(as_memory(np.repeat(doses, TEXTS), lm.network.architecture.cell))[:, None]
-    edit = Edit(unit[0], (unit[1],), clamp(held))  # a cell of its own for each lane
-    ids = write(lm, lanes, SETTLE + LENGTH, [edit], seed=seed)
-    begin = lm.network.empty_state(lanes)
-    start = torch.full((1, lanes), lm.vocabulary.start)
-    paid = costs(lm, torch.cat([start, torch.from_numpy(ids)]), begin, [])[1 + SETTLE :]
+    memories = as_memory(doses, lm.network.architecture.cell)
+    ids = np.empty((SETTLE + LENGTH, len(doses) * TEXTS), np.int64)
+    paid = np.empty(ids.shape)
+
+    def some(first: int, after: int) -> None:
+        lanes, mine = (after - first) * TEXTS, slice(first * TEXTS, after * TEXTS)
+        held = torch.from_numpy(np.repeat(memories[first:after], TEXTS))[:, None]
+        ids[:, mine] = write(lm, lanes, len(ids), [Edit(unit[0], (unit[1],), clamp(held))], seed=seed)
+        start = torch.full((1, lanes), lm.vocabulary.start)
+        read = torch.cat([start, torch.from_numpy(ids[:, mine])])
+        paid[:, mine] = costs(lm, read, lm.network.empty_state(lanes), [])[1:]
+
+    with own_threads():
+        in_shares(some, len(doses), 1)
+    paid = paid[SETTLE:]
     shares, bits = [], []
     for k in range(len(doses)):
         mine = slice(k * TEXTS, (k + 1) * TEXTS)
@@ -123,7 +132,7 @@ def write(
     written = np.empty((length, lanes), np.int64)
     # Every dose draws the same numbers, so that what differs between them is the dose.
     draws = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-lanes // TEXTS))[:, :lanes]
-    with torch.no_grad(), own_threads():
+    with torch.no_grad():
         for step in range(length):
             recurrence = intervening(edits, layers=layers, first_step=step)
             logits, state = network(last, state, recurrence=recurrence)

@@ -1,0 +1,246 @@
+"""The cells of the 2015 post and paper, looked for without a reader's eye: found or not, in five kinds of text.
+
+    python studies/neurons.py linux=linux_kernel.txt warpeace=warpeace_input.txt wiki=enwik8_prefix.txt latex=stacks.tex stdlib --minutes 30
+
+Trains a model on each text with nextchar's defaults, lets `nextchar discover` look for everything at the end of the text (which
+the model was not trained on), and writes one line for each cell that was claimed: its best unit, the verdict, the nulls.
+Runs and claims are kept, so an interrupted study goes on where it was.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from nextchar.benchmark.report import machine
+from nextchar.config import Config
+from nextchar.device import pick_device, pick_precision
+from nextchar.discovery.births import births_of, checkpoints
+from nextchar.discovery.claims import Claims, Search
+from nextchar.discovery.page import page as claims_page
+from nextchar.discovery.search import look
+from nextchar.discovery.trial import claims_of
+from nextchar.storage import MODEL, load, write_text
+from nextchar.text.corpus import open_corpus
+from nextchar.training.run import record
+from nextchar.training.trainer import Trainer
+
+PAPER = "https://arxiv.org/abs/1506.02078"
+# What the post and the paper say a cell does, and the features that say the same, by kind of text.
+CLAIMED: dict[str, dict[str, Sequence[str]]] = {
+    "linux": {
+        "comments": ("c_comment",),
+        "strings": ("c_string",),
+        "if-condition": ("if_condition",),
+        "position in line": ("column", "late_in_line"),
+        "indentation or depth": ("indentation", "indented", "braces.depth"),
+        "brackets": ("parentheses", "brackets"),
+        "preprocessor": ("preprocessor",),
+    },
+    "warpeace": {
+        "quotes": ("quotes", "curly_quotes"),
+        "position in line": ("column", "late_in_line"),
+        "position in sentence": ("sentence_position",),
+    },
+    "wiki": {
+        "URL": ("url",),
+        "[[ ]]": ("wiki_link",),
+        "www count": ("w_count", "spells_www"),
+        "{{ }}": ("template",),
+        "tags": ("tag", "escaped_tag"),
+        "quotes": ("quot",),
+        "headings": ("heading",),
+    },
+    "latex": {
+        "formulas": ("math", "display_math"),
+        "environments": ("environment", "environment_proof", "environment_lemma", "environment_enumerate"),
+        "references": ("reference",),
+        "braces": ("braces",),
+        "position in line": ("column",),
+    },
+    "stdlib": {
+        "strings": ("python_string", "python_single_string", "python_docstring"),
+        "comments": ("python_comment",),
+        "if-condition": ("if_condition",),
+        "indentation or depth": ("indentation", "indented"),
+        "position in line": ("column",),
+        "brackets": ("parentheses",),
+    },
+}
+PROFILES = {"linux": "c", "warpeace": "prose", "wiki": "wiki", "latex": "latex", "stdlib": "python"}
+LENGTHS = {"warpeace": 320_000}  # its end is an essay, with hardly a quote in it
+WORDS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
+
+
+def train(text: str, run: Path, config: Config) -> None:
+    """Train a model on a text, unless that was done, and keep its checkpoints."""
+    if (run / MODEL).exists():
+        return
+    trainer = Trainer(open_corpus([text]), config)
+    for _ in record(trainer, run, [text], keep_checkpoints=True):
+        pass
+
+
+def found_in(name: str, text: str, run: Path, length: int, search: Search) -> dict[str, Any]:
+    """Return the claims of a model, found anew unless they are kept, with their births."""
+    kept = run / "claims.json"
+    if not kept.exists():
+        lm, corpus = load(run), open_corpus([text])
+        ids = corpus.in_vocabulary(lm.vocabulary).take(max(0, len(corpus) - length), len(corpus))
+        found = look(lm, ids, PROFILES[name], search, say=print)
+        claims: Claims = claims_of(found, PROFILES[name], say=print)
+        births = births_of(checkpoints(run), found, claims, say=print)
+        write_text(run / "births.json", json.dumps(births))
+        write_text(run / "discover.html", claims_page(claims, found, title=name, births=births))
+        claims.save(kept)
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def best_of(claims: dict[str, Any], features: Sequence[str]) -> dict[str, Any] | None:
+    """Return the claim with the best verdict among features that say the same; None if all are too rare."""
+    mine = [claim for claim in claims["claims"] if claim["feature"] in features]
+    return max(mine, key=lambda c: (WORDS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
+
+
+def rows(name: str, claims: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each claimed cell of a kind of text."""
+    for cell, features in CLAIMED[name].items():
+        claim = best_of(claims, features)
+        if claim is None:
+            rare = "; ".join(f"{f}: {claims['dropped'][f]}" for f in features if f in claims["dropped"])
+            yield f"| {name} | {cell} | - | too rare | {rare} | | | | | | |"
+            continue
+        evidence, nulls, effect = claim["evidence"], claim["nulls"], claim["effect"]
+        score = evidence["scores"].get("mcc", evidence["scores"].get("r"))
+        used = (
+            f"{effect['on_bits']:.4f} / {effect['off_bits']:.4f} ({effect['percentile']:.0f} %)"
+            if effect
+            else "-"
+        )
+        yield (
+            f"| {name} | {cell} | {claim['feature']} {claim['unit'][0]}:{claim['unit'][1]} | **{claim['verdict']}** | "
+            f"{claim['because']} | {evidence['strength']:.3f} ({evidence['low']:.3f}-{evidence['high']:.3f}) | {score:.3f} | "
+            f"{nulls['shifts_95']:.3f} | {max(nulls['untrained'], nulls['shuffled']):.3f} | "
+            f"{evidence['suffix']['best']:.3f} ({evidence['suffix']['k']}) | {used} |"
+        )
+
+
+def steered(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each claim that was steered."""
+    for name, claims in found.items():
+        for claim in claims["claims"]:
+            if steer := claim["steer"]:
+                shares = ", ".join(f"{100 * share:.1f}" for share in steer["shares"])
+                bits = ", ".join(f"{value:.2f}" for value in steer["bits"])
+                yield f"| {name} | {claim['feature']} | {shares} | {bits} | {steer['monotone']:.2f} |"
+
+
+def figure(found: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw every claimed cell: the unit with its interval, and what it is held against."""
+    points = [
+        (f"{name}: {cell}", claim)
+        for name, claims in found.items()
+        for cell, features in CLAIMED[name].items()
+        if (claim := best_of(claims, features))
+    ]
+    with mpl.rc_context({"svg.hashsalt": "nextchar"}):
+        drawn = Figure(figsize=(8, 0.32 * len(points) + 1.2), layout="constrained")
+        axes = drawn.subplots()
+        marks = {"chance": "|", "untrained": "x", "table": "s", "rotation": "+"}
+        for y, (_, claim) in enumerate(points):
+            evidence, nulls = claim["evidence"], claim["nulls"]
+            axes.plot([evidence["low"], evidence["high"]], [y, y], color="#00887a", lw=4, alpha=0.5)
+            axes.plot(evidence["strength"], y, "o", color="#00887a", label="" if y else "unit")
+            values = {
+                "chance": nulls["shifts_95"],
+                "untrained": max(nulls["untrained"], nulls["shuffled"]),
+                "table": evidence["suffix"]["best"],
+                "rotation": nulls["rotation_largest"],
+            }
+            for which, value in values.items():
+                axes.plot(value, y, marks[which], color="#555", ms=6, label="" if y else which)
+        axes.set_yticks(
+            range(len(points)), [f"{label} ({claim['verdict']})" for label, claim in points], fontsize=8
+        )
+        axes.invert_yaxis()
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel("strength on held-out text: |2 AUC - 1| or |r|")
+        axes.legend(fontsize=8, loc="lower right")
+        drawn.savefig(path, metadata={"Date": None})
+
+
+def page(found: dict[str, dict[str, Any]], command: str) -> str:
+    """Return the page of the study."""
+    about = machine(pick_precision("auto", pick_device("cpu"))[0])
+    every = [claim for claims in found.values() for claim in claims["claims"]]
+    counts = {
+        word: sorted({c["feature"] for c in every if WORDS.index(c["verdict"]) >= WORDS.index(word)})
+        for word in ("tracks", "uses")
+    }
+    head = (
+        "| text | claimed cell | feature and unit | verdict | what kept it from the next word | strength | MCC or r | chance | "
+        "untrained | table (k) | ablated: bits on / off |\n|---|---|---|---|---|---|---:|---:|---:|---:|---|"
+    )
+    return f"""# The cells of 2015, looked for by a program
+
+`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. One seed each. What the words and columns mean is
+said in [nextchar discover](../discover.md); cells are those of the 2015 post and of [its paper]({PAPER}).
+
+{len(counts["tracks"])} different features reach `tracks` or more somewhere: {", ".join(counts["tracks"]) or "none"}.
+{len(counts["uses"])} reach `uses`: {", ".join(counts["uses"]) or "none"}.
+
+![Strength of the best unit of every claimed cell, with what it is held against](neurons.svg)
+
+{head}
+{chr(10).join(line for name, claims in found.items() for line in rows(name, claims))}
+
+## Steered
+
+What was written while the unit was held at seven doses, in percent of characters at which the feature is on, and what that text
+costs the network in bits per character when nothing is held.
+
+| text | feature | on, % by dose | bits by dose | Spearman |
+|---|---|---|---|---:|
+{chr(10).join(steered(found))}
+"""
+
+
+def main() -> None:
+    """Read the command line, do what is missing, write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("texts", nargs="+", help=f"KIND=TEXT, or KIND alone; kinds are {', '.join(CLAIMED)}")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--steps", type=int, help="optimizer steps instead of minutes")
+    parser.add_argument("--length", type=int, default=200_000, help="characters that are discovered on")
+    parser.add_argument("--shifts", type=int, default=200)
+    parser.add_argument("--runs", type=Path, default=Path("runs/neurons"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
+    options = parser.parse_args()
+    config = Config(steps=options.steps) if options.steps else Config(minutes=options.minutes)
+    found = {}
+    for word in options.texts:
+        name, _, text = word.partition("=")
+        if name not in CLAIMED:
+            parser.error(f"there is no kind '{name}'; there is {', '.join(CLAIMED)}")
+        run = options.runs / name
+        train(text or name, run, config)
+        length = max(options.length, LENGTHS.get(name, 0)) if options.length >= 200_000 else options.length
+        found[name] = found_in(name, text or name, run, length, Search(shifts=options.shifts))
+    options.output.mkdir(parents=True, exist_ok=True)
+    figure(found, options.output / "neurons.svg")
+    names = " ".join(
+        f"{name}={Path(text).name}" if text else name
+        for name, _, text in (w.partition("=") for w in options.texts)
+    )
+    budget = f"--steps {options.steps}" if options.steps else f"--minutes {options.minutes:g}"
+    write_text(options.output / "neurons.md", page(found, f"python studies/neurons.py {names} {budget}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Features on texts labelled by hand: the alignment, recovery, and what users may bring."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nextchar.discovery.chosen import labeller
+from nextchar.discovery.features import Feature, Span, keep, scan, span_features
+from nextchar.discovery.library import SPANS, general, guess
+from nextchar.errors import ConfigError
+
+
+def labels(features: object, name: str) -> str:
+    """Return a binary feature as 0 and 1, and ? where it is unknown."""
+    feature = next(each for each in features if each.name == name)  # type: ignore[attr-defined]
+    return "".join(
+        str(int(v)) if known else "?" for v, known in zip(feature.values, feature.known, strict=True)
+    )
+
+
+def of(profile: str, text: str) -> list[Feature]:
+    """Return all features of a kind of text."""
+    return list(labeller(profile, text)[1](text))
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "text", "expected"),
+    [
+        ("general", "quotes", 'a "bc" d', "00111000"),
+        ("general", "single_quotes", "it's 'so' x", "00000111000"),
+        ("general", "parentheses", "a(b(c)d)e", "011111100"),
+        ("general", "column_start", "", ""),
+        ("general", "url", "x http://a.b y", "00000000111100"),
+        ("general", "quotes", '"a\n\nb', "??????"[:2] + "?00"),
+        ("wiki", "wiki_link", "a [[b]] c", "000111000"),
+        ("wiki", "template", "{{a}}b", "011100"),
+        ("latex", "math", "a $x$ b", "0011000"),
+        ("latex", "environment", r"\begin{a}x\end{a}y", "000000001111111100"),
+        ("c", "c_comment", "a/*b*/c", "0011100"),
+        ("c", "c_string", 'f("a\\"b")', "0011111" + "00"),
+        ("c", "if_condition", "if (a(b)) c", "00011111000"),
+        ("c", "preprocessor", "#define a\nb", "11111111100"),
+        ("python", "python_comment", "x # y\nz", "0011100"),
+        ("python", "if_condition", "if a:\n", "001100"),
+        ("general", "indenting", "  a\nb", "11000"),
+        ("general", "capitalised_word", "To be", "11000"),
+        ("general", "spells_www", "wwww", "0011"),
+    ],
+)
+def test_labels_are_those_of_a_reader(profile: str, name: str, text: str, expected: str) -> None:
+    """What opens counts as inside, what closes as outside; an unclosed span is unknown."""
+    if text:
+        assert labels(of(profile, text), name) == expected
+
+
+def test_a_span_says_when_it_began_and_ends() -> None:
+    """Depth, characters since the opening one, and whether the next one closes follow from the same scan."""
+    found = {each.name: each.values.tolist() for each in span_features("a(b(c)d)e", SPANS[3])}
+    assert found["parentheses.since"] == [0, 1, 2, 3, 4, 5, 6, 0, 0]
+    assert found["parentheses.next_close"] == [0, 0, 0, 0, 1, 0, 1, 0, 0]
+
+
+def test_the_scanner_recovers() -> None:
+    """A mark that is never closed is given up at a blank line or after the limit, and the next ones are right."""
+    quotes = Span("quotes", '"', '"', limit=10)
+    assert scan('"open\n\n"shut"', quotes).closed == [(7, 12)]
+    assert scan('"' + "x" * 20 + '"a"', quotes).closed == [(21, 23)]
+
+
+def test_counters_count() -> None:
+    """Column, word position and indentation are what counting gives."""
+    found = {each.name: each.values.tolist() for each in general("ab c\n\tde\n")}
+    assert found["column"] == [1, 2, 3, 4, 0, 1, 2, 3, 0]
+    assert found["word_position"] == [1, 2, 0, 1, 0, 0, 1, 2, 0]
+    assert found["indentation"][6] == 8
+
+
+def test_every_feature_is_as_long_as_the_text(text: str) -> None:
+    """There are sixty and more, each with one label a character, and names are not used twice."""
+    for profile in ("python", "c", "wiki", "latex", "prose"):
+        found = of(profile, text)
+        assert {len(each) for each in found} == {len(text)}
+        assert len({each.name for each in found}) == len(found)
+    assert len(of("python", text)) >= 60
+    assert guess(text) == "python"
+
+
+def test_what_is_rare_is_named() -> None:
+    """A feature that comes too rarely is left out with its counts."""
+    kept, dropped = keep(list(general("plain words only " * 100)))
+    assert "quotes" in dropped
+    assert dropped["quotes"] == "0 characters in 0 stretches"
+    assert {"space", "word_position"} <= {each.name for each in kept}
+
+
+def test_features_of_ones_own(tmp_path: Path) -> None:
+    """TOML brings expressions and spans, Python functions; both come beside what is looked for anyway."""
+    toml, python = tmp_path / "mine.toml", tmp_path / "mine.py"
+    toml.write_text("todo = 'TODO'\n[poem]\nopens = '<p>'\ncloses = '</p>'\n", encoding="utf-8")
+    python.write_text(
+        "import numpy as np\n\n\ndef first(text):\n    return np.arange(len(text)) == 0\n", encoding="utf-8"
+    )
+    text = "a TODO <p>x</p>"
+    found = of(str(toml), text)
+    assert labels(found, "todo") == "001111000000000"
+    assert labels(found, "poem") == "000000000111110"[:15]
+    assert labels(of(str(python), text), "first") == "1" + "0" * 14
+    assert any(each.name == "quotes" for each in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("nonsense", "", "there are no features 'nonsense'"),
+        ("none.toml", None, "there is no file"),
+        ("bad.toml", "a = ", "not valid TOML"),
+        ("bad.toml", "a = 3", "a in .* must be a regular expression"),
+        ("bad.toml", "a = '('", "is no regular expression"),
+        ("bad.py", "x = 1", "defines no function"),
+        ("bad.py", "def f(text):\n    return [1]\n", "returned .* for 3 characters"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(tmp_path: Path, name: str, content: str | None, said: str) -> None:
+    """A profile or file that is not what it should be is refused by name."""
+    given = name if "." not in name else str(tmp_path / name)
+    if content and "." in name:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        list(labeller(given, "abc")[1]("abc"))
+
+
+def test_two_derivations_agree(text: str) -> None:
+    """Comments and strings of Python by our scanner and by Pygments are the same characters, up to where the marks count."""
+    pytest.importorskip("pygments", reason="pygments is an extra")
+    found = {each.name: each.values != 0 for each in of("python", text)}
+    kinds = ("python_string", "python_single_string", "python_docstring")
+    ours = np.any([found[name] for name in kinds if name in found], axis=0)
+    theirs = found["lexer_string"]
+    assert (ours & ~theirs).mean() < 0.01
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.95
+
+
+C_TEXT = """\
+static int f(struct s *a, int b)
+{
+\tif (a && g(b, 'x')) { /* é (no */
+\t\treturn h("if (" , b);
+\t}
+\tstruct t { int x; };
+\treturn 0;
+}
+"""
+
+
+def test_syntax_trees_agree_with_the_scanner() -> None:
+    """Conditions and blocks by tree-sitter are those of the scanner, in characters though the tree counts bytes."""
+    pytest.importorskip("tree_sitter_c", reason="tree-sitter is an extra")
+    found = {each.name: each.values for each in of("c", C_TEXT)}
+    np.testing.assert_array_equal(found["tree_if_condition"], found["if_condition"])
+    assert found["tree_block_depth"].max() == 2
+    assert found["tree_struct"][C_TEXT.index("int x")] == 1
+    assert found["tree_parameters"][C_TEXT.index("int b")] == 1
+    assert found["tree_arguments"][C_TEXT.index('"if')] == 1
+    assert found["c_comment"][C_TEXT.index("é")] == found["lexer_comment"][C_TEXT.index("é")] == 1

@@ -1,0 +1,159 @@
+"""Edits of a network that reads: what each does, and that nothing else moves."""
+
+import numpy as np
+import pytest
+import torch
+
+from discovery.golden import golden_text
+from inspection.handset import DEPTH, LATCH, golden_model
+from nextchar.discovery import causes, steering
+from nextchar.discovery.features import Feature
+from nextchar.discovery.interventions import (
+    Edit,
+    Set,
+    clamp,
+    flip,
+    freeze,
+    intervening,
+    nothing,
+    patch,
+    resample,
+    zero,
+)
+from nextchar.discovery.library import general
+from nextchar.discovery.states import read_states, watching
+from nextchar.errors import ConfigError
+from nextchar.language_model import LanguageModel
+from nextchar.model.recurrence import reference
+
+
+def read(lm: LanguageModel, text: str, edits: list[Edit], lanes: int = 1) -> torch.Tensor:
+    """Return the logits `(T, N, V)` of a text under edits."""
+    ids = torch.from_numpy(lm.vocabulary.encode(text).astype(np.int64))[:, None].expand(-1, lanes)
+    layers = lm.network.architecture.layers
+    with torch.no_grad():
+        return lm.network(ids, lm.network.empty_state(lanes), recurrence=intervening(edits, layers=layers))[0]
+
+
+def test_doing_nothing_changes_no_bit(lm: LanguageModel, text: str) -> None:
+    """An edit that leaves values as they are gives the reference's logits to the bit, at cells and at outputs."""
+    ids = torch.from_numpy(lm.vocabulary.encode(text[:200]).astype(np.int64))[:, None]
+    with torch.no_grad():
+        plain = lm.network(ids, lm.network.empty_state(1), recurrence=reference)[0]
+    for place in ("cell", "output"):
+        edit = Edit(0, (1, 3), nothing(), place=place)  # type: ignore[arg-type]
+        assert torch.equal(read(lm, text[:200], [edit]), plain)
+
+
+@pytest.mark.parametrize(
+    "set_to",
+    [zero(), clamp(0.7), flip(), freeze(), patch(torch.full((80, 1, 1), 0.3)), resample(torch.ones(3, 1), 0)],
+)
+def test_an_edit_is_seen_from_its_step_on(lm: LanguageModel, text: str, set_to: Set) -> None:
+    """Before the first step of an edit nothing differs, from then on something does."""
+    begin = 30
+    edit = Edit(1, (2,), set_to, steps=lambda step: step >= begin)
+    there, plain = read(lm, text[:80], [edit]), read(lm, text[:80], [])
+    assert torch.equal(there[:begin], plain[:begin])
+    assert not torch.allclose(there[begin:], plain[begin:])
+
+
+def test_output_zero_is_outgoing_weights_zero(lm: LanguageModel, text: str) -> None:
+    """Setting a unit's output to 0 is the same as cutting everything that reads it: its own layer, the next, the head."""
+    unit = 5
+    there = read(lm, text[:100], [Edit(0, (unit,), zero(), place="output")])
+    with torch.no_grad():
+        for name, weight in lm.network.named_parameters():
+            if name in ("layers.0.weight_hh", "layers.1.weight_ih"):
+                weight[:, unit] = 0
+    # The head reads the sum of both layers, so the lower one's share of it is cut where it is made.
+    cut = read(lm, text[:100], [Edit(0, (unit,), zero(), place="output", steps=lambda _: True)])
+    torch.testing.assert_close(there, cut)
+
+
+def test_lanes_are_edited_one_by_one(lm: LanguageModel, text: str) -> None:
+    """Units paired with lanes are each edited in their lane alone, as if they were read alone."""
+    edit = Edit(0, (1, 4), clamp(torch.tensor([[0.5], [-0.5]])), lanes=(0, 2), paired=True)
+    together = read(lm, text[:60], [edit], lanes=3)
+    torch.testing.assert_close(together[:, 0], read(lm, text[:60], [Edit(0, (1,), clamp(0.5))])[:, 0])
+    torch.testing.assert_close(together[:, 1], read(lm, text[:60], [])[:, 0])
+    torch.testing.assert_close(together[:, 2], read(lm, text[:60], [Edit(0, (4,), clamp(-0.5))])[:, 0])
+
+
+def test_a_clamped_cell_is_held(lm: LanguageModel, text: str) -> None:
+    """The state after every step has the clamped value, whatever the gates would do."""
+    ids = torch.from_numpy(lm.vocabulary.encode(text[:50]).astype(np.int64))[:, None]
+    edits = [Edit(0, (3,), clamp(1.25))]
+    with torch.no_grad():
+        _, state = lm.network(ids, lm.network.empty_state(1), recurrence=intervening(edits, layers=2))
+    assert float(state[0][1][0, 3]) == 1.25
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    """The layers are named in the refusal."""
+    with pytest.raises(ConfigError, match="no layer 2; the model's layers are 0 to 1"):
+        intervening([Edit(2, (0,), zero())], layers=2)
+
+
+def latched() -> tuple[LanguageModel, str, Feature]:
+    """Return a golden network that writes `]` as soon as its latch is on, and little else of interest."""
+    lm = golden_model()
+    close = lm.vocabulary.codes.index(ord("]"))
+    with torch.no_grad():
+        lm.network.head.weight.zero_()
+        lm.network.head.bias.zero_()
+        lm.network.head.weight[close, LATCH] = 4.0
+        lm.network.head.bias[close] = -2.0
+    text = golden_text(12_000)
+    return lm, text, next(each for each in general(text) if each.name == "brackets")
+
+
+def test_ablating_the_latch_costs_where_it_is_on() -> None:
+    """The latch is the unit whose ablation moves the expectation of `]`, and the depth counter is not."""
+    lm, text, feature = latched()
+    ids = lm.vocabulary.encode(text)
+    states = read_states(lm, ids)
+    starts = causes.choose_stretches([feature], np.arange(2000, 12_000), 8)
+    rows = np.arange(60)
+    ablations = causes.ablate(lm, ids, states, rows, starts)
+    moved = np.abs(ablations.bits).mean(1)
+    assert int(np.argmax(moved)) == LATCH
+    assert moved[DEPTH] < 1e-4
+    effect = causes.effect(ablations, feature, LATCH, states)
+    assert effect["controls"] == 59
+    assert effect["closing_bits"] is not None
+
+
+def test_patching_the_latch_brings_the_bracket_back() -> None:
+    """In a text without `[`, the latch's cell alone gives `]` its whole chance back, and no other unit any of it."""
+    lm, text, feature = latched()
+    pairs = steering.minimal_pairs(lm, lm.vocabulary.encode(text), feature, np.arange(len(text)))
+    assert pairs is not None
+    found = steering.recovered(lm, pairs, (0, LATCH), [(0, DEPTH), (0, 20)])
+    assert found["recovered"] == pytest.approx(1, abs=1e-4)
+    assert found["others_largest"] == pytest.approx(0, abs=1e-4)
+    assert found["nats"] > 1
+
+
+def test_steering_the_latch_writes_more_brackets() -> None:
+    """The more the latch is held on while writing, the more `]` there are; the dose with no hold costs least."""
+    lm, _, _ = latched()
+    doses = np.linspace(-0.5, 0.75, 4)
+
+    def label(text: str) -> object:
+        yield Feature(
+            "closing", "binary", np.array([c == "]" for c in text], np.float32), np.ones(len(text), np.bool_)
+        )
+
+    steered = steering.steer(lm, (0, LATCH), doses, label, "closing")  # type: ignore[arg-type]
+    assert steered.monotone == pytest.approx(1)
+    assert steered.shares[-1] > 2 * steered.shares[0]
+
+
+def test_what_is_watched_is_the_memory(lm: LanguageModel, text: str) -> None:
+    """The states that are patched in are the cells of the reference."""
+    ids = torch.from_numpy(lm.vocabulary.encode(text[:20]).astype(np.int64))[:, None]
+    seen: list[torch.Tensor] = []
+    with torch.no_grad():
+        _, state = lm.network(ids, lm.network.empty_state(1), recurrence=watching(seen))
+    assert torch.equal(seen[1][-1], state[1][1])
