@@ -68,7 +68,7 @@ def test_the_compiled_step_is_the_network(
 ) -> None:
     """Compiled logits and state equal torch's to 1e-5, for every shape, START among the ids.
 
-    An untrained rnn is chaotic: where even torch's float32 is further from float64 than a third of that, three times as far.
+    An untrained rnn is chaotic: where even torch's float32 is further from float64 than a quarter of that, four times as far.
     """
     lm = make_model(
         VOCABULARY, cell=cell, sum_outputs=sum_outputs, embedding=embedding, layers=layers, hidden=hidden
@@ -78,7 +78,7 @@ def test_the_compiled_step_is_the_network(
     engine = Engine(to_file(lm))
     logits, state = engine.read(ids, engine.empty)
     rounded, _ = _in_torch(lm, ids, torch.float32)
-    tolerance = max(1e-5, 3 * float(np.abs(rounded - expected).max()))
+    tolerance = max(1e-5, 4 * float(np.abs(rounded - expected).max()))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(
         _vectors(lm.network.architecture, state), expected_state, rtol=0, atol=tolerance
