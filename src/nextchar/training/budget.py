@@ -46,8 +46,9 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
     """
     if config.steps is None and config.epochs is None:
         minutes = config.minutes or DEFAULT_MINUTES
-        sized = _size(config, characters, vocabulary_size, flops * minutes * 60)
-        trained = flops * minutes * 60 / (6 * matrix_weights(sized, vocabulary_size))
+        compute = flops * training_seconds(minutes)
+        sized = _size(config, characters, vocabulary_size, compute)
+        trained = compute / (6 * matrix_weights(sized, vocabulary_size))
     elif config.epochs is not None:
         trained = config.epochs * characters
         sized = _size_for(config, characters, vocabulary_size, trained)
@@ -64,9 +65,14 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         steps = config.steps or max(1, round(trained / per_step))
     changes = {
         "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
-        "validate_chars": config.validate_chars or max(4096, min(1 << 16, int(0.03 * steps * per_step))),
+        "validate_chars": config.validate_chars or max(4096, min(1 << 15, int(0.01 * steps * per_step))),
     }
     return Plan(sized.replace(**changes), steps)
+
+
+def training_seconds(minutes: float) -> float:
+    """Return what is left of a budget for steps: starting, validating and scoring take the rest."""
+    return max(30 * minutes, 55 * minutes - 5)
 
 
 def _size_for(config: Config, characters: int, vocabulary_size: int, trained: float) -> Config:
@@ -123,7 +129,7 @@ def lane_count(trained: float, window: int) -> int:
 
 def dropout(epochs: float) -> float:
     """Return the share to drop: the more often a text is read, the more."""
-    return min(0.5, max(0.0, 0.11 * math.log2(max(epochs, 1e-9)) - 0.07))
+    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.13))
 
 
 def learning_rate(hidden: int, per_step: int) -> float:
