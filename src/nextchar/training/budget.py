@@ -129,12 +129,12 @@ def lane_count(trained: float, window: int) -> int:
 
 def dropout(epochs: float) -> float:
     """Return the share to drop: the more often a text is read, the more."""
-    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.13))
+    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.15))
 
 
 def learning_rate(hidden: int, per_step: int) -> float:
     """Return the peak: smaller for steps of few characters, whose gradients are rough, and for wide layers."""
-    return 0.013 * min(1.0, math.sqrt(per_step / 2048)) * min(1.0, 512 / hidden)
+    return 0.017 * min(1.0, math.sqrt(per_step / 2048)) * min(1.0, 512 / hidden)
 
 
 def weight_decay(epochs: float) -> float:
