@@ -262,7 +262,7 @@ many seeds reach 99 %; chance is 12.5 %. A dash: not tried, since no seed learnt
 ![share recalled against distance](memory-recall.svg)
 
 {recall_table(results)}
-The forget bias decides in so few steps; nextchar trains with 1 (`--forget-bias`).
+nextchar trains with a forget bias of 1 unless `--forget-bias` says more.
 """
 
 
@@ -288,6 +288,8 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     command = f"python studies/memory.py {Path(options.text).name} --minutes {options.minutes:g}"
+    if list(options.distances) != list(DISTANCES):
+        command += " --distances " + " ".join(map(str, options.distances))
     if options.networks != list(NETWORKS):
         command += " --networks " + " ".join(f"'{name}'" for name in options.networks)
     about = machine(pick_precision("auto", pick_device("cpu"))[0])
@@ -299,8 +301,8 @@ def main() -> None:
         f"""# How far memory reaches
 
 `{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Claims 12 and 16 of the post:
-vanilla networks forget within tens of characters and LSTMs learn across a hundred; text that is right line by line has
-no thread.
+vanilla networks forget within tens of characters and LSTMs learn across a hundred; and text that is right line by line may
+have no thread.
 
 {"".join(part + chr(10) for part in parts).rstrip()}
 """,
