@@ -129,7 +129,7 @@ def recall(
         for before, distance in pairwise([0, *distances]):
             tried = [known[name, before, seed].accuracy for seed in range(seeds)] if before else [1.0]
             if distance > FARTHEST and max(tried) < 0.5:
-                continue
+                break
             for seed in range(seeds):
                 place = name, distance, seed
                 if place not in known:

@@ -82,6 +82,14 @@ def test_recall_is_learnt_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "100.0 %, 1 of 1" in recall.recall_table(results)
 
 
+def test_recall_gives_up_on_what_no_seed_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the farthest distance that is always tried, the first one at which all fail is the last."""
+    monkeypatch.setattr(recall, "FARTHEST", 1)
+    monkeypatch.setattr(recall, "learn", lambda *place: recall.Recall(*place, float(place[1] < 2), 1, 0.0))
+    tried = [each.distance for each in recall.recall(tmp_path / "log.jsonl", (1, 2, 3, 4), 1, FIVE)]
+    assert tried == [1, 2]
+
+
 def test_gradients_fade_faster_without_gates() -> None:
     """An rnn's gradient is gone where that of an lstm with an open forget gate is not."""
     rnn = recall.gradient_norms("rnn", 0.0, distance=60, hidden=32)
