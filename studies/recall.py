@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +27,8 @@ SOLVED = 0.999
 RATE = 3e-3
 
 NETWORKS: dict[str, tuple[Cell, float]] = {
-    "lstm, forget bias 5": ("lstm", 5.0),
     "rnn": ("rnn", 0.0),
+    "lstm, forget bias 5": ("lstm", 5.0),
     "lstm, forget bias 1": ("lstm", 1.0),
 }
 
@@ -116,15 +116,20 @@ def learn(name: str, distance: int, seed: int) -> Recall:
     return Recall(name, distance, seed, best, step, round(time.perf_counter() - begun, 1))
 
 
-def recall(log: Path, distances: tuple[int, ...] = DISTANCES, seeds: int = SEEDS) -> Iterator[Recall]:
+def recall(
+    log: Path,
+    distances: Sequence[int] = DISTANCES,
+    seeds: int = SEEDS,
+    networks: Sequence[str] = tuple(NETWORKS),
+) -> Iterator[Recall]:
     """Yield every network, distance and seed; what is in the log already is not trained again."""
     done = [Recall(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
     known = {each.place: each for each in done}
-    for name in NETWORKS:
+    for name in networks:
         for before, distance in pairwise([0, *distances]):
             tried = [known[name, before, seed].accuracy for seed in range(seeds)] if before else [1.0]
             if distance > FARTHEST and max(tried) < 0.5:
-                continue
+                break
             for seed in range(seeds):
                 place = name, distance, seed
                 if place not in known:
@@ -141,7 +146,7 @@ def recall_table(results: list[Recall]) -> str:
         "| network | " + " | ".join(map(str, distances)) + " |",
         "|---|" + "---:|" * len(distances),
     ]
-    for name in NETWORKS:
+    for name in dict.fromkeys(each.network for each in results):
         cells = []
         for distance in distances:
             found = [each.accuracy for each in results if (each.network, each.distance) == (name, distance)]

@@ -14,6 +14,7 @@ from conftest import make_model
 from nextchar.evaluation.ngram import NGram
 from nextchar.text.corpus import Corpus
 
+FIVE = ["lstm, forget bias 5"]
 TEXT = "f(a[0]) { g(b) } " * 60
 
 
@@ -73,13 +74,20 @@ def test_recall_texts_ask_for_their_first_symbol() -> None:
 
 def test_recall_is_learnt_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An lstm recalls across three distractors; what is in the log is not trained again."""
-    monkeypatch.setattr(recall, "NETWORKS", {"lstm, forget bias 5": ("lstm", 5.0)})
     monkeypatch.setattr(recall, "CHECK_EVERY", 20)
-    results = list(recall.recall(tmp_path / "log.jsonl", (3,), 1))
+    results = list(recall.recall(tmp_path / "log.jsonl", (3,), 1, FIVE))
     assert results[0].accuracy > 0.99
     assert json.loads((tmp_path / "log.jsonl").read_text(encoding="utf-8"))["distance"] == 3
-    assert list(recall.recall(tmp_path / "log.jsonl", (3,), 1)) == results
+    assert list(recall.recall(tmp_path / "log.jsonl", (3,), 1, FIVE)) == results
     assert "100.0 %, 1 of 1" in recall.recall_table(results)
+
+
+def test_recall_gives_up_on_what_no_seed_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the farthest distance that is always tried, the first one at which all fail is the last."""
+    monkeypatch.setattr(recall, "FARTHEST", 1)
+    monkeypatch.setattr(recall, "learn", lambda *place: recall.Recall(*place, float(place[1] < 2), 1, 0.0))
+    tried = [each.distance for each in recall.recall(tmp_path / "log.jsonl", (1, 2, 3, 4), 1, FIVE)]
+    assert tried == [1, 2]
 
 
 def test_gradients_fade_faster_without_gates() -> None:

@@ -59,6 +59,7 @@ def ours(shape: Shape, precision: str, seconds: float) -> float:
         window=shape.window,
         dropout=0.0,
         learning_rate=1e-3,
+        weight_decay=0.01,
     )
     network = Network(config.architecture(), VOCABULARY)
     initialize(network, torch.Generator().manual_seed(0))
