@@ -55,7 +55,9 @@ def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int
     low, high = (float(np.median(values[chosen])) for chosen in (~on, on))
     if abs(high - low) < 1e-6:  # the medians are even; then its own ends
         low, high = np.quantile(values, [0.01, 0.99])[::sign]
-    return np.clip(np.linspace(low - (high - low) / 2, high + (high - low) / 2, DOSES), -1, 1)
+    # The ends first: clipped afterwards, several doses would be the same.
+    first, last = np.clip([low - (high - low) / 2, high + (high - low) / 2], -1, 1)
+    return np.linspace(first, last, DOSES)
 
 
 def steer(
