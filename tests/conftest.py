@@ -2,7 +2,9 @@
 
 import argparse
 import inspect
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from nextchar.architecture import Architecture
+from nextchar.cli.main import main
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.model.state import State
@@ -64,6 +67,19 @@ def make_model(vocabulary: Vocabulary, seed: int = 0, **shape: object) -> Langua
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return LanguageModel(network, vocabulary, {"valid": 0.05, "test": 0.05}, {"step": 0})
+
+
+@pytest.fixture
+def shell(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., SimpleNamespace]:
+    """Return a way to run a command line in this process: code, out and err."""
+
+    def call(*words: object) -> SimpleNamespace:
+        capsysbinary.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsysbinary.readouterr()
+        return SimpleNamespace(code=code, out=captured.out.decode(), err=captured.err.decode())
+
+    return call
 
 
 @pytest.fixture

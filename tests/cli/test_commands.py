@@ -25,19 +25,6 @@ SCORE = {"protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_p
 
 
 @pytest.fixture
-def shell(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., SimpleNamespace]:
-    """Return a way to run a command line in this process: code, out and err."""
-
-    def call(*words: object) -> SimpleNamespace:
-        capsysbinary.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsysbinary.readouterr()
-        return SimpleNamespace(code=code, out=captured.out.decode(), err=captured.err.decode())
-
-    return call
-
-
-@pytest.fixture
 def run(tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> Path:
     """Return the folder of a small finished run."""
     folder = tmp_path / "run"

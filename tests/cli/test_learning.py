@@ -9,24 +9,9 @@ from typing import Any
 
 import pytest
 
-from nextchar.cli.main import main
-
 SIZES = ["--embedding", "8", "--lanes", "4", "--window", "16", "--steps", "15"]
 SCORE = ["protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"]
 Shell = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture
-def shell(capsysbinary: pytest.CaptureFixture[bytes]) -> Shell:
-    """Return a way to run a command line in this process: code, out and err."""
-
-    def call(*words: object) -> SimpleNamespace:
-        capsysbinary.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsysbinary.readouterr()
-        return SimpleNamespace(code=code, out=captured.out.decode(), err=captured.err.decode())
-
-    return call
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from nextchar.discovery.chosen import labeller
 from nextchar.discovery.features import Feature, Span, keep, scan, span_features
-from nextchar.discovery.library import SPANS, general, guess
+from nextchar.discovery.profiles import SPANS, general, guess
 from nextchar.errors import ConfigError
 
 

@@ -20,7 +20,7 @@ from nextchar.discovery.interventions import (
     resample,
     zero,
 )
-from nextchar.discovery.library import general
+from nextchar.discovery.profiles import general
 from nextchar.discovery.states import read_states, watching
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel

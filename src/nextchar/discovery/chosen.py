@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nextchar.discovery.features import Feature, Span, binary, matches, ordinal, span_features
-from nextchar.discovery.library import PROFILES, guess
+from nextchar.discovery.profiles import PROFILES, guess
 from nextchar.discovery.syntax import lexed, parsed
 from nextchar.errors import ConfigError, did_you_mean
 
@@ -22,7 +22,7 @@ def labeller(features: str, text: str) -> tuple[str, Labeller]:
     """Return the name of what is looked for and what makes it of a text.
 
     Args:
-        features: "auto" (told from the text), a profile of `library.PROFILES`, or the path of a .toml or .py file, whose
+        features: "auto" (told from the text), a profile of `profiles.PROFILES`, or the path of a .toml or .py file, whose
             features come beside those of "auto".
         text: What "auto" looks at.
 
