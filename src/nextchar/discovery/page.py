@@ -1,7 +1,5 @@
 """The page of the claims: one HTML file that needs no network; each claim with its text, its nulls drawn and its effects."""
 
-import json
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -9,6 +7,8 @@ import numpy as np
 from nextchar.discovery.claims import Claim, Claims
 from nextchar.discovery.features import Feature
 from nextchar.discovery.search import Found
+from nextchar.inspection.page import asset
+from nextchar.inspection.page import page as put_together
 from nextchar.inspection.strip import glyph
 
 EXCERPT = 640  # characters of text a claim is shown on
@@ -41,13 +41,8 @@ def page(
         "steps": STEPS,
         "excerpts": [_excerpt(claim, features[claim.feature], found) for claim in claims.claims],
     }
-    assets = files("nextchar.discovery") / "assets"
-    # As in the inspection's page: "<" could end a script, and as an escape it is the same JSON.
-    packed = json.dumps(data, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
-    result = (assets / "page.html").read_text(encoding="utf-8")
-    for place, name in (("/* style */", "page.css"), ("/* program */", "page.js")):
-        result = result.replace(place, (assets / name).read_text(encoding="utf-8"), 1)
-    return result.replace("/* data */", packed, 1)  # last: a text may hold the name of any place
+    body, style, program = (asset(f"claims.{kind}", "nextchar.discovery") for kind in ("html", "css", "js"))
+    return put_together(data, body, style, [program])
 
 
 def _excerpt(claim: Claim, feature: Feature, found: Found) -> dict[str, Any]:

@@ -28,24 +28,26 @@ def numbers(values: npt.NDArray[Any], digits: int = 4) -> Any:
     return round(float(values), digits) if np.isfinite(values) else None
 
 
-def page(data: dict[str, Any], body: str, programs: Sequence[str]) -> str:
-    """Put data, style and programs into a page.
+def asset(name: str, package: str = "nextchar.inspection") -> str:
+    """Return the text of a part of a page."""
+    return (files(package) / "assets" / name).read_text(encoding="utf-8")
+
+
+def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -> str:
+    """Put data, style and programs into a page; every page begins with base.css, base.js and colours.js.
 
     Args:
         data: What the programs read, for JSON.
-        body: The asset that holds the page's own HTML.
-        programs: The assets that are its module, in their order.
+        body: The page's own HTML.
+        style: Its own CSS.
+        programs: What is its module, in order.
     """
-    assets = files("nextchar.inspection") / "assets"
-    read = {
-        name: (assets / name).read_text(encoding="utf-8")
-        for name in ("frame.html", "page.css", body, *programs)
-    }
     # "<" can end a script or begin a comment, U+2028 can end a line of one; as escapes they are the same JSON.
     packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace(
         "<", "\\u003c"
     )
-    whole = read["frame.html"]
-    whole = whole.replace("<!-- body -->", read[body], 1).replace("/* style */", read["page.css"], 1)
-    whole = whole.replace("/* program */", "\n".join(read[name] for name in programs), 1)
+    whole = asset("frame.html").replace("<!-- body -->", body, 1)
+    whole = whole.replace("/* style */", asset("base.css") + style, 1)
+    module = "\n".join([asset("base.js"), asset("colours.js"), *programs])
+    whole = whole.replace("/* program */", module, 1)
     return whole.replace("/* data */", packed, 1)  # last: a text may hold the name of any place

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import ConfigError
-from nextchar.inspection.page import numbers, pack, page
+from nextchar.inspection.page import asset, numbers, pack, page
 from nextchar.inspection.reach import Reach, reach
 from nextchar.inspection.relations import correlations, in_likeness
 from nextchar.inspection.strip import glyphs
@@ -23,9 +23,7 @@ MAIN_STEPS, GATE_STEPS = 63, 15  # what a value of 1 is in the page; fewer defla
 DECADES = 4  # a gradient so many powers of ten below the largest is not seen
 POINTS = 60  # of a curve over distances
 PROGRAMS = (
-    "base.js",
     "data.js",
-    "colours.js",
     "strip.js",
     "charts.js",
     "unit.js",
@@ -78,7 +76,7 @@ def report(
     }
     for unit, place in zip(data["units"], chosen, strict=True):
         unit["deciles"] = deciles(seen.of(*place) / MAIN_STEPS, seen.ids)
-    return page(data, "report.html", PROGRAMS)
+    return page(data, asset("report.html"), asset("page.css"), [asset(name) for name in PROGRAMS])
 
 
 def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[Trace]:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nextchar.inspection.page import page
+from nextchar.inspection.page import asset, page
 from nextchar.inspection.strip import glyph
 
-PROGRAMS = ("base.js", "charts.js", "timeline.js")
+PROGRAMS = ("charts.js", "timeline.js")
 LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
 
@@ -42,7 +42,7 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
             [each["step"], each["score"]["bits_per_char"]] for each in entries if each["event"] == "validated"
         ],
     }
-    return page(data, "timeline.html", PROGRAMS)
+    return page(data, asset("timeline.html"), asset("page.css"), [asset(name) for name in PROGRAMS])
 
 
 def seen(text: str) -> str:

@@ -1,29 +1,5 @@
 // Reads the claims, then draws: the list with the nulls, the chosen claim with its text and effects, the table, the rest.
 // Whatever comes from the text is put on screen by textContent, so nothing in it is HTML.
-const $ = (id) => document.getElementById(id);
-const data = JSON.parse($("data").textContent);
-const style = getComputedStyle(document.documentElement);
-const read = (name) => style.getPropertyValue(name).split(",").map(Number);
-let palette;
-function readPalette() { palette = { blue: read("--blue"), mid: read("--mid"), orange: read("--orange") }; }
-const mix = (one, other, share) => one.map((c, k) => Math.round(c + (other[k] - c) * share));
-const diverging = (v) => mix(palette.mid, v > 0 ? palette.orange : palette.blue, Math.min(1, Math.abs(v)));
-function ink([r, g, b]) {
-  const linear = (c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) > 0.18 ? "#000" : "#fff";
-}
-function element(name, content, attributes = {}) {
-  const made = document.createElement(name);
-  if (content !== undefined) made.textContent = content;
-  for (const [key, given] of Object.entries(attributes)) made.setAttribute(key, given);
-  return made;
-}
-function drawing(name, attributes, ...inside) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, given] of Object.entries(attributes)) made.setAttribute(key, given);
-  made.append(...inside);
-  return made;
-}
 const three = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 const named = (unit) => (typeof unit === "string" ? unit : unit.join(":"));
 
