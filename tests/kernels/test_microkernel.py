@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nextchar.kernels.functions import UNIT, bfloat16, exp, sigmoid, store, tanh
 from nextchar.kernels.masks import fill
-from nextchar.kernels.microkernel import HAS_BF16, ROWS, add_block, compiled, lay_out
+from nextchar.kernels.microkernel import HAS_BF16, ROWS, add_block, compiled, lay_out, set_blocks
 
 Array = np.ndarray
 
@@ -74,6 +74,32 @@ def _case(kind: str, depth: int, lanes: int) -> tuple[tuple[Array, Array, Array]
         ) @ _wide(halves).T
     # Two columns to a number of 32 bits, as the packing of a model file has them.
     return (lay_out(halves, pairs=True), x, scales), x.astype(np.float64) @ _wide(halves).T
+
+
+@compiled
+def _set_blocks(
+    weights: Array, x: Array, out: Array, scales: Array, begin: Array, part: tuple[int, int]
+) -> None:
+    set_blocks(weights, x, out, scales, begin, part[0], part[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [(0, 3), (1, 2), (2, 3), (1, 1)])
+def test_many_blocks_are_each_block_alone(kind: str, part: tuple[int, int]) -> None:
+    """Blocks that are asked for are set to the same bits as one by one; the others are left alone."""
+    depth = 34
+    (one, x, scale), _ = _case(kind, depth, 1)
+    weights = np.stack([one, np.roll(one, 1, axis=0), np.roll(one, 2, axis=0)])
+    scales = np.stack([scale, 2 * scale, 3 * scale])
+    begin = np.random.default_rng(1).standard_normal((3, ROWS)).astype(np.float32)
+    out = np.full((1, 3 * ROWS), 7, np.float32)
+    expected = out.copy()
+    for block in range(*part):
+        own = expected[:, block * ROWS : (block + 1) * ROWS]
+        own[:] = begin[block]
+        add_block(weights[block], x, own, scales[block])
+    _set_blocks(weights, x, out, scales, begin, part)
+    assert np.array_equal(out, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

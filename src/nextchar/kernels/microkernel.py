@@ -1,6 +1,7 @@
 """The one product everything compiled stands on: 64 rows of a matrix times a few vectors, kept in registers.
 
-`add_block` adds `W x` to `out` for one block of `ROWS` rows and any number of vectors. Every sum is taken in the order
+`add_block` adds `W x` to `out` for one block of `ROWS` rows and any number of vectors; `set_blocks` sets many blocks for
+one vector. Every sum is taken in the order
 of the columns, one after the other, whatever stands beside it, so a vector's result does not depend on its company.
 The loop is written in LLVM's own terms, because no compiler finds it by itself: vectors of 16 that stay in registers
 from the first column to the last, which is what reaches the speed of the machine's memory with one vector and of its
@@ -74,10 +75,11 @@ class _Emitter:
         self.b = builder
         made = [
             context.make_array(kind)(context, builder, value)
-            for kind, value in zip(signature.args, arguments, strict=True)
+            for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
         ]
         self.weights, self.x, self.out, self.scales = (array.data for array in made)
-        self.depth = builder.extract_value(made[0].shape, 0)
+        self.begin: Any = None
+        self.depth = builder.extract_value(made[0].shape, signature.args[0].ndim - 2)
         self.x_stride = builder.extract_value(made[1].strides, 0)
         self.out_stride = builder.extract_value(made[2].strides, 0)
         stored, activation = signature.args[0].dtype, signature.args[1].dtype
@@ -168,6 +170,25 @@ class _Emitter:
         ]
         return self.b.add(*products)
 
+    def blocks(self, begin: Any, first: Any, last: Any) -> None:
+        """Write the loop over blocks, one after the other in memory, times the first vector of x."""
+        b = self.b
+        weights, out, scales = self.weights, self.out, self.scales
+        size = b.mul(self.depth, _I64((2 if self.pairs else 1) * ROWS))
+        before, loop, done = b.block, b.append_basic_block("blocks"), b.append_basic_block("all")
+        b.cbranch(b.icmp_signed("<", first, last), loop, done)
+        b.position_at_end(loop)
+        block = b.phi(_I64)
+        block.add_incoming(first, before)
+        rows = b.mul(block, _I64(ROWS))
+        self.weights = b.gep(weights, [b.mul(block, size)])
+        self.begin, self.out, self.scales = (b.gep(base, [rows]) for base in (begin, out, scales))
+        self.stripe(0, ROWS // WIDE, 1)
+        following = b.add(block, _I64(1))
+        block.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, last), loop, done)
+        b.position_at_end(done)
+
     def stripe(self, first: int, count: int, together: int) -> None:
         """Write the loop over all columns for `count` vectors of rows from `first` on, and `together` of x."""
         b = self.b
@@ -180,7 +201,10 @@ class _Emitter:
         ]
         xs = [self.row(self.x, self.x_stride, lane) for lane in range(together)]
         nothing = ir.Constant(_INTS, None)
-        begin = [[nothing if self.whole else self.load(out, _FLOATS, 4) for out in outs_] for outs_ in outs]
+        starts = outs
+        if self.begin is not None:
+            starts = [[b.gep(self.begin, [_I64(WIDE * (first + v))]) for v in range(count)]]
+        begin = [[nothing if self.whole else self.load(at, _FLOATS, 4) for at in row] for row in starts]
         before, loop, done = b.block, b.append_basic_block("columns"), b.append_basic_block("done")
         b.branch(loop)
         b.position_at_end(loop)
@@ -206,14 +230,14 @@ class _Emitter:
         b.position_at_end(done)
         for lane in range(together):
             for v in range(count):
-                self.finish(sums[lane][v], outs[lane][v], first + v)
+                self.finish(sums[lane][v], starts[lane][v], outs[lane][v], first + v)
 
-    def finish(self, total: Any, out: Any, v: int) -> None:
+    def finish(self, total: Any, start: Any, out: Any, v: int) -> None:
         """Put a sum where it belongs; whole numbers are scaled first."""
         if self.whole:
             scale = self.load(self.b.gep(self.scales, [_I64(WIDE * v)]), _FLOATS, 4)
             scaled = self.b.fmul(self.b.sitofp(total, _FLOATS), scale)
-            total = self.b.fadd(self.load(out, _FLOATS, 4), scaled)
+            total = self.b.fadd(self.load(start, _FLOATS, 4), scaled)
         stored = self.b.store(total, self.b.bitcast(out, _FLOATS.as_pointer()))
         stored.align = 4
 
@@ -237,6 +261,30 @@ def _kernel(together: int, stripe: int) -> Any:
 _four = _kernel(TOGETHER, _STRIPE)
 _two = _kernel(2, _STRIPE)
 _one = _kernel(1, ROWS // WIDE)
+
+
+@instruction
+def set_blocks(
+    _context: Any, weights: Any, x: Any, out: Any, scales: Any, begin: Any, _first: Any, _last: Any
+) -> Any:
+    """Set blocks `first` to `last` of out to begin + weights times one vector, in one loop.
+
+    A call and a view for every block would take a tenth of the time that the blocks take.
+
+    Args:
+        weights: `(B, C, 64)` float32, or `(B, C / 2, 128)` of the other kinds.
+        x: `(1, C)`.
+        out: `(1, 64 B)` float32.
+        scales: `(B, 64)` float32, of the rows; read for int8 alone.
+        begin: `(B, 64)` float32.
+    """
+
+    def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        begin = context.make_array(signature.args[4])(context, builder, arguments[4]).data
+        _Emitter(context, builder, signature, arguments).blocks(begin, *arguments[5:])
+        return context.get_dummy_value()
+
+    return types.void(weights, x, out, scales, begin, types.int64, types.int64), write
 
 
 @compiled

@@ -13,7 +13,7 @@ from numba.extending import register_jitable
 
 from nextchar.kernels.cells import Part, gru, lstm, rnn
 from nextchar.kernels.choice import Rules, choose, cost, uniform
-from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled
+from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled, set_blocks
 from nextchar.kernels.packing import Array, Floats, Lanes, Packed
 from nextchar.kernels.team import (
     OVER,
@@ -94,22 +94,43 @@ def rounded(count: int) -> int:
 @compiled
 def add_up(layer: int, ids: Ids, packed: Packed, work: Work, part: Part) -> None:
     """Set a part of the sums to what a layer's gates are made of."""
-    wide = rounded(part.lanes)
     size = work.total.shape[1]
-    x = work.hidden[:wide, max(0, layer - 1) * size : (layer + 1) * size]
-    for block in range(part.first, part.last):
-        begin = block * ROWS
-        for lane in range(part.lanes):
+    x = work.hidden[: rounded(part.lanes), max(0, layer - 1) * size : (layer + 1) * size]
+    if layer:
+        multiply(packed.above[layer - 1], x, work.sums, packed.scales[layer], packed.bias[layer - 1], part)
+    elif part.lanes == 1:
+        multiply(packed.first, x, work.sums, packed.scales[0], packed.table[ids[0]], part)
+    else:
+        look_up(work.sums, packed.table, ids, part)
+        add(packed.first, x, work.sums, packed.scales[0], part)
+
+
+@compiled
+def multiply(weights: Array, x: Array, sums: Floats, scales: Floats, bias: Floats, part: Part) -> None:
+    """Set a part of the sums `(N, 64 B)` to a bias `(B, 64)` plus weights times x `(N, C)`, or `rounded(N)` of them."""
+    if part.lanes == 1:
+        set_blocks(weights, x, sums, scales, bias, part.first, part.last)
+    else:
+        look_up(sums, bias.reshape(1, -1, ROWS), np.zeros(part.lanes, np.int64), part)
+        add(weights, x, sums, scales, part)
+
+
+@compiled
+def look_up(sums: Floats, table: Floats, ids: Ids, part: Part) -> None:
+    """Set a part of the sums of each lane to a row of a table `(U, B, 64)`."""
+    blocks = sums.reshape(len(sums), -1, ROWS)
+    for lane in range(part.lanes):
+        for block in range(part.first, part.last):
             for row in range(ROWS):
-                if layer:
-                    work.sums[lane, begin + row] = packed.bias[layer - 1, block, row]
-                else:
-                    work.sums[lane, begin + row] = packed.table[ids[lane], block, row]
-        sums = work.sums[:wide, begin : begin + ROWS]
-        if layer:
-            add_block(packed.above[layer - 1, block], x, sums, packed.scales[layer, block])
-        else:
-            add_block(packed.first[block], x, sums, packed.scales[0, block])
+                blocks[lane, block, row] = table[ids[lane], block, row]
+
+
+@compiled
+def add(weights: Array, x: Array, sums: Floats, scales: Floats, part: Part) -> None:
+    """Add a part of weights times x to the sums."""
+    for block in range(part.first, part.last):
+        rows = sums[: len(x), block * ROWS : (block + 1) * ROWS]
+        add_block(weights[block], x, rows, scales[block])
 
 
 @compiled
@@ -126,23 +147,18 @@ def copy_hidden(layer: int, lanes: Lanes, work: Work, count: int) -> None:
 @compiled
 def predict(packed: Packed, work: Work, logits: Floats, part: Part) -> None:
     """Set a part of the logits `(N, 64 Q)`."""
-    wide = rounded(part.lanes)
     size = work.total.shape[1]
-    top = len(packed.above) * size
+    top = len(packed.above)
+    hidden = work.hidden.reshape(len(work.hidden), -1, size)
     for lane in range(part.lanes):
         for unit in range(size):
-            work.total[lane, unit] = work.hidden[lane, top + unit]
+            work.total[lane, unit] = hidden[lane, top, unit]
         if packed.sum_outputs:
-            for below in range(0, top, size):
+            for below in range(top):
                 for unit in range(size):
-                    work.total[lane, unit] += work.hidden[lane, below + unit]
-    for block in range(part.first, part.last):
-        begin = block * ROWS
-        for lane in range(part.lanes):
-            for row in range(ROWS):
-                logits[lane, begin + row] = packed.head_bias[block, row]
-        x = work.total[:wide]
-        add_block(packed.head[block], x, logits[:wide, begin : begin + ROWS], packed.head_scales[block])
+                    work.total[lane, unit] += hidden[lane, below, unit]
+    x = work.total[: rounded(part.lanes)]
+    multiply(packed.head, x, logits, packed.head_scales, packed.head_bias, part)
 
 
 @compiled
