@@ -89,7 +89,7 @@ def test_many_blocks_are_each_block_alone(kind: str, part: tuple[int, int]) -> N
     """Blocks that are asked for are set to the same bits as one by one; the others are left alone."""
     depth = 34
     (one, x, scale), _ = _case(kind, depth, 1)
-    weights = np.stack([one, np.roll(one, 1, axis=0), np.roll(one, 2, axis=0)])
+    weights = np.concatenate([one, np.roll(one, 1, axis=1), np.roll(one, 2, axis=1)])
     scales = np.stack([scale, 2 * scale, 3 * scale])
     begin = np.random.default_rng(1).standard_normal((3, ROWS)).astype(np.float32)
     out = np.full((1, 3 * ROWS), 7, np.float32)
