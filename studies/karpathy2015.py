@@ -8,13 +8,13 @@ text train, 10 % validate, 10 % test. Results are kept as they come, so an inter
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from kept import Kept
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
 from nextchar.device import pick_device, pick_precision
@@ -82,15 +82,11 @@ def train(corpus: Corpus, recipe: str, shape: tuple[str, int, int], epochs: floa
 
 def study(corpus: Corpus, options: argparse.Namespace, log: Path) -> Iterator[Cell]:
     """Yield every cell of the grid, the smallest first; what is in the log already is not trained again."""
-    done = [Cell(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
-    known = {each.place: each for each in done}
+    kept = Kept(log, Cell)
     for hidden, layers, cell, recipe in product(options.sizes, options.layers, options.cells, RECIPES):
         place = recipe, cell, layers, hidden, options.epochs
-        if place not in known:
-            known[place] = train(corpus, recipe, (cell, layers, hidden), options.epochs, options.seed)
-            with log.open("a") as file:
-                file.write(json.dumps(asdict(known[place])) + "\n")
-        yield known[place]
+        shape = cell, layers, hidden
+        yield kept.get(place) or kept.add(train(corpus, recipe, shape, options.epochs, options.seed))
 
 
 def table(cells: list[Cell]) -> str:

@@ -1,9 +1,8 @@
 """How far back a recurrence can be taught: the gradient's norm against distance, and one symbol to be recalled."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kept import Kept
 from nextchar.architecture import Architecture, Cell
 from nextchar.model.cells import STEPS
 from nextchar.model.network import Layer, Network, initialize
@@ -123,20 +123,15 @@ def recall(
     networks: Sequence[str] = tuple(NETWORKS),
 ) -> Iterator[Recall]:
     """Yield every network, distance and seed; what is in the log already is not trained again."""
-    done = [Recall(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
-    known = {each.place: each for each in done}
+    kept = Kept(log, Recall)
     for name in networks:
         for before, distance in pairwise([0, *distances]):
-            tried = [known[name, before, seed].accuracy for seed in range(seeds)] if before else [1.0]
-            if distance > FARTHEST and max(tried) < 0.5:
+            tried = [kept.get((name, before, seed)) for seed in range(seeds)]
+            if distance > FARTHEST and not any(each and each.accuracy >= 0.5 for each in tried):
                 break
             for seed in range(seeds):
                 place = name, distance, seed
-                if place not in known:
-                    known[place] = learn(*place)
-                    with log.open("a") as file:
-                        file.write(json.dumps(asdict(known[place])) + "\n")
-                yield known[place]
+                yield kept.get(place) or kept.add(learn(*place))
 
 
 def recall_table(results: list[Recall]) -> str:

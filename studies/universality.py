@@ -9,16 +9,16 @@ Results are kept as they come, so an interrupted study goes on where it was.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import pictures
+from kept import Kept
 from nextchar.benchmark.report import machine
 from nextchar.cli.structure import pieces_of
 from nextchar.config import Config
@@ -164,21 +164,18 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
 
 def results(options: argparse.Namespace) -> Iterator[Result]:
     """Yield the result of every corpus that is there; what is in the log already is not made again."""
-    log = options.cache / "universality.jsonl"
-    done = [Result(**json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
-    found = {each.place: each for each in done}
+    kept = Kept(options.cache / "universality.jsonl", Result)
     for name in options.corpora:
         path = options.data / CORPORA[name].path
         if CORPORA[name].path and not path.exists():
             print(f"{name}: {path} is not there; left out", flush=True)
             continue
         for minutes in options.minutes:
-            if (name, minutes) not in found:
+            known = kept.get((name, minutes))
+            if known is None:
                 corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
-                found[name, minutes] = study(name, corpus, minutes, options)
-                with log.open("a") as file:
-                    file.write(json.dumps(asdict(found[name, minutes])) + "\n")
-            yield found[name, minutes]
+                known = kept.add(study(name, corpus, minutes, options))
+            yield known
 
 
 def cell(values: Any, digits: int = 1) -> str:

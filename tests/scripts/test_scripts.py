@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import corpora
 import gates
 import karpathy2015
 import time_to_quality
@@ -46,6 +47,34 @@ def test_the_grid_of_2015_goes_on_where_it_was(
     karpathy2015.main()
     assert (tmp_path / "karpathy2015.md").read_text() == page
     assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
+
+
+def test_every_text_has_a_row_in_its_units(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Texts of many characters are read as bytes, too; what is kept is not trained again, even when texts are chosen."""
+    folder, out = tmp_path / "texts", tmp_path / "out"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "plain.abc").write_text(text.read_text()[:6000])
+    (folder / "wide.tex").write_text("".join(map(chr, range(0x4E00, 0x4F00))) * 24)
+    (folder / "other.png").write_text("no text")
+    words = ["_", str(folder), "--minutes", "0.01", "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    corpora.main()
+    page = (out / "corpora.md").read_text()
+    assert page.count("| characters |") == 2
+    assert page.count("| wide.tex | bytes |") == 1
+    assert "on the last 5% of each text" in page
+    assert page.count("**") == 6
+    monkeypatch.setattr(corpora, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(sys, "argv", [*words, "--only", "below"])
+    capsys.readouterr()
+    corpora.main()
+    assert (out / "corpora.md").read_text() == page
+    assert capsys.readouterr().out.count("| plain.abc |") == 1
+    monkeypatch.setattr(sys, "argv", [*words, "--only", "nothing"])
+    with pytest.raises(SystemExit, match="no text that ends in"):
+        corpora.main()
 
 
 def test_the_gates_of_trained_runs_have_a_table(
