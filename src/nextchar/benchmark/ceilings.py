@@ -1,7 +1,7 @@
 """What the machine can do at most: matrix products at the shapes of a step, and reading memory in order."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ class Product(NamedTuple):
         return 2.0 * self.m * self.k * self.n * self.times
 
 
-def seconds_each(work: Callable[[], object], seconds: float, least: int = 3) -> float:
-    """Return the median duration of a piece of work, repeated for some seconds after two trial runs."""
+def durations(work: Callable[[], object], seconds: float, least: int = 3) -> list[float]:
+    """Return how long a piece of work took each time, repeated for some seconds after two trial runs."""
     work(), work()
     times: list[float] = []
     begun = time.perf_counter()
@@ -34,7 +34,26 @@ def seconds_each(work: Callable[[], object], seconds: float, least: int = 3) -> 
         before = time.perf_counter()
         work()
         times.append(time.perf_counter() - before)
-    return median(times)
+    return times
+
+
+def seconds_each(work: Callable[[], object], seconds: float, least: int = 3) -> float:
+    """Return the median duration of a piece of work."""
+    return median(durations(work, seconds, least))
+
+
+def seconds_in_turns(
+    works: Mapping[str, Callable[[], object]], seconds: float, rounds: int = 3
+) -> dict[str, float]:
+    """Return the median duration of each of several pieces of work, which take turns.
+
+    A machine that others use is slower for a while; so it is slower for all of them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name] += durations(work, seconds / rounds, least=2)
+    return {name: median(each) for name, each in times.items()}
 
 
 def product_seconds(products: Sequence[Product], precision: str, seconds: float) -> float:

@@ -1,5 +1,6 @@
 """Training speed: ours, and torch's own LSTM trained the way everybody does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nextchar.benchmark.ceilings import Product, product_seconds, seconds_each
+from nextchar.benchmark.ceilings import Product, product_seconds, seconds_in_turns
 from nextchar.config import Config
 from nextchar.model.network import Network, initialize
 from nextchar.text.lanes import Batch
@@ -50,8 +51,8 @@ class Shape:
         ]
 
 
-def ours(shape: Shape, precision: str, seconds: float) -> float:
-    """Return characters per second of our whole step: forward, backward, clip, update; no dropout."""
+def ours(shape: Shape, precision: str) -> Callable[[], object]:
+    """Return our whole step: forward, backward, clip, update; no dropout."""
     config = Config(
         layers=shape.layers,
         hidden=shape.hidden,
@@ -66,7 +67,7 @@ def ours(shape: Shape, precision: str, seconds: float) -> float:
     learner = Learner(network, config, torch.device("cpu"), precision)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, (shape.window, shape.lanes))
     batch = Batch(ids, ids, np.zeros(shape.lanes, np.bool_), 0)
-    return shape.characters / seconds_each(lambda: learner.step(batch, 1e-3, 0), seconds)
+    return lambda: learner.step(batch, 1e-3, 0)
 
 
 class _Stock(nn.Module):
@@ -79,8 +80,8 @@ class _Stock(nn.Module):
         self.head = nn.Linear(shape.hidden, VOCABULARY)
 
 
-def stock(shape: Shape, precision: str, seconds: float) -> float:
-    """Return characters per second of the same step with `nn.LSTM` and fused Adam."""
+def stock(shape: Shape, precision: str) -> Callable[[], object]:
+    """Return the same step with `nn.LSTM` and fused Adam."""
     torch.manual_seed(0)
     model = _Stock(shape)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
@@ -99,17 +100,19 @@ def stock(shape: Shape, precision: str, seconds: float) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return shape.characters / seconds_each(step, seconds)
+    return step
 
 
 def measure(shape: Shape, precision: str, seconds: float) -> dict[str, float]:
     """Measure one shape; return characters per second, and what they are of the ceiling and of stock."""
     products = shape.products()
     ceiling = shape.characters / product_seconds(products, precision, seconds / 5)
-    speed = ours(shape, precision, seconds)
-    fp32, bf16 = stock(shape, "fp32", seconds), 0.0
+    steps = {"ours": ours(shape, precision), "fp32": stock(shape, "fp32")}
     if precision == "bf16":
-        bf16 = stock(shape, "bf16", seconds)
+        steps["bf16"] = stock(shape, "bf16")
+    times = seconds_in_turns(steps, seconds)
+    speed, fp32 = shape.characters / times["ours"], shape.characters / times["fp32"]
+    bf16 = shape.characters / times["bf16"] if "bf16" in times else 0.0
     flop = sum(product.flop for product in products) / shape.characters
     return {
         "chars_per_second": speed,
