@@ -8,7 +8,7 @@ import torch
 from nextchar.config import Config
 from nextchar.model.network import Network
 from nextchar.text.corpus import Corpus
-from nextchar.training.budget import Clock, hidden_units, lane_count, plan
+from nextchar.training.budget import Clock, hidden_units, lane_count, most_epochs, plan
 from nextchar.training.optimizer import clip, make_optimizer
 from nextchar.training.schedule import factor, worth_a_sample
 
@@ -102,9 +102,11 @@ def test_any_budget_gives_a_sane_plan(characters: int, seconds: int) -> None:
     planned = plan(Config(minutes=seconds / 60), characters, 100, 100e9)
     config = planned.config
     assert 64 <= (config.hidden or 0) <= 2048
-    assert 0.0 <= (config.dropout or 0.0) <= 0.5
-    assert (config.lanes or 0) * (config.window or 0) <= characters
-    assert planned.steps >= 100
+    assert 0.0 <= (config.recurrent_dropout or 0.0) <= (config.dropout or 0.0) <= 0.7
+    per_step = (config.lanes or 0) * (config.window or 0)
+    assert per_step <= characters
+    assert 100 <= planned.steps <= planned.most
+    assert planned.most * per_step == pytest.approx(most_epochs(characters) * characters, rel=0.01)
 
 
 def test_more_compute_and_more_text_give_larger_networks() -> None:

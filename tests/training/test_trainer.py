@@ -13,6 +13,7 @@ from nextchar.evaluation.score import Score
 from nextchar.storage import ModelFile
 from nextchar.text.corpus import Corpus
 from nextchar.training import trainer as room
+from nextchar.training.budget import most_epochs
 from nextchar.training.events import (
     CheckpointDue,
     Event,
@@ -123,6 +124,18 @@ def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPat
     last = run(Trainer(corpus, SMALL.replace(patience=2, steps=100)))[-1]
     assert isinstance(last, Finished)
     assert (last.step, last.reason) == (15, "patience")
+
+
+def test_a_short_text_ends_a_long_budget(corpus: Corpus) -> None:
+    """A text is read as often as it is worth, however much time is left, and the last event says so."""
+    text = corpus.vocabulary.decode(corpus.take(0, 900))
+    trainer = Trainer(Corpus.from_text(text), Config(minutes=30, hidden=8, window=16, lanes=4))
+    last = run(trainer)[-1]
+    assert isinstance(last, Finished)
+    assert last.reason == "text"
+    read = trainer.step * trainer.chars_per_step
+    assert read == pytest.approx(most_epochs(1) * len(trainer.lanes.corpus), rel=0.01)
+    assert last.seconds < 900
 
 
 def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:

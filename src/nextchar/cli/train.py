@@ -260,9 +260,12 @@ def _interruptible(trainer: Any) -> Iterator[None]:
 
 def _farewell(job: Job, done: Any) -> None:
     say, folder = job.console.print, job.folder
-    how = {"steps": "done", "patience": "stopped early, for want of a new best,", "time": "the time was up"}[
-        done.reason
-    ]
+    how = {
+        "steps": "done",
+        "patience": "stopped early, for want of a new best,",
+        "time": "the time was up",
+        "text": "ended early, before so short a text is known by heart,",
+    }[done.reason]
     say(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
     if score := done.score:
         say(

@@ -19,7 +19,7 @@ from nextchar.language_model import LanguageModel
 
 SHOWN = 20_000  # characters in the page; what is said of a unit is of the whole text unless it says otherwise
 UNITS = 64
-MAIN_STEPS, GATE_STEPS = 63, 15  # what a value of 1 is in the page; fewer deflate better
+MAIN_STEPS, GATE_STEPS = 63, 10  # what a value of 1 is in the page: with more, 64 busy units pass 5 MB
 DECADES = 4  # a gradient so many powers of ten below the largest is not seen
 POINTS = 60  # of a curve over distances
 PROGRAMS = (

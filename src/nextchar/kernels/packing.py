@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nextchar.architecture import CELLS, GATES, Architecture
 from nextchar.errors import ConfigError
 from nextchar.kernels.functions import UNIT
-from nextchar.kernels.microkernel import ROWS, WIDE, lay_out
+from nextchar.kernels.microkernel import ROWS, WIDE, add_block, lay_out
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -156,7 +156,12 @@ def _table(shape: Architecture, arrays: dict[str, Array]) -> Floats:
     """Return what the weights of the first layer make of each id, without bias: `(V + 1, 64 B)`."""
     weight = _rows(shape, arrays["layers.0.weight_ih"], 0)
     if shape.embedding:
-        return np.asarray(arrays["embedding.weight"] @ weight.T, np.float32)
+        # Not by numpy: the threads of its library go on spinning for a while, on the cores that are to write.
+        vectors = np.array(arrays["embedding.weight"], np.float32, order="C")
+        table = np.zeros((len(weight) // ROWS, len(vectors), ROWS), np.float32)
+        for block, sums in zip(lay_out(weight, pairs=False), table, strict=True):
+            add_block(block, vectors, sums, np.empty(0, np.float32))
+        return np.ascontiguousarray(table.swapaxes(0, 1)).reshape(len(vectors), -1)
     # One row after the other in memory, as everything is that compiled code reads.
     return np.concatenate([np.ascontiguousarray(weight.T), np.zeros((1, len(weight)), np.float32)])
 

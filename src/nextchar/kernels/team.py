@@ -26,9 +26,9 @@ _STALLS = 1
 OVER = 1 << 62
 """What the leader's count becomes when nothing more is to be done."""
 _ARRIVED = 1
-# Looks at the board, some tens of microseconds, before the core is offered to others: on a busy machine whom one
-# waits for may need this very core.
-_PATIENCE = 2000
+# Looks at the board, some hundreds of microseconds, before the core is offered to others: on a busy machine whom one
+# waits for may need this very core. A member whose share of the weights lies in no cache yet is a hundred late.
+_PATIENCE = 20_000
 _X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
 

@@ -26,10 +26,17 @@ VALIDATIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a budget comes to: a config without gaps, and the steps."""
+    """What a budget comes to: a config without gaps, and the steps.
+
+    Attributes:
+        config: Nothing in it is open.
+        steps: To make; an estimate where the budget is minutes.
+        most: Steps after which a budget in minutes ends early, as the text has nothing more to teach.
+    """
 
     config: Config
     steps: int
+    most: int
 
 
 def plan(config: Config, characters: int, vocabulary_size: int, flops: float) -> Plan:
@@ -42,13 +49,14 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         flops: FLOP/s of the machine, from `measure_flops`; used where the budget is minutes.
 
     Returns:
-        The complete config and the number of steps; an estimate where the budget is minutes.
+        The complete config and the number of steps.
     """
+    limit = most_epochs(characters) * characters
     if config.steps is None and config.epochs is None:
         minutes = config.minutes or DEFAULT_MINUTES
         compute = flops * training_seconds(minutes)
-        sized = _size(config, characters, vocabulary_size, compute)
-        trained = compute / (6 * matrix_weights(sized, vocabulary_size))
+        sized = _size(config, characters, vocabulary_size, compute, limit)
+        trained = min(limit, compute / (6 * matrix_weights(sized, vocabulary_size)))
     elif config.epochs is not None:
         trained = config.epochs * characters
         sized = _size_for(config, characters, vocabulary_size, trained)
@@ -67,7 +75,7 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
         "validate_chars": config.validate_chars or max(4096, min(1 << 15, int(0.01 * steps * per_step))),
     }
-    return Plan(sized.replace(**changes), steps)
+    return Plan(sized.replace(**changes), steps, max(1, round(limit / per_step)))
 
 
 def training_seconds(minutes: float) -> float:
@@ -84,7 +92,9 @@ def _size_for(config: Config, characters: int, vocabulary_size: int, trained: fl
     return sized
 
 
-def _size(config: Config, characters: int, vocabulary_size: int, compute: float) -> Config:
+def _size(
+    config: Config, characters: int, vocabulary_size: int, compute: float, limit: float = math.inf
+) -> Config:
     """Choose what is open of H, dropout, lanes, window, learning rate and weight decay.
 
     Args:
@@ -92,10 +102,11 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
         characters: Length of the training part.
         vocabulary_size: V.
         compute: FLOP that the run may take.
+        limit: Characters that it will not go beyond.
     """
     hidden = config.hidden or hidden_units(compute, characters)
     sized = config.replace(hidden=hidden)
-    trained = compute / (6 * matrix_weights(sized, vocabulary_size))
+    trained = min(limit, compute / (6 * matrix_weights(sized, vocabulary_size)))
     window = config.window or 64
     lanes = config.lanes or lane_count(trained, window)
     if config.window is None:
@@ -105,7 +116,7 @@ def _size(config: Config, characters: int, vocabulary_size: int, compute: float)
     epochs = trained / max(characters, 1)
     chosen = {
         "dropout": dropout(epochs),
-        "recurrent_dropout": 0.4 * dropout(epochs),
+        "recurrent_dropout": recurrent_dropout(epochs),
         "weight_decay": weight_decay(epochs),
         "learning_rate": learning_rate(hidden, lanes * window),
     }
@@ -127,9 +138,20 @@ def lane_count(trained: float, window: int) -> int:
     return max(4, round(per_step / window / 8) * 8)
 
 
+def most_epochs(characters: int) -> float:
+    """Return how often a text is worth reading: a short one is known by heart sooner."""
+    return 64 * max(1.0, characters / 20_000) ** 0.3
+
+
 def dropout(epochs: float) -> float:
     """Return the share to drop: the more often a text is read, the more."""
-    return min(0.5, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.15))
+    return min(0.7, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.15))
+
+
+def recurrent_dropout(epochs: float) -> float:
+    """Return the share of hidden units that a layer does not see of itself: little, until a text is read very often."""
+    share = dropout(epochs)
+    return max(0.4 * share, share * share)
 
 
 def learning_rate(hidden: int, per_step: int) -> float:
@@ -139,7 +161,7 @@ def learning_rate(hidden: int, per_step: int) -> float:
 
 def weight_decay(epochs: float) -> float:
     """Return the decoupled weight decay: it, too, keeps a network from learning a text by heart."""
-    return min(0.2, max(0.05, 0.04 * epochs))
+    return max(0.05, min(0.04 * epochs, 0.2), min(0.008 * epochs, 0.5))
 
 
 def sized_lanes(config: Config) -> int:

@@ -79,7 +79,7 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """Training is done. `reason` is "steps", "patience" or "time"."""
+    """Training is done. `reason` is "steps", "patience", "time", or "text" if that was too short for all of its time."""
 
     reason: str
     epochs: float

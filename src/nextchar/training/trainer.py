@@ -110,8 +110,7 @@ class Trainer:
             transplant(init_from, network, vocabulary)
         self.learner = Learner(network, config, self.device, self.precision)
         self.best: ModelFile | None = None
-        self._best_nats = math.inf
-        self._since_best, self._stopping = 0, False
+        self._best_nats, self._since_best, self._stopping = math.inf, 0, False
         if snapshot:
             self._restore(snapshot)
         timed = config.minutes is not None and not goes_on
@@ -134,6 +133,7 @@ class Trainer:
         planned = plan(config, characters, size, flops)
         self._looks_are_chosen = config.validate_every is None
         self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
+        self._most = planned.most
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -255,6 +255,8 @@ class Trainer:
         return score_spread(self.learner.network, self._valid, self.vocabulary, limit)
 
     def _finish(self, reason: str) -> Finished:
+        if reason == "steps" and self._clock and self.steps - self.begin >= self._most:
+            reason = "text"
         score = None
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
@@ -309,8 +311,8 @@ class Trainer:
             hold=self.config.hold,
         )
         if moved is not None:
-            self.steps = self.begin + moved
-            every = math.ceil(moved / VALIDATIONS)
+            self.steps = self.begin + min(moved, self._most)
+            every = math.ceil((self.steps - self.begin) / VALIDATIONS)
             if self._looks_are_chosen and every > 2 * required(self.config.validate_every, "validate_every"):
                 self.config = self.config.replace(validate_every=every)
         if self._clock.over(self._ending()):
