@@ -1,8 +1,8 @@
 """The one product everything compiled stands on: 64 rows of a matrix times a few vectors, kept in registers.
 
 `add_block` adds `W x` to `out` for one block of `ROWS` rows and any number of vectors; `set_blocks` sets many blocks for
-one vector. Every sum is taken in the order
-of the columns, one after the other, whatever stands beside it, so a vector's result does not depend on its company.
+one vector. Every sum is taken in the order of the columns, one after the other, whatever stands beside it, so a vector's
+result does not depend on its company.
 The loop is written in LLVM's own terms, because no compiler finds it by itself: vectors of 16 that stay in registers
 from the first column to the last, which is what reaches the speed of the machine's memory with one vector and of its
 multipliers with many (Goto & van de Geijn 2008; docs/benchmarks.md).
