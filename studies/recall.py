@@ -127,7 +127,7 @@ def recall(
     for name in networks:
         for before, distance in pairwise([0, *distances]):
             tried = [kept.get((name, before, seed)) for seed in range(seeds)]
-            if distance > FARTHEST and not any(each and each.accuracy >= 0.5 for each in tried):
+            if before and distance > FARTHEST and not any(each and each.accuracy >= 0.5 for each in tried):
                 break
             for seed in range(seeds):
                 place = name, distance, seed

@@ -36,7 +36,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    minutes: Positive | None = option(None, "Budget", "Minutes to train, kept within 10 %. Default: 5.")
+    minutes: Positive | None = option(
+        None, "Budget", "Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."
+    )
     epochs: Positive | None = option(None, "Budget", "Passes over the training part to make instead.")
     steps: Count | None = option(None, "Budget", "Optimizer steps to make instead; repeats a run exactly.")
     patience: Natural = option(
