@@ -3,9 +3,9 @@
     python studies/universality.py --data FOLDER --minutes 15
 
 FOLDER holds the corpora (see `CORPORA` for their names; the standard library needs none, what is not there is left out). Every
-one is trained for so many minutes and with no other option, scored beside a table of 8-grams, written from at ten
-temperatures, and read by the parsers of its domain at the one most like real text. Several values of --minutes give a curve.
-Results are kept as they come, so an interrupted study goes on where it was.
+one is trained for so many minutes and with no other option, scored beside a table of 8-grams, written from at eleven
+temperatures, and read by the parsers of its domain at the one most like real text. Results are kept as they come, so an interrupted study goes on where it was, and other --minutes
+for some --corpora add a curve to the same page.
 """
 
 import argparse
@@ -37,8 +37,9 @@ ORDER = 8
 COUNTED = (
     6_000_000  # characters the n-grams are counted on, at most: more do not fit a small machine's memory
 )
-TEMPERATURES = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
-SWEPT, WRITTEN = 24, 100  # samples at each temperature, and at the one chosen
+SCORED = 300_000  # characters of the test part, at most
+TEMPERATURES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6)
+SWEPT, WRITTEN = 16, 100  # samples at each temperature, and at the one chosen
 SHOWN = 700  # characters of a sample on the page
 
 
@@ -80,8 +81,22 @@ CORPORA = {
 
 
 @dataclass(frozen=True, slots=True)
+class Learnt:
+    """How long the training on one corpus took, everything included."""
+
+    corpus: str
+    minutes: float
+    seconds: float
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """What tells it from the others."""
+        return self.corpus, self.minutes
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one corpus after so many minutes; shares in percent with their interval."""
+    """What came of one corpus after so many minutes; shares in percent with their interval, seconds without the training."""
 
     corpus: str
     minutes: float
@@ -101,14 +116,22 @@ class Result:
         return self.corpus, self.minutes
 
 
-def train(corpus: Corpus, minutes: float, path: Path) -> ModelFile:
+def train(name: str, corpus: Corpus, minutes: float, cache: Path) -> ModelFile:
     """Train with every default, or take the model from its file."""
+    path = cache / f"{name}-{minutes:g}.safetensors"
     if not path.exists():
-        trainer = Trainer(corpus, Config(minutes=minutes, valid=VALID, test=TEST))
+        begun = time.perf_counter()
+        trainer = Trainer(corpus, Config(minutes=min(minutes, CORPORA[name].most), valid=VALID, test=TEST))
         for _ in trainer.events():
             pass
         write_model(path, trainer.best_model())
+        spent(cache).add(Learnt(name, minutes, round(time.perf_counter() - begun, 1)))
     return read_model(path)
+
+
+def spent(cache: Path) -> Kept[Learnt]:
+    """Return how long every training took."""
+    return Kept(cache / "universality-learnt.jsonl", Learnt)
 
 
 def shares(result: Structure) -> dict[str, tuple[float, float, float]]:
@@ -116,11 +139,11 @@ def shares(result: Structure) -> dict[str, tuple[float, float, float]]:
     return {measure.name: (measure.value, measure.low, measure.high) for measure in result.measures}
 
 
-def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace) -> Result:
-    """Train on one corpus, score, sweep, write, and check what was written."""
-    begun = time.perf_counter()
+def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace, *, shown: bool) -> Result:
+    """Train on one corpus, score, sweep, write, and check what was written; draw it if it is shown."""
     known = CORPORA[name]
-    model = train(corpus, min(minutes, known.most), options.cache / f"{name}-{minutes:g}.safetensors")
+    model = train(name, corpus, minutes, options.cache)
+    begun = time.perf_counter()
     train_ids, valid_ids, test_ids = (
         corpus.part(part, VALID, TEST).take(0, len(corpus)) for part in ("train", "valid", "test")
     )
@@ -136,7 +159,8 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     if known.domain:
         swept = Writing(count=min(SWEPT, how.count), length=how.length)
         points = list(sweep(model, domain, training, swept, TEMPERATURES))
-        write_text(options.output / f"universality-{name}.svg", figure(points, real, known.title))
+        if shown:
+            write_text(options.output / f"universality-{name}.svg", figure(points, real, known.title))
         best = sweet_spot(points, real).temperature
     how = Writing(count=how.count, length=how.length, temperature=best)
     samples = write(model, how)[0]
@@ -145,15 +169,16 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     columns = {"real text": real} | {
         column: structure(texts, domain, training=training) for column, texts in found.items()
     }
-    pictures.draw(name, samples, training, options.output)
+    if shown:
+        pictures.draw(name, samples, training, options.output)
     shape = lm.network.architecture
     return Result(
         name,
         minutes,
         f"{shape.layers}x{shape.hidden}",
         len(corpus),
-        score_ids(lm.network, test_ids, lm.vocabulary).bits_per_char,
-        table.score(test_ids, corpus.vocabulary).bits_per_char,
+        score_ids(lm.network, test_ids[:SCORED], lm.vocabulary).bits_per_char,
+        table.score(test_ids[:SCORED], corpus.vocabulary).bits_per_char,
         best,
         {column: shares(each) for column, each in columns.items()},
         {column: each.longest_copy or 0 for column, each in columns.items()},
@@ -162,19 +187,19 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     )
 
 
-def results(options: argparse.Namespace) -> Iterator[Result]:
-    """Yield the result of every corpus that is there; what is in the log already is not made again."""
-    kept = Kept(options.cache / "universality.jsonl", Result)
+def results(options: argparse.Namespace, kept: Kept[Result]) -> Iterator[Result]:
+    """Yield the result of every corpus that is there; what is kept already is not made again."""
     for name in options.corpora:
         path = options.data / CORPORA[name].path
         if CORPORA[name].path and not path.exists():
             print(f"{name}: {path} is not there; left out", flush=True)
             continue
+        longest = max([*options.minutes, *(each.minutes for each in kept.all() if each.corpus == name)])
         for minutes in options.minutes:
             known = kept.get((name, minutes))
             if known is None:
                 corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
-                known = kept.add(study(name, corpus, minutes, options))
+                known = kept.add(study(name, corpus, minutes, options, shown=minutes == longest))
             yield known
 
 
@@ -258,18 +283,34 @@ def section(result: Result, folder: Path) -> str:
 """
 
 
+def commands(all_results: list[Result], options: argparse.Namespace) -> str:
+    """Return what was run, and how long it took."""
+    learning = {each.place: each.seconds for each in spent(options.cache).all()}
+    lines = []
+    for minutes in sorted({each.minutes for each in all_results}, reverse=True):
+        mine = [each for each in all_results if each.minutes == minutes]
+        names = [each.corpus for each in mine]
+        which = "" if len(names) == len(CORPORA) else f" --corpora {' '.join(names)}"
+        whole = sum(each.seconds + learning[each.place] for each in mine) / 60
+        lines.append(
+            f"- `python studies/universality.py --data FOLDER{which} --minutes {minutes:g}`: {whole:.0f} minutes"
+        )
+    return "\n".join(lines)
+
+
 def page(all_results: list[Result], options: argparse.Namespace) -> str:
     """Return the page of the study."""
     about = machine(pick_precision("auto", pick_device("cpu"))[0])
     last = {each.corpus: each for each in all_results}
-    minutes = " ".join(f"{each:g}" for each in options.minutes)
-    spent = sum(each.seconds for each in all_results) / 60
     sections = "\n".join(section(each, options.output) for each in last.values())
     return f"""# One set of defaults, seven kinds of text
 
-`python studies/universality.py --data FOLDER --minutes {minutes}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}; {spent:.0f}
-minutes altogether. Every model was trained with no option but its minutes, on the first 90 % of its text, and scored on the last 5 %, *stream*.
-One seed each. N-grams are modified Kneser-Ney, counted on the last {COUNTED:,} characters of the training part at the most.
+{about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}:
+
+{commands(all_results, options)}
+
+Every model was trained with no option but its minutes, on the first 90 % of its text, and scored on the last 5 % (at most
+{SCORED:,} characters), *stream*. One seed each. N-grams are modified Kneser-Ney, counted on the last {COUNTED:,} characters of the training part at the most.
 
 {scores_table(all_results)}
 What is written below is written at the temperature at which samples are most like real text ([how](../structure.md#the-temperature-sweep)),
@@ -297,13 +338,14 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    found = []
-    for each in results(options):
+    kept = Kept(options.cache / "universality.jsonl", Result)
+    for each in results(options, kept):
         print(
             f"{each.corpus}: {each.bits:.3f} bits, sweet spot {each.temperature:g}, {each.seconds:.0f} s",
             flush=True,
         )
-        found.append(each)
+    names = list(CORPORA)
+    found = sorted(kept.all(), key=lambda each: (names.index(each.corpus), each.minutes))
     if found:
         write_text(options.output / "universality.md", page(found, options))
 
