@@ -303,7 +303,7 @@ def page(all_results: list[Result], options: argparse.Namespace) -> str:
     about = machine(pick_precision("auto", pick_device("cpu"))[0])
     last = {each.corpus: each for each in all_results}
     sections = "\n".join(section(each, options.output) for each in last.values())
-    return f"""# One set of defaults, seven kinds of text
+    return f"""# One set of defaults, {len(last)} of {len(CORPORA)} kinds of text
 
 {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}:
 
