@@ -4,8 +4,8 @@
 
 FOLDER holds the corpora (see `CORPORA` for their names; the standard library needs none, what is not there is left out). Every
 one is trained for so many minutes and with no other option, scored beside a table of 8-grams, written from at eleven
-temperatures, and read by the parsers of its domain at the one most like real text. Results are kept as they come, so an interrupted study goes on where it was, and other --minutes
-for some --corpora add a curve to the same page.
+temperatures, and read by the parsers of its domain at the one most like real text. Results are kept as they come, so an
+interrupted study goes on where it was, and other --minutes for some --corpora add a curve to the same page.
 """
 
 import argparse
@@ -25,18 +25,16 @@ from nextchar.config import Config
 from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import Training
-from nextchar.evaluation.score import score_ids
+from nextchar.evaluation.score import estimate
 from nextchar.parsing.report import COPIED, Structure, get_domain, structure
-from nextchar.parsing.sweep import Writing, figure, sweep, sweet_spot, write
+from nextchar.parsing.sweep import Writing, figure, svg, sweep, sweet_spot, write
 from nextchar.storage import ModelFile, read_model, to_language_model, write_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.trainer import Trainer
 
 VALID = TEST = 0.05
 ORDER = 8
-COUNTED = (
-    6_000_000  # characters the n-grams are counted on, at most: more do not fit a small machine's memory
-)
+COUNTED = 6_000_000  # characters the n-grams are counted on, at most: more do not fit a small memory
 SCORED = 300_000  # characters of the test part, at most
 TEMPERATURES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6)
 SWEPT, WRITTEN = 16, 100  # samples at each temperature, and at the one chosen
@@ -80,9 +78,14 @@ CORPORA = {
 }
 
 
+def taught(name: str, minutes: float) -> float:
+    """Return the minutes a corpus is trained on: a small one has nothing more to teach."""
+    return min(minutes, CORPORA[name].most)
+
+
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """How long the training on one corpus took, everything included."""
+    """How many seconds the training on one corpus took, everything included."""
 
     corpus: str
     minutes: float
@@ -91,37 +94,32 @@ class Learnt:
     @property
     def place(self) -> tuple[str, float]:
         """What tells it from the others."""
-        return self.corpus, self.minutes
+        return self.corpus, taught(self.corpus, self.minutes)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(Learnt):
     """What came of one corpus after so many minutes; shares in percent with their interval, seconds without the training."""
 
-    corpus: str
-    minutes: float
     network: str
     chars: int
+    epochs: float
     bits: float
     ngram_bits: float
     temperature: float
     structure: dict[str, dict[str, tuple[float, float, float]]]
     longest: dict[str, int]
     sample: str
-    seconds: float
-
-    @property
-    def place(self) -> tuple[str, float]:
-        """What tells it from the others."""
-        return self.corpus, self.minutes
+    cpu: str
+    date: str
 
 
 def train(name: str, corpus: Corpus, minutes: float, cache: Path) -> ModelFile:
     """Train with every default, or take the model from its file."""
-    path = cache / f"{name}-{minutes:g}.safetensors"
+    path = cache / f"{name}-{taught(name, minutes):g}.safetensors"
     if not path.exists():
         begun = time.perf_counter()
-        trainer = Trainer(corpus, Config(minutes=min(minutes, CORPORA[name].most), valid=VALID, test=TEST))
+        trainer = Trainer(corpus, Config(minutes=taught(name, minutes), valid=VALID, test=TEST))
         for _ in trainer.events():
             pass
         write_model(path, trainer.best_model())
@@ -172,23 +170,27 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     if shown:
         pictures.draw(name, samples, training, options.output)
     shape = lm.network.architecture
+    on = machine(pick_precision("auto", pick_device("cpu"))[0])
     return Result(
         name,
         minutes,
+        round(time.perf_counter() - begun, 1),
         f"{shape.layers}x{shape.hidden}",
         len(corpus),
-        score_ids(lm.network, test_ids[:SCORED], lm.vocabulary).bits_per_char,
+        round(model.provenance["epochs"], 2),
+        estimate(lm.network, test_ids[:SCORED], lm.vocabulary).bits_per_char,
         table.score(test_ids[:SCORED], corpus.vocabulary).bits_per_char,
         best,
         {column: shares(each) for column, each in columns.items()},
         {column: each.longest_copy or 0 for column, each in columns.items()},
         samples[0][:SHOWN],
-        round(time.perf_counter() - begun, 1),
+        f"{on['cpu']}, {on['cores']} cores, torch {on['torch']}",
+        on["date"],
     )
 
 
 def results(options: argparse.Namespace, kept: Kept[Result]) -> Iterator[Result]:
-    """Yield the result of every corpus that is there; what is kept already is not made again."""
+    """Yield the result of every corpus that is there; what is kept already, or would only be the same, is not made again."""
     for name in options.corpora:
         path = options.data / CORPORA[name].path
         if CORPORA[name].path and not path.exists():
@@ -196,7 +198,7 @@ def results(options: argparse.Namespace, kept: Kept[Result]) -> Iterator[Result]
             continue
         longest = max([*options.minutes, *(each.minutes for each in kept.all() if each.corpus == name)])
         for minutes in options.minutes:
-            known = kept.get((name, minutes))
+            known = kept.get((name, taught(name, minutes)))
             if known is None:
                 corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
                 known = kept.add(study(name, corpus, minutes, options, shown=minutes == longest))
@@ -204,7 +206,7 @@ def results(options: argparse.Namespace, kept: Kept[Result]) -> Iterator[Result]
 
 
 def cell(values: Any, digits: int = 1) -> str:
-    """Write a share with its interval."""
+    """Write a share in percent with its interval."""
     value, low, high = values
     return "-" if np.isnan(value) else f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -212,12 +214,12 @@ def cell(values: Any, digits: int = 1) -> str:
 def scores_table(all_results: list[Result]) -> str:
     """Return bits per character of every corpus, beside the n-grams."""
     rows = [
-        "| text | characters | network chosen | minutes | bits per character | 8-grams | most like real text at |"
+        "| text | characters | network chosen | minutes | epochs read | bits per character | 8-grams | most like real text at |"
     ]
-    rows.append("|---|---:|---:|---:|---:|---:|---:|")
+    rows.append("|---|" + 7 * "---:|")
     rows += [
         f"| {CORPORA[each.corpus].title} | {each.chars:,} | {each.network} | "
-        f"{min(each.minutes, CORPORA[each.corpus].most):g} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
+        f"{taught(*each.place):g} | {each.epochs:.2f} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
         f"{each.temperature:g} |"
         for each in all_results
     ]
@@ -242,6 +244,37 @@ def targets_table(all_results: list[Result]) -> str:
                 f"| {CORPORA[each.corpus].title} | {name} | {target:g}, {mark} | {each.minutes:g} | {cells} |"
             )
     return "\n".join(rows) + "\n"
+
+
+def curves(all_results: list[Result]) -> str:
+    """Draw what each model should reach against the minutes it was trained, with intervals."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
+
+    names = [
+        name
+        for name, known in CORPORA.items()
+        if known.targets and any(each.corpus == name for each in all_results)
+    ]
+    canvas = Figure(figsize=(2.6 * len(names), 3.2), layout="constrained")
+    for axes, name in zip(canvas.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
+        own = [each for each in all_results if each.corpus == name]
+        minutes = [each.minutes for each in own]
+        for color, (measure, target) in enumerate(CORPORA[name].targets.items()):
+            found = [each.structure["model"].get(measure, (np.nan,) * 3) for each in own]
+            value, low, high = np.transpose(found)
+            look = {"color": f"C{color}", "marker": "o", "capsize": 3, "label": measure}
+            axes.errorbar(minutes, value, [value - low, high - value], **look)
+            axes.axhline(target, color=f"C{color}", linestyle="--", linewidth=1)
+        axes.set(
+            title=CORPORA[name].title,
+            xlabel="minutes",
+            xlim=(0, 1.1 * max(minutes)),
+            xticks=minutes,
+            ylim=(0, 100),
+        )
+        axes.legend(fontsize=6, loc="lower right")
+    canvas.axes[0].set_ylabel("percent; dashed: what should be")
+    return svg(canvas)
 
 
 def section(result: Result, folder: Path) -> str:
@@ -271,7 +304,7 @@ def section(result: Result, folder: Path) -> str:
     table = "\n".join(rows)
     return f"""## {known.title}
 
-{result.minutes:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
+{taught(*result.place):g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
 
 {table}
 
@@ -292,20 +325,17 @@ def commands(all_results: list[Result], options: argparse.Namespace) -> str:
         names = [each.corpus for each in mine]
         which = "" if len(names) == len(CORPORA) else f" --corpora {' '.join(names)}"
         whole = sum(each.seconds + learning[each.place] for each in mine) / 60
-        lines.append(
-            f"- `python studies/universality.py --data FOLDER{which} --minutes {minutes:g}`: {whole:.0f} minutes"
-        )
+        command = f"python studies/universality.py --data FOLDER{which} --minutes {minutes:g}"
+        on = "; ".join(sorted({f"{each.cpu}, {each.date}" for each in mine}))
+        lines.append(f"- `{command}`: {whole:.0f} minutes on {on}")
     return "\n".join(lines)
 
 
 def page(all_results: list[Result], options: argparse.Namespace) -> str:
     """Return the page of the study."""
-    about = machine(pick_precision("auto", pick_device("cpu"))[0])
     last = {each.corpus: each for each in all_results}
     sections = "\n".join(section(each, options.output) for each in last.values())
     return f"""# One set of defaults, {len(last)} of {len(CORPORA)} kinds of text
-
-{about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}:
 
 {commands(all_results, options)}
 
@@ -317,6 +347,10 @@ What is written below is written at the temperature at which samples are most li
 {options.samples} samples each; the n-grams write at the same. What is counted is told [there](../structure.md).
 
 {targets_table(all_results)}
+![shares against minutes](universality-minutes.svg)
+
+Why some fall short is told [there, too](../structure.md#where-samples-fall-short).
+
 {sections}"""
 
 
@@ -347,6 +381,7 @@ def main() -> None:
     names = list(CORPORA)
     found = sorted(kept.all(), key=lambda each: (names.index(each.corpus), each.minutes))
     if found:
+        write_text(options.output / "universality-minutes.svg", curves(found))
         write_text(options.output / "universality.md", page(found, options))
 
 

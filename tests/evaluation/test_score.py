@@ -167,6 +167,38 @@ def test_a_uniform_network_scores_the_logarithm_of_the_vocabulary(protocol: str,
     assert (result.protocol, result.chars, result.bytes) == (protocol, length, length)
 
 
+def test_an_estimate_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the state never forgets, lanes are read again twice, and as many after the first are exact."""
+    read = 0
+    count = CountingNetwork.__call__
+
+    def counted(self: CountingNetwork, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        nonlocal read
+        read += ids.numel()
+        return count(self, ids, state)
+
+    monkeypatch.setattr(CountingNetwork, "__call__", counted)
+    length = 128 * 20
+    nats = np.concatenate(
+        list(score.stream(CountingNetwork(V), _ids(length), VOCABULARY.start, repairs=score.REPAIRS))
+    )
+    assert read == 128 * (20 + 19 + 18)
+    right = np.abs(nats - _counted(_ids(length))) < 1e-6
+    assert right[: 128 * 3].all()
+    assert not right.all()
+
+
+@LENGTHS
+def test_an_estimate_is_exact_where_a_network_forgets(
+    known: tuple[LanguageModel, Ids, Nats], length: int
+) -> None:
+    """Two repairs are enough for a network that forgets within a lane."""
+    lm, ids, expected = known
+    result = score.estimate(lm.network, ids[:length], lm.vocabulary)
+    assert (result.protocol, result.chars) == ("stream", length)
+    assert result.nats_per_char == pytest.approx(expected[:length].mean(), abs=1e-6)
+
+
 class _Tally:
     """A fake that charges nothing to anyone, and notes which inputs it was asked about."""
 

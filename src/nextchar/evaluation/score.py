@@ -5,7 +5,7 @@ windows, each from the empty state. In both, the first character after an empty 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
@@ -31,6 +31,7 @@ CHUNK = 128  # characters a lane advances at a time
 BLOCK = 1 << 20  # characters whose losses are held at a time
 DEPTH = 4096  # a lane is at least so long: a network remembers for thousands of characters
 SAME = 1e-4  # two states that differ less than this, in all that the network can see of them, are one
+REPAIRS = 2  # of the lanes, where a score is estimated
 
 Nats = npt.NDArray[np.float64]
 
@@ -115,8 +116,29 @@ def score_ids(
     watch: Callable[[Nats], object] = len,
 ) -> Score:
     """Score ids `(T,)`; `watch` is shown what every character costs, block by block, in the order of the text."""
+    blocks = nats_of(network, ids, vocabulary.start, protocol=protocol, window=window)
+    return _summed(protocol, blocks, ids, vocabulary, watch)
+
+
+def estimate(network: Predictor, ids: npt.NDArray[Any], vocabulary: Vocabulary) -> Score:
+    """Score a *stream* in a time that is known before: lanes are read again `REPAIRS` times at most.
+
+    That is exact for a network that forgets within so many lanes; of another, every character was read with
+    `REPAIRS` lanes before it at least.
+    """
+    return _summed("stream", stream(network, ids, vocabulary.start, repairs=REPAIRS), ids, vocabulary)
+
+
+def _summed(
+    protocol: ProtocolName,
+    blocks: Iterable[Nats],
+    ids: npt.NDArray[Any],
+    vocabulary: Vocabulary,
+    watch: Callable[[Nats], object] = len,
+) -> Score:
+    """Return the score of ids from what every character costs."""
     total = 0.0
-    for block in nats_of(network, ids, vocabulary.start, protocol=protocol, window=window):
+    for block in blocks:
         watch(block)
         total += math.fsum(block)
     lengths = vocabulary.byte_lengths()
@@ -132,7 +154,7 @@ def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit
     """
     total, window = len(text), min(DEPTH, limit)
     if total <= limit:
-        return score_ids(network, text.take(0, total), vocabulary)
+        return estimate(network, text.take(0, total), vocabulary)
     starts = np.linspace(0, total - window, limit // window).astype(int)
     ids = np.concatenate([text.take(start, start + window) for start in starts])
     return score_ids(network, ids, vocabulary, protocol="windows", window=window)
@@ -188,8 +210,10 @@ def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) 
             yield nats.T.reshape(-1)
 
 
-def stream(network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = LANES) -> Iterator[Nats]:
-    """Score a text in order, the state carried, block after block."""
+def stream(
+    network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = LANES, repairs: int = LANES
+) -> Iterator[Nats]:
+    """Score a text in order, the state carried, block after block; exactly, if there are as many repairs as lanes."""
     state, before = network.empty_state(1), start
     for begin in range(0, len(ids), BLOCK):
         block = np.asarray(ids[begin : begin + BLOCK], np.int64)
@@ -198,7 +222,11 @@ def stream(network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = L
         depth = len(block) // count
         whole = depth * count
         nats, state = _side_by_side(
-            network, inputs[:whole].reshape(count, depth).T, block[:whole].reshape(count, depth).T, state
+            network,
+            inputs[:whole].reshape(count, depth).T,
+            block[:whole].reshape(count, depth).T,
+            state,
+            repairs,
         )
         yield nats
         if whole < len(block):
@@ -208,14 +236,18 @@ def stream(network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = L
 
 
 def _side_by_side(
-    network: Predictor, inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: State
+    network: Predictor,
+    inputs: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+    state: State,
+    repairs: int,
 ) -> tuple[Nats, State]:
     """Score consecutive lanes `(T, N)` in parallel, exactly as if they were read one after the other.
 
     At first every lane but the first is read from the empty state. Then each is read again from the state that the
     lane before it really ended in, chunk by chunk, until its state is what it was the first time: from there on
     nothing changes. That comes, because a network forgets; if it does not forget, the repair goes on to the end of
-    the lane and into the next one, and is still exact.
+    the lane and into the next one, and is exact after N repairs at the latest.
     """
     depth, count = inputs.shape
     edges = list(range(0, depth, CHUNK))
@@ -227,12 +259,12 @@ def _side_by_side(
             network, inputs[edge : edge + CHUNK], targets[edge : edge + CHUNK], entering[-1]
         )
         entering.append(after)
-    while True:
+    for _ in range(repairs):
         current = map_state(lambda vector: vector[:-1], entering[-1])
         differs = _differs(current, map_state(lambda vector: vector[1:], entering[0]))
         lanes = np.arange(1, count)[differs]
         if not len(lanes):
-            return nats.T.reshape(-1), _take(entering[-1], [count - 1])
+            break
         current = _take(current, differs)
         for index, edge in enumerate(edges):
             entering[index] = _put(entering[index], current, lanes)
@@ -244,6 +276,7 @@ def _side_by_side(
                 break
         else:
             entering[-1] = _put(entering[-1], current, lanes)
+    return nats.T.reshape(-1), _take(entering[-1], [count - 1])
 
 
 def _differs(one: State, other: State) -> npt.NDArray[np.bool_]:

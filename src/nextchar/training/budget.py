@@ -114,11 +114,14 @@ def _size(
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
+    highest = highest_rate(hidden, lanes * window)
+    rate = learning_rate(highest, hidden, trained / (lanes * window), epochs)
     chosen = {
         "dropout": dropout(epochs),
         "recurrent_dropout": recurrent_dropout(epochs),
-        "weight_decay": weight_decay(epochs),
-        "learning_rate": learning_rate(hidden, lanes * window),
+        # AdamW multiplies the decay by the rate.
+        "weight_decay": weight_decay(epochs) * highest / rate,
+        "learning_rate": rate,
     }
     given = sized.model_dump()
     open_ = {name: round(value, 4) for name, value in chosen.items() if given[name] is None}
@@ -154,9 +157,20 @@ def recurrent_dropout(epochs: float) -> float:
     return max(0.4 * share, share * share)
 
 
-def learning_rate(hidden: int, per_step: int) -> float:
-    """Return the peak: smaller for steps of few characters, whose gradients are rough, and for wide layers."""
+def highest_rate(hidden: int, per_step: int) -> float:
+    """Return the most a network bears: less in steps of few characters, whose gradients are rough, and in wide layers."""
     return 0.017 * min(1.0, math.sqrt(per_step / 2048)) * min(1.0, 512 / hidden)
+
+
+def learning_rate(highest: float, hidden: int, steps: float, epochs: float) -> float:
+    """Return the peak: the highest for a text that is read several times, less for one that is read once.
+
+    There a high rate leaves units that hold on to the far past for nothing; the more so the wider the layers and the longer
+    the run.
+    """
+    once = min(highest, max(0.003, 0.0045 * (448 / hidden) * math.sqrt(2000 / max(steps, 1))))
+    share = min(1.0, max(0.0, (epochs - 1.2) / 2.1))
+    return once * (highest / once) ** share
 
 
 def weight_decay(epochs: float) -> float:

@@ -11,7 +11,7 @@ import torch
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError, TextError
-from nextchar.evaluation.score import DEPTH, Score, score_ids, score_spread
+from nextchar.evaluation.score import DEPTH, Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.storage import ModelFile, to_file, to_language_model
@@ -261,8 +261,8 @@ class Trainer:
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
             kept = self.best_model()
-            ids = self._valid.take(0, min(len(self._valid), self._final_chars()))
-            score = score_ids(to_language_model(kept, self.device).network, ids, self.vocabulary)
+            ids = self._valid.take(0, self._final_chars())
+            score = estimate(to_language_model(kept, self.device).network, ids, self.vocabulary)
             told = {**kept.provenance, "steps": self.steps, "valid": score.as_dict()}
             self.best = replace(kept, config=self._options(), provenance=told)
         return Finished(
@@ -293,12 +293,15 @@ class Trainer:
         return self._look_seconds or 20 * self._step_seconds()
 
     def _ending(self) -> float:
-        """Estimate the seconds after the last step: a look, the last score (a stretch and a repair), files and curve."""
-        return 4 * self._one_look() + 1.5 if self._valid else 1.5
+        """Estimate the seconds after the last step: a look, the last score (with a repair), files and curve."""
+        looks = 1 + 2 * self._final_chars() / required(self.config.validate_chars, "validate_chars")
+        return looks * self._one_look() + 1.5 if self._valid else 1.5
 
     def _final_chars(self) -> int:
-        """Return how much of the validation part the last score reads: at most a twentieth of what was trained."""
-        return max(4 * DEPTH, (self.steps - self.begin) * self.chars_per_step // 20)
+        """Return how much of the validation part the last score reads, so that it takes some percent of the time."""
+        trained = (self.steps - self.begin) * self.chars_per_step
+        most = max(4 * DEPTH, min(trained // 20, 32 * DEPTH), trained // 40)
+        return min(most, len(self._valid or ()))
 
     def _keep_time(self) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
