@@ -4,11 +4,22 @@ from typing import Literal
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nextchar.config import Config
 from nextchar.model.network import Network
 from nextchar.text.corpus import Corpus
-from nextchar.training.budget import Clock, hidden_units, lane_count, most_epochs, plan
+from nextchar.training.budget import (
+    Clock,
+    hidden_units,
+    highest_rate,
+    lane_count,
+    learning_rate,
+    most_epochs,
+    plan,
+    weight_decay,
+)
 from nextchar.training.optimizer import clip, make_optimizer
 from nextchar.training.schedule import factor, worth_a_sample
 
@@ -114,6 +125,21 @@ def test_more_compute_and_more_text_give_larger_networks() -> None:
     assert hidden_units(1e12, 10**7) < hidden_units(1e13, 10**7) < hidden_units(1e15, 10**7)
     assert hidden_units(1e17, 20_000) < hidden_units(1e17, 10**6) < hidden_units(1e17, 10**8)
     assert lane_count(1e5, 64) <= lane_count(1e7, 64) <= lane_count(1e9, 64)
+
+
+@given(epochs=st.tuples(st.floats(0, 9), st.floats(0, 9)))
+def test_the_rate_rises_with_the_epochs(epochs: tuple[float, float]) -> None:
+    """What is read once is learnt at half of the rate for what is read three times."""
+    fewer, more = (learning_rate(0.01, each) for each in sorted(epochs))
+    assert 0.005 <= fewer <= more <= 0.01
+    assert [learning_rate(0.01, each) for each in (1.2, 3.3)] == pytest.approx([0.005, 0.01])
+
+
+def test_a_lower_rate_keeps_the_decay_of_a_step() -> None:
+    """The decay that is given to AdamW is as many times higher as the rate is lower."""
+    config = plan(Config(steps=2000, hidden=448, lanes=32, window=64), 10**8, 65, 1e11).config
+    rate, decay = config.learning_rate or 0.0, config.weight_decay or 0.0
+    assert (rate, decay) == pytest.approx((highest_rate(448, 32 * 64) / 2, weight_decay(0.0) * 2))
 
 
 def test_a_budget_in_steps_needs_no_clock() -> None:

@@ -83,6 +83,11 @@ def training_seconds(minutes: float) -> float:
     return max(30 * minutes, 55 * minutes - 5)
 
 
+def scored_last(trained: int) -> int:
+    """Return how many characters the score at the end may read, so that it takes some percent of the time."""
+    return max(16_384, min(trained // 20, 131_072), trained // 40)
+
+
 def _size_for(config: Config, characters: int, vocabulary_size: int, trained: float) -> Config:
     """Choose the size whose compute for so many characters is the compute the size is for."""
     compute = 1e12
@@ -115,7 +120,7 @@ def _size(
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
     highest = highest_rate(hidden, lanes * window)
-    rate = learning_rate(highest, hidden, trained / (lanes * window), epochs)
+    rate = learning_rate(highest, epochs)
     chosen = {
         "dropout": dropout(epochs),
         "recurrent_dropout": recurrent_dropout(epochs),
@@ -162,15 +167,9 @@ def highest_rate(hidden: int, per_step: int) -> float:
     return 0.017 * min(1.0, math.sqrt(per_step / 2048)) * min(1.0, 512 / hidden)
 
 
-def learning_rate(highest: float, hidden: int, steps: float, epochs: float) -> float:
-    """Return the peak: the highest for a text that is read several times, less for one that is read once.
-
-    There a high rate leaves units that hold on to the far past for nothing; the more so the wider the layers and the longer
-    the run.
-    """
-    once = min(highest, max(0.003, 0.0045 * (448 / hidden) * math.sqrt(2000 / max(steps, 1))))
-    share = min(1.0, max(0.0, (epochs - 1.2) / 2.1))
-    return once * (highest / once) ** share
+def learning_rate(highest: float, epochs: float) -> float:
+    """Return the peak: the highest for a text that is read three times, half of it for one that is read once."""
+    return highest * 2 ** (min(1.0, max(0.0, (epochs - 1.2) / 2.1)) - 1)
 
 
 def weight_decay(epochs: float) -> float:

@@ -11,14 +11,14 @@ import torch
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError, TextError
-from nextchar.evaluation.score import DEPTH, Score, estimate, score_spread
+from nextchar.evaluation.score import Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.corpus import Corpus
 from nextchar.text.lanes import Lanes
 from nextchar.text.vocabulary import Vocabulary
-from nextchar.training.budget import VALIDATIONS, Clock, check_memory, measure_flops, plan
+from nextchar.training.budget import VALIDATIONS, Clock, check_memory, measure_flops, plan, scored_last
 from nextchar.training.events import (
     CheckpointDue,
     Event,
@@ -123,8 +123,7 @@ class Trainer:
         timed = config.steps is None and config.epochs is None
         if timed and config.minutes is None:
             config = config.replace(minutes=DEFAULT_MINUTES)
-        size = len(self.vocabulary)
-        flops = 0.0
+        size, flops = len(self.vocabulary), 0.0
         if timed:
             flops = measure_flops(config, size, self.device, self.precision)
             # Speed depends on the size, and the size on the speed: it is measured again at the size it led to.
@@ -298,10 +297,8 @@ class Trainer:
         return looks * self._one_look() + 1.5 if self._valid else 1.5
 
     def _final_chars(self) -> int:
-        """Return how much of the validation part the last score reads, so that it takes some percent of the time."""
-        trained = (self.steps - self.begin) * self.chars_per_step
-        most = max(4 * DEPTH, min(trained // 20, 32 * DEPTH), trained // 40)
-        return min(most, len(self._valid or ()))
+        """Return how much of the validation part the last score reads."""
+        return min(len(self._valid or ()), scored_last((self.steps - self.begin) * self.chars_per_step))
 
     def _keep_time(self) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
