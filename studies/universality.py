@@ -219,7 +219,7 @@ def scores_table(all_results: list[Result]) -> str:
     rows.append("|---|" + 7 * "---:|")
     rows += [
         f"| {CORPORA[each.corpus].title} | {each.chars:,} | {each.network} | "
-        f"{taught(*each.place):g} | {each.epochs:.2f} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
+        f"{each.place[1]:g} | {each.epochs:.2f} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
         f"{each.temperature:g} |"
         for each in all_results
     ]
@@ -246,15 +246,17 @@ def targets_table(all_results: list[Result]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def several(all_results: list[Result]) -> list[str]:
+    """Return the corpora with something to reach that were trained for several times."""
+    found = [each.corpus for each in all_results if CORPORA[each.corpus].targets]
+    return [name for name in dict.fromkeys(found) if found.count(name) > 1]
+
+
 def curves(all_results: list[Result]) -> str:
-    """Draw what each model should reach against the minutes it was trained, with intervals."""
+    """Draw what models should reach against the minutes they were trained, with intervals, where there are several."""
     from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
 
-    names = [
-        name
-        for name, known in CORPORA.items()
-        if known.targets and any(each.corpus == name for each in all_results)
-    ]
+    names = several(all_results)
     canvas = Figure(figsize=(2.6 * len(names), 3.2), layout="constrained")
     for axes, name in zip(canvas.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
         own = [each for each in all_results if each.corpus == name]
@@ -304,7 +306,7 @@ def section(result: Result, folder: Path) -> str:
     table = "\n".join(rows)
     return f"""## {known.title}
 
-{taught(*result.place):g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
+{result.place[1]:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
 
 {table}
 
@@ -347,9 +349,7 @@ What is written below is written at the temperature at which samples are most li
 {options.samples} samples each; the n-grams write at the same. What is counted is told [there](../structure.md).
 
 {targets_table(all_results)}
-![shares against minutes](universality-minutes.svg)
-
-Why some fall short is told [there, too](../structure.md#where-samples-fall-short).
+{"![shares against minutes](universality-minutes.svg)" if several(all_results) else ""}
 
 {sections}"""
 
@@ -381,7 +381,8 @@ def main() -> None:
     names = list(CORPORA)
     found = sorted(kept.all(), key=lambda each: (names.index(each.corpus), each.minutes))
     if found:
-        write_text(options.output / "universality-minutes.svg", curves(found))
+        if several(found):
+            write_text(options.output / "universality-minutes.svg", curves(found))
         write_text(options.output / "universality.md", page(found, options))
 
 

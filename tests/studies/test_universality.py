@@ -56,6 +56,9 @@ def test_minutes_make_a_curve(options: Namespace) -> None:
     assert "| 90, reached | 15 | 91.5 (86.5 to 96.5) |" in page
     assert page.count("## Linux C") == 1
     assert "the last" in page
+    assert "universality-minutes.svg" in page
+    assert "universality-minutes.svg" not in universality.page(rows[1:], options)
+    assert universality.several([result("names", 5), result("names", 15), *rows]) == ["linux"]
     figure = universality.curves(rows)
     assert "<svg" in figure
     assert "Linux C" in figure
