@@ -116,6 +116,12 @@ def test_a_piece_ends_where_it_cannot_go_on() -> None:
         "\\begin{proof}b",
         "\\begin{proof}c\\end{proof}",
     ]
+    # What stands after a mistake and closes nothing is not a second one.
+    twice = "\\begin{proof}\\begin{enumerate}a\\end{proof}\\end{enumerate} b\\end{proof} \\begin{lemma}c\\end{lemma}"
+    assert latex.fragments(twice).whole == [
+        "\\begin{proof}\\begin{enumerate}a\\end{proof}",
+        "\\begin{lemma}c\\end{lemma}",
+    ]
     whole, cut = c.functions("int f(void)\n{\n\ta();\n\nint g(void)\n{\n\tb();\n}\nint h(void)\n{\n\tc();\n")
     assert [piece.splitlines()[0] for piece in whole] == ["int f(void)", "int g(void)"]
     assert cut == 1

@@ -60,7 +60,8 @@ def usage(text: str) -> Usage:
 def fragments(text: str) -> Pieces:
     r"""Find the outermost environments, from `\begin` to the `\end` that closes it, or that cannot.
 
-    A fragment also ends, unsound, where an environment that does not nest begins within itself.
+    A fragment also ends, unsound, where an environment that does not nest begins within itself. Ends that nothing waits for,
+    as they stand after such a place, belong to no fragment: one mistake is counted once.
     """
     whole: list[str] = []
     waiting: list[str] = []
@@ -76,12 +77,11 @@ def fragments(text: str) -> Pieces:
             if not waiting:
                 begun = edge.start()
             waiting.append(name)
-        elif waiting and waiting.pop() != name:
-            whole.append(text[begun : edge.end()])
-            waiting = []
-        elif not waiting and text[begun : edge.end()].startswith("\\begin"):
-            whole.append(text[begun : edge.end()])
-            begun = edge.end()
+        elif waiting:
+            if waiting.pop() != name:
+                waiting = []
+            if not waiting:
+                whole.append(text[begun : edge.end()])
     return Pieces(whole, int(bool(waiting)))
 
 
