@@ -78,7 +78,7 @@ def test_the_lanes_of_a_real_text_are_read_as_one(
     monkeypatch.undo()
     assert len(corpus) > score.DEPTH * 4
     one, many = (
-        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, lanes)))
+        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, lanes=lanes)))
         for lanes in (1, 64)
     )
     assert many.mean() == pytest.approx(one.mean(), abs=1e-6)
@@ -167,8 +167,9 @@ def test_a_uniform_network_scores_the_logarithm_of_the_vocabulary(protocol: str,
     assert (result.protocol, result.chars, result.bytes) == (protocol, length, length)
 
 
-def test_an_estimate_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the state never forgets, lanes are read again twice, and as many after the first are exact."""
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_work_of_a_score_is_bounded(monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
+    """Where the state never forgets, lanes are read again twice; then an exact score reads what is wrong once, in order."""
     read = 0
     count = CountingNetwork.__call__
 
@@ -178,14 +179,12 @@ def test_an_estimate_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         return count(self, ids, state)
 
     monkeypatch.setattr(CountingNetwork, "__call__", counted)
-    length = 128 * 20
-    nats = np.concatenate(
-        list(score.stream(CountingNetwork(V), _ids(length), VOCABULARY.start, repairs=score.REPAIRS))
-    )
-    assert read == 128 * (20 + 19 + 18)
-    right = np.abs(nats - _counted(_ids(length))) < 1e-6
+    ids = _ids(128 * 20)
+    nats = np.concatenate(list(score.stream(CountingNetwork(V), ids, VOCABULARY.start, exact=exact)))
+    assert read == 128 * (20 + 19 + 18 + 17 * exact)
+    right = np.abs(nats - _counted(ids)) < 1e-6
     assert right[: 128 * 3].all()
-    assert not right.all()
+    assert right.all() == exact
 
 
 @LENGTHS

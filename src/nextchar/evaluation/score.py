@@ -31,7 +31,7 @@ CHUNK = 128  # characters a lane advances at a time
 BLOCK = 1 << 20  # characters whose losses are held at a time
 DEPTH = 4096  # a lane is at least so long: a network remembers for thousands of characters
 SAME = 1e-4  # two states that differ less than this, in all that the network can see of them, are one
-REPAIRS = 2  # of the lanes, where a score is estimated
+REPAIRS = 2  # of all lanes side by side
 
 Nats = npt.NDArray[np.float64]
 
@@ -126,7 +126,7 @@ def estimate(network: Predictor, ids: npt.NDArray[Any], vocabulary: Vocabulary) 
     That is exact for a network that forgets within so many lanes; of another, every character was read with
     `REPAIRS` lanes before it at least.
     """
-    return _summed("stream", stream(network, ids, vocabulary.start, repairs=REPAIRS), ids, vocabulary)
+    return _summed("stream", stream(network, ids, vocabulary.start, exact=False), ids, vocabulary)
 
 
 def _summed(
@@ -211,9 +211,15 @@ def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) 
 
 
 def stream(
-    network: Predictor, ids: npt.NDArray[Any], start: int, lanes: int = LANES, repairs: int = LANES
+    network: Predictor,
+    ids: npt.NDArray[Any],
+    start: int,
+    *,
+    lanes: int = LANES,
+    repairs: int = REPAIRS,
+    exact: bool = True,
 ) -> Iterator[Nats]:
-    """Score a text in order, the state carried, block after block; exactly, if there are as many repairs as lanes."""
+    """Score a text in order, the state carried, block after block; lanes of it side by side (`_side_by_side`)."""
     state, before = network.empty_state(1), start
     for begin in range(0, len(ids), BLOCK):
         block = np.asarray(ids[begin : begin + BLOCK], np.int64)
@@ -227,6 +233,7 @@ def stream(
             block[:whole].reshape(count, depth).T,
             state,
             repairs,
+            exact=exact,
         )
         yield nats
         if whole < len(block):
@@ -241,41 +248,49 @@ def _side_by_side(
     targets: npt.NDArray[np.int64],
     state: State,
     repairs: int,
+    *,
+    exact: bool,
 ) -> tuple[Nats, State]:
     """Score consecutive lanes `(T, N)` in parallel, exactly as if they were read one after the other.
 
     At first every lane but the first is read from the empty state. Then each is read again from the state that the
-    lane before it really ended in, chunk by chunk, until its state is what it was the first time: from there on
-    nothing changes. That comes, because a network forgets; if it does not forget, the repair goes on to the end of
-    the lane and into the next one, and is exact after N repairs at the latest.
+    lane before it ended in, chunk by chunk, until its state is what it was the first time: from there on nothing
+    changes. That comes, because a network forgets. If it does not, in so many repairs, they would go on until the last
+    lane is right: then the lanes are read one after the other, each once.
     """
     depth, count = inputs.shape
     edges = list(range(0, depth, CHUNK))
     nats = np.empty((depth, count))
-    cold = network.empty_state(count)
-    entering = [_put(cold, state, [0])]
+    entering = [_put(network.empty_state(count), state, [0])]
     for edge in edges:
-        nats[edge : edge + CHUNK], after = _run(
-            network, inputs[edge : edge + CHUNK], targets[edge : edge + CHUNK], entering[-1]
-        )
+        piece = slice(edge, edge + CHUNK)
+        nats[piece], after = _run(network, inputs[piece], targets[piece], entering[-1])
         entering.append(after)
-    for _ in range(repairs):
-        current = map_state(lambda vector: vector[:-1], entering[-1])
-        differs = _differs(current, map_state(lambda vector: vector[1:], entering[0]))
-        lanes = np.arange(1, count)[differs]
-        if not len(lanes):
-            break
-        current = _take(current, differs)
+
+    def repair(lanes: npt.NDArray[np.int64]) -> bool:
+        """Read lanes again from where the lanes before them ended, until nothing changes; tell whether anything did."""
+        current = _take(entering[-1], lanes - 1)
+        differs = _differs(current, _take(entering[0], lanes))
+        lanes, current = lanes[differs], _take(current, differs)
+        changed = bool(len(lanes))
         for index, edge in enumerate(edges):
+            if not len(lanes):
+                return changed
             entering[index] = _put(entering[index], current, lanes)
             piece = slice(edge, edge + CHUNK)
             nats[piece, lanes], current = _run(network, inputs[piece, lanes], targets[piece, lanes], current)
             differs = _differs(current, _take(entering[index + 1], lanes))
             lanes, current = lanes[differs], _take(current, differs)
-            if not len(lanes):
-                break
-        else:
-            entering[-1] = _put(entering[-1], current, lanes)
+        entering[-1] = _put(entering[-1], current, lanes)
+        return changed
+
+    all_lanes = np.arange(1, count)
+    for _ in range(repairs):
+        if not repair(all_lanes):
+            break
+    else:
+        for lane in all_lanes if exact else ():
+            repair(np.array([lane]))
     return nats.T.reshape(-1), _take(entering[-1], [count - 1])
 
 
