@@ -1,15 +1,20 @@
-"""Results that are kept as they come, a line of JSON each, so that an interrupted study goes on where it was."""
+"""What a study has made is kept as it comes, so that an interrupted one goes on where it was: results, and models."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from nextchar.config import Config
+from nextchar.storage import write_model
+from nextchar.text.corpus import Corpus
+from nextchar.training.trainer import Trainer
+
 T = TypeVar("T", bound=Any)
 
 
 class Kept(Generic[T]):
-    """The results of a study so far.
+    """The results of a study so far, a line of JSON each.
 
     Args:
         path: The file; it need not exist.
@@ -35,3 +40,14 @@ class Kept(Generic[T]):
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(result)) + "\n")
         return result
+
+
+def train_into(path: Path, corpus: Corpus, config: Config) -> bool:
+    """Train a model into a file, unless it is there; tell whether it was trained now."""
+    if path.exists():
+        return False
+    trainer = Trainer(corpus, config)
+    for _ in trainer.events():
+        pass
+    write_model(path, trainer.best_model())
+    return True

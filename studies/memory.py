@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import reach
+from kept import train_into
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.device import pick_device, pick_precision
@@ -27,10 +28,10 @@ from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import score_ids
 from nextchar.language_model import LanguageModel
 from nextchar.parsing.sweep import Writing, svg, write
-from nextchar.storage import load, read_model, write_model, write_text
+from nextchar.storage import load, read_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
-from nextchar.training.trainer import Trainer
 from recall import DISTANCES, NETWORKS, SEEDS, STEPS_AT_MOST, Recall, gradient_norms, recall, recall_table
+from tables import markdown, span
 
 VALID = TEST = 0.05
 ORDER = 20
@@ -112,11 +113,7 @@ def trained(corpus: Corpus, minutes: float, folder: Path) -> list[Model]:
     models = []
     for cell in ("rnn", "lstm"):
         path = folder / f"memory-{cell}-{minutes:g}.safetensors"
-        if not path.exists():
-            trainer = Trainer(corpus, Config(minutes=minutes, cell=cell, valid=VALID, test=TEST))
-            for _ in trainer.events():
-                pass
-            write_model(path, trainer.best_model())
+        train_into(path, corpus, Config(minutes=minutes, cell=cell, valid=VALID, test=TEST))
         models.append(Model(cell, path, load(path)))
     return models
 
@@ -145,17 +142,6 @@ def persistence(models: list[Model], table: NGram, test: str, learnt: str) -> di
     vocabulary = models[0].lm.vocabulary
     texts[f"{ORDER}-grams"] = [vocabulary.decode(each) for each in table.write(SAMPLES.count, SAMPLES.length)]
     return {name: reach.words_that_come_again(samples, counts, rare) for name, samples in texts.items()}
-
-
-def span(least: int, most: int) -> str:
-    """Write an interval of distances."""
-    return f"{least}" if least == most else f"{least}-{most}" if most < 1 << 30 else f"{least} or more"
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown, all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def text_part(options: argparse.Namespace, folder: Path) -> str:

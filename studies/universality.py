@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import pictures
-from kept import Kept
+from kept import Kept, train_into
 from nextchar.benchmark.report import machine
 from nextchar.cli.structure import pieces_of
 from nextchar.config import Config
@@ -28,9 +28,8 @@ from nextchar.evaluation.novelty import Training
 from nextchar.evaluation.score import estimate
 from nextchar.parsing.report import COPIED, Structure, get_domain, structure
 from nextchar.parsing.sweep import Writing, figure, svg, sweep, sweet_spot, write
-from nextchar.storage import ModelFile, read_model, to_language_model, write_model, write_text
+from nextchar.storage import ModelFile, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
-from nextchar.training.trainer import Trainer
 
 VALID = TEST = 0.05
 ORDER = 8
@@ -117,12 +116,8 @@ class Result(Learnt):
 def train(name: str, corpus: Corpus, minutes: float, cache: Path) -> ModelFile:
     """Train with every default, or take the model from its file."""
     path = cache / f"{name}-{taught(name, minutes):g}.safetensors"
-    if not path.exists():
-        begun = time.perf_counter()
-        trainer = Trainer(corpus, Config(minutes=taught(name, minutes), valid=VALID, test=TEST))
-        for _ in trainer.events():
-            pass
-        write_model(path, trainer.best_model())
+    begun = time.perf_counter()
+    if train_into(path, corpus, Config(minutes=taught(name, minutes), valid=VALID, test=TEST)):
         spent(cache).add(Learnt(name, minutes, round(time.perf_counter() - begun, 1)))
     return read_model(path)
 
