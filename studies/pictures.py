@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 from nextchar.evaluation.novelty import Training
@@ -65,7 +66,7 @@ def article(samples: list[str], path: Path) -> None:
             level = len(raw) - len(raw.lstrip("=")) if raw.endswith("=") else 0
             plain = re.sub(r"<ref.*?(?:</ref>|/>)", "", raw)
             shown = str(extra("mwparserfromhell").parse(plain).strip_code()).replace("$", r"\$").strip("= ")
-            lines += [(shown[at : at + WIDTH], level) for at in range(0, len(shown), WIDTH)]
+            lines += [(line, level) for line in textwrap.wrap(shown, WIDTH)]
         lines.append(("", 0))
     if not lines:
         return

@@ -344,6 +344,8 @@ What is written below is written at the temperature at which samples are most li
 {options.samples} samples each; the n-grams write at the same. What is counted is told [there](../structure.md).
 
 {targets_table(all_results)}
+Where a share is below what it should be, the reasons are looked for [in a study of its own](shortfall.md), and told [there](../structure.md#where-samples-fall-short).
+
 {"![shares against minutes](universality-minutes.svg)" if several(all_results) else ""}
 
 {sections}"""
