@@ -96,7 +96,7 @@ def figure(points: Sequence[Point], real: Structure, title: str) -> str:
     from matplotlib.figure import Figure  # noqa: PLC0415  only a figure needs it
 
     taus = [point.temperature for point in points]
-    canvas = Figure(figsize=(7, 8), layout="constrained")
+    canvas = Figure(figsize=(10, 8), layout="constrained")
     above, middle, below = canvas.subplots(3, 1, sharex=True)
     headline = get_domain(real.domain).headline
     sound = [measure.name for measure in real.measures if measure.sound and measure.of]
@@ -112,7 +112,7 @@ def figure(points: Sequence[Point], real: Structure, title: str) -> str:
             )
             axes.axhline(real[name].value, color=colour, linestyle="--", linewidth=1)
         axes.set(ylabel="%", ylim=(-3, 103))
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     below.plot(taus, [point.bits_per_char for point in points], color="C4", marker="o")
     below.set(ylabel="bits per character,\nthe model at its own text", xlabel="temperature")
     best = sweet_spot(points, real).temperature
