@@ -4,7 +4,10 @@ import html
 import re
 import shutil
 import textwrap
+from io import BytesIO
 from pathlib import Path
+
+import numpy as np
 
 from nextchar.evaluation.novelty import Training
 from nextchar.parsing import abc, latex, wikitext
@@ -35,8 +38,20 @@ def page_of_tex(samples: list[str], training: Training, path: Path) -> None:
         pdf = latex.typeset(piece, known)[1]
         if pdf:
             words = ["pdftoppm", "-png", "-singlefile", "-r", "80", "-H", "520", "page.pdf", "page"]
-            path.write_bytes(run(words, {"page.pdf": pdf}, made="page.png")[2])
+            path.write_bytes(trimmed(run(words, {"page.pdf": pdf}, made="page.png")[2]))
             return
+
+
+def trimmed(png: bytes) -> bytes:
+    """Return a picture without its empty margins, but for 16 pixels."""
+    from matplotlib import image  # noqa: PLC0415  takes long to import
+
+    page = image.imread(BytesIO(png))
+    rows, columns = (np.flatnonzero((page < 1).any((axis, 2))) for axis in (1, 0))
+    top, left = max(0, rows[0] - 16), max(0, columns[0] - 16)
+    out = BytesIO()
+    image.imsave(out, page[top : rows[-1] + 17, left : columns[-1] + 17], format="png")
+    return out.getvalue()
 
 
 def notes(samples: list[str], path: Path) -> None:
