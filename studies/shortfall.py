@@ -100,7 +100,7 @@ def figure(found: dict[str, tuple[list[Share], list[Share]]]) -> str:
     """Draw the share of sound pieces against their length, real text dashed."""
     from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
 
-    canvas = Figure(figsize=(7, 4), layout="constrained")
+    canvas = Figure(figsize=(10, 4), layout="constrained")
     axes = canvas.subplots()
     for color, (name, columns) in enumerate(found.items()):
         for shares, style in zip(columns, ("-", "--"), strict=True):
@@ -110,7 +110,7 @@ def figure(found: dict[str, tuple[list[Share], list[Share]]]) -> str:
     shown = [span(each.least, each.most) for each in next(iter(found.values()))[0]]
     axes.set_xticks(range(len(shown)), shown)
     axes.set(ylim=(-3, 103), xlabel="characters of the piece", ylabel="percent sound; dashed: real text")
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return svg(canvas)
 
 
