@@ -24,7 +24,7 @@ FARTHEST = 80  # beyond which a network is tried only if a seed recalls at the d
 SEEDS = 5
 STEPS_AT_MOST, CHECK_EVERY, CHECKED = 1200, 50, 1024
 SOLVED = 0.999
-RATE = 3e-3
+RATE, BETAS = 3e-3, (0.9, 0.99)
 
 NETWORKS: dict[str, tuple[Cell, float]] = {
     "rnn": ("rnn", 0.0),
@@ -98,7 +98,7 @@ def learn(name: str, distance: int, seed: int) -> Recall:
     generator = torch.Generator().manual_seed(1000 * seed + distance)
     network = Network(Architecture(cell=cell, layers=1, hidden=HIDDEN, embedding=32), QUESTION + 1)
     initialize(network, generator, forget_bias=forget_bias)
-    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=BETAS)
     begun, best, step = time.perf_counter(), 0.0, 0
     with network.threads():
         for step in range(1, STEPS_AT_MOST + 1):
