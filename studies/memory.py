@@ -248,7 +248,7 @@ many seeds reach 99 %; chance is 12.5 %. A dash: not tried, since no seed learnt
 ![share recalled against distance](memory-recall.svg)
 
 {recall_table(results)}
-nextchar trains with a forget bias of 1 unless `--forget-bias` says more.
+nextchar trains with a forget bias of 1 unless `--forget-bias` says more: for five minutes of LaTeX higher ones [were worse](../experiments.md#longer-windows-for-what-is-far-apart).
 """
 
 
