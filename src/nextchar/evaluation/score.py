@@ -216,7 +216,6 @@ def stream(
     start: int,
     *,
     lanes: int = LANES,
-    repairs: int = REPAIRS,
     exact: bool = True,
 ) -> Iterator[Nats]:
     """Score a text in order, the state carried, block after block; lanes of it side by side (`_side_by_side`)."""
@@ -232,7 +231,6 @@ def stream(
             inputs[:whole].reshape(count, depth).T,
             block[:whole].reshape(count, depth).T,
             state,
-            repairs,
             exact=exact,
         )
         yield nats
@@ -247,7 +245,6 @@ def _side_by_side(
     inputs: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
     state: State,
-    repairs: int,
     *,
     exact: bool,
 ) -> tuple[Nats, State]:
@@ -255,7 +252,7 @@ def _side_by_side(
 
     At first every lane but the first is read from the empty state. Then each is read again from the state that the
     lane before it ended in, chunk by chunk, until its state is what it was the first time: from there on nothing
-    changes. That comes, because a network forgets. If it does not, in so many repairs, they would go on until the last
+    changes. That comes, because a network forgets. If it does not, in `REPAIRS` of them, they would go on until the last
     lane is right: then the lanes are read one after the other, each once.
     """
     depth, count = inputs.shape
@@ -285,7 +282,7 @@ def _side_by_side(
         return changed
 
     all_lanes = np.arange(1, count)
-    for _ in range(repairs):
+    for _ in range(REPAIRS):
         if not repair(all_lanes):
             break
     else:
