@@ -7,7 +7,6 @@ most like real text. Pieces that begin and end within a sample are sorted by the
 """
 
 import argparse
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,12 +22,12 @@ from nextchar.language_model import LanguageModel
 from nextchar.parsing import c, latex, python, wikitext
 from nextchar.parsing.report import get_domain
 from nextchar.parsing.sweep import Writing, svg, write
-from nextchar.storage import read_model, to_language_model, write_text
-from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.storage import to_language_model, write_text
+from nextchar.text.corpus import Corpus
 from tables import markdown, span
-from universality import CORPORA, TEST, VALID, WRITTEN, Result, taught
+from universality import CORPORA, TEST, VALID, WRITTEN, Result, opened, taught, train
 
-LENGTHS = (1, 200, 400, 800, 1600, 1 << 30)  # characters of a piece, and between the ends of an environment
+LENGTHS = (1, 200, 400, 800, 1600, 1 << 31)  # characters of a piece, and between the ends of an environment
 ASKED = 200_000  # characters of the test part, at most
 SOUND: dict[str, tuple[str, Callable[[str], bool]]] = {
     "linux": ("C functions with balanced brackets", c.brackets),
@@ -72,7 +71,7 @@ def pieces_by_length(name: str, samples: Sequence[str]) -> list[Share]:
 def environment_ends(text: str) -> Iterator[tuple[slice, int]]:
     r"""Yield where the name of an environment stands after `\\end{`, its bracket included, and how far back it began."""
     waiting: list[tuple[str, int]] = []
-    for edge in re.finditer(r"\\(begin|end)\{([A-Za-z*]+)\}", text):
+    for edge in latex.EDGE.finditer(text):
         if edge[1] == "begin":
             waiting.append((edge[2], edge.start()))
         elif waiting and waiting[-1][0] == edge[2]:
@@ -116,9 +115,8 @@ def figure(found: dict[str, tuple[list[Share], list[Share]]]) -> str:
 
 def read(name: str, row: Result, options: argparse.Namespace) -> tuple[tuple[list[Share], list[Share]], str]:
     """Return the soundness of a model's pieces and of real ones, by length, and of LaTeX what is known of its environments."""
-    path = options.data / CORPORA[name].path
-    corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
-    model = read_model(options.cache / f"{name}-{taught(name, options.minutes):g}.safetensors")
+    corpus = opened(name, options.data)
+    model = train(name, corpus, options.minutes, options.cache)
     length = get_domain(CORPORA[name].domain).length
     samples = write(model, Writing(count=WRITTEN, length=length, temperature=row.temperature))[0]
     ids = np.concatenate([corpus.part(part, VALID, TEST).take(0, len(corpus)) for part in ("valid", "test")])

@@ -12,4 +12,4 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def span(least: int, most: int) -> str:
     """Write an interval of distances or lengths; one that ends at 2^30 or beyond has no end."""
-    return f"{least}" if least == most else f"{least}-{most}" if most < 1 << 29 else f"{least} or more"
+    return f"{least}" if least == most else f"{least}-{most}" if most < 1 << 30 else f"{least} or more"

@@ -77,6 +77,12 @@ CORPORA = {
 }
 
 
+def opened(name: str, data: Path) -> Corpus:
+    """Open a corpus of the study; `data` is the folder of corpora."""
+    path = CORPORA[name].path
+    return open_corpus([str(data / path) if path else "stdlib"])
+
+
 def taught(name: str, minutes: float) -> float:
     """Return the minutes a corpus is trained on: a small one has nothing more to teach."""
     return min(minutes, CORPORA[name].most)
@@ -195,8 +201,9 @@ def results(options: argparse.Namespace, kept: Kept[Result]) -> Iterator[Result]
         for minutes in options.minutes:
             known = kept.get((name, taught(name, minutes)))
             if known is None:
-                corpus = open_corpus([str(path) if CORPORA[name].path else "stdlib"])
-                known = kept.add(study(name, corpus, minutes, options, shown=minutes == longest))
+                known = kept.add(
+                    study(name, opened(name, options.data), minutes, options, shown=minutes == longest)
+                )
             yield known
 
 
