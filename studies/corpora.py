@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from kept import Kept
+from kept import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
 from nextchar.device import pick_device, pick_precision
@@ -26,6 +26,7 @@ from nextchar.evaluation.score import Score, score_ids
 from nextchar.storage import to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.trainer import Trainer
+from tables import markdown
 
 VALID = TEST = 0.05
 ORDER = 8
@@ -73,9 +74,7 @@ def costs(score: Score) -> tuple[float, float]:
 def train(corpus: Corpus, minutes: float, preset: str | None) -> tuple[Trainer, Score]:
     """Train with no option but the minutes; return how, and what the kept model costs on the test part."""
     given = {"minutes": minutes, "units": corpus.vocabulary.units, "valid": VALID, "test": TEST}
-    trainer = Trainer(corpus, compose(given, preset=preset)[0])
-    for _ in trainer.events():
-        pass
+    trainer = trained(corpus, compose(given, preset=preset)[0])
     lm = to_language_model(trainer.best_model())
     return trainer, score_ids(lm.network, part(corpus, "test"), lm.vocabulary)
 
@@ -118,25 +117,34 @@ def study(options: argparse.Namespace) -> Iterator[Row]:
         for units in every:
             place = path.name, units, options.minutes
             row = kept.get(place) or kept.add(measure(path, units, options.minutes))
-            print(line(row), flush=True)
+            print(" | ".join(cells(row)), flush=True)
             yield row
 
 
-def line(row: Row) -> str:
+def cells(row: Row) -> list[str]:
     """Return a row of the table; the best of the three is bold."""
     best = min(row.ours[0], row.preset[0], row.ngram[0])
-    cells = [
-        f"**{bits:.3f}**" if bits == best else f"{bits:.3f}" for bits, _ in (row.ours, row.preset, row.ngram)
+    bits = [
+        f"**{each:.3f}**" if each == best else f"{each:.3f}" for each, _ in (row.ours, row.preset, row.ngram)
     ]
-    return (
-        f"| {row.text} | {row.units} | {row.characters:,} | {row.vocabulary} | {row.network}, {row.epochs:.2f} epochs | "
-        f"{' | '.join(cells)} | {row.ours[1]:.3f} | {row.date} |"
-    )
+    network = f"{row.network}, {row.epochs:.2f} epochs"
+    sizes = [f"{row.characters:,}", str(row.vocabulary)]
+    return [row.text, row.units, network, *sizes, *bits, f"{row.ours[1]:.3f}", row.date]
 
 
 def page(rows: list[Row], command: str) -> str:
     """Return the page of the study."""
-    table = "\n".join(line(row) for row in rows)
+    contenders = ["nextchar", "2015", f"{ORDER}-grams"]
+    head = [
+        "text",
+        "units",
+        "network chosen",
+        "long",
+        "V",
+        *contenders,
+        "nextchar, bits per byte",
+        "measured",
+    ]
     minutes = rows[0].minutes
     machines = "; ".join(sorted({row.cpu for row in rows}))
     better = sum(row.ours[0] < min(row.preset[0], row.ngram[0]) for row in rows)
@@ -147,10 +155,7 @@ trained on the first 90 %. nextchar has no option but its minutes; *2015* is `--
 {ORDER}-grams (modified Kneser-Ney) is counted on all of the training part, however long that takes. nextchar is the best of the three on {better} of
 {len(rows)}.
 
-| text | units | long | V | network chosen | nextchar | 2015 | {ORDER}-grams | nextchar, bits per byte | measured |
-|---|---|---:|---:|---|---:|---:|---:|---:|---|
-{table}
-"""
+{markdown(head, map(cells, rows), left=3)}"""
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from nextchar.inspection.trace import pieces
 from nextchar.language_model import LanguageModel
 from nextchar.storage import CONFIG, load, write_atomically
 from nextchar.text.corpus import open_corpus
+from tables import markdown
 
 PAPER = """The paper shows its gates as scatter plots, with the same two thresholds, and gives no figures for them. It says that some
 forget gates are right-saturated at nearly every character, so that their units keep what they hold, and that the first
@@ -61,18 +62,16 @@ def about(lm: LanguageModel, characters: int) -> str:
 
 def table(reads: list[Read]) -> str:
     """Return a row for each gate of each layer of each run, in Markdown."""
-    lines = [
-        "| run | layer | gate | below 0.1 | above 0.9 | units always below | units always above | τ by gate | τ by course | agreement |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for each in reads:
         for row in each.rows:
             shares = (row.left, row.right, row.always_left, row.always_right)
             times = (row.timescale, row.course, row.agreement)
             numbers = [f"{100 * share:.1f} %" for share in shares]
             numbers += ["" if time is None else f"{time:.2f}" for time in times]
-            lines.append(f"| {each.name} | {row.layer} | {row.gate} | {' | '.join(numbers)} |")
-    return "\n".join(lines) + "\n"
+            lines.append([each.name, row.layer, row.gate, *numbers])
+    head = ["run", "layer", "gate", "below 0.1", "above 0.9", "units always below", "units always above"]
+    return markdown([*head, "τ by gate", "τ by course", "agreement"], lines, left=3)
 
 
 def draw(reads: list[Read], path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from kept import Kept
+from kept import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
 from nextchar.device import pick_device, pick_precision
@@ -22,7 +22,7 @@ from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import score_ids
 from nextchar.storage import to_language_model
 from nextchar.text.corpus import Corpus, open_corpus
-from nextchar.training.trainer import Trainer
+from tables import markdown
 
 VALID = TEST = 0.1
 RECIPES = {"2015": "karpathy2015", "ours": None}
@@ -70,9 +70,7 @@ def train(corpus: Corpus, recipe: str, shape: tuple[str, int, int], epochs: floa
     given = {"cell": cell, "layers": layers, "hidden": hidden, "epochs": epochs, "seed": seed}
     config, _ = compose({**given, "valid": VALID, "test": TEST, "units": "bytes"}, preset=RECIPES[recipe])
     begun = time.perf_counter()
-    trainer = Trainer(corpus, config)
-    for _ in trainer.events():
-        pass
+    trainer = trained(corpus, config)
     seconds = time.perf_counter() - begun
     lm = to_language_model(trainer.best_model())
     ids = corpus.part("test", VALID, TEST).take(0, len(corpus))
@@ -91,10 +89,7 @@ def study(corpus: Corpus, options: argparse.Namespace, log: Path) -> Iterator[Ce
 
 def table(cells: list[Cell]) -> str:
     """Return the grid in Markdown."""
-    rows = [
-        "| network | parameters | epochs | 2015 recipe | ours | published, 50 epochs |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     places = {(each.cell, each.hidden, each.layers, each.epochs): each for each in cells}
     for (cell, hidden, layers, epochs), one in sorted(places.items()):
         own = {
@@ -104,23 +99,20 @@ def table(cells: list[Cell]) -> str:
         }
         there = PUBLISHED.get((cell, hidden))
         published = f"{there[layers - 1]:.3f}" if there and layers <= len(there) else "-"
-        rows.append(
-            f"| {cell} {layers}x{hidden} | {one.parameters:,} | {epochs:g} | {own.get('2015', '-')} | "
-            f"{own.get('ours', '-')} | {published} |"
-        )
-    return "\n".join(rows) + "\n"
+        name, nats = f"{cell} {layers}x{hidden}", (own.get(recipe, "-") for recipe in RECIPES)
+        rows.append((name, f"{one.parameters:,}", f"{epochs:g}", *nats, published))
+    return markdown(["network", "parameters", "epochs", "2015 recipe", "ours", "published, 50 epochs"], rows)
 
 
 def ngrams(corpus: Corpus) -> str:
     """Return the row of n-gram tables beside the published ones."""
     train_ids, test_ids = (corpus.part(name, VALID, TEST).take(0, len(corpus)) for name in ("train", "test"))
-    rows = ["| n | ours | published |", "|---:|---:|---:|"]
+    rows = []
     for order, published in PUBLISHED_NGRAM.items():
         table = NGram(train_ids, len(corpus.vocabulary), order=order)
-        rows.append(
-            f"| {order} | {table.score(test_ids, corpus.vocabulary).nats_per_char:.3f} | {published:.3f} |"
-        )
-    return "\n".join(rows) + "\n"
+        nats = table.score(test_ids, corpus.vocabulary).nats_per_char
+        rows.append((order, f"{nats:.3f}", f"{published:.3f}"))
+    return markdown(["n", "ours", "published"], rows, left=0)
 
 
 def page(cells: list[Cell], corpus: Corpus, command: str) -> str:

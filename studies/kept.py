@@ -42,12 +42,17 @@ class Kept(Generic[T]):
         return result
 
 
+def trained(corpus: Corpus, config: Config) -> Trainer:
+    """Train to the end; the trainer has the best model, and knows what it came to."""
+    trainer = Trainer(corpus, config)
+    for _ in trainer.events():
+        pass
+    return trainer
+
+
 def train_into(path: Path, corpus: Corpus, config: Config) -> bool:
     """Train a model into a file, unless it is there; tell whether it was trained now."""
     if path.exists():
         return False
-    trainer = Trainer(corpus, config)
-    for _ in trainer.events():
-        pass
-    write_model(path, trainer.best_model())
+    write_model(path, trained(corpus, config).best_model())
     return True

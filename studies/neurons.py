@@ -28,6 +28,7 @@ from nextchar.storage import MODEL, load, write_text
 from nextchar.text.corpus import open_corpus
 from nextchar.training.run import record
 from nextchar.training.trainer import Trainer
+from tables import markdown
 
 PAPER = "https://arxiv.org/abs/1506.02078"
 # What the post and the paper say a cell does, and the features that say the same, by kind of text.
@@ -106,13 +107,13 @@ def best_of(claims: dict[str, Any], features: Sequence[str]) -> dict[str, Any] |
     return max(mine, key=lambda c: (WORDS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
 
 
-def rows(name: str, claims: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each claimed cell of a kind of text."""
+def rows(name: str, claims: dict[str, Any]) -> Iterator[Sequence[str]]:
+    """Yield a row for each claimed cell of a kind of text."""
     for cell, features in CLAIMED[name].items():
         claim = best_of(claims, features)
         if claim is None:
             rare = "; ".join(f"{f}: {claims['dropped'][f]}" for f in features if f in claims["dropped"])
-            yield f"| {name} | {cell} | - | too rare | {rare} | | | | | | |"
+            yield name, cell, "-", "too rare", rare, *6 * ("",)
             continue
         evidence, nulls, effect = claim["evidence"], claim["nulls"], claim["effect"]
         score = evidence["scores"].get("mcc", evidence["scores"].get("r"))
@@ -122,21 +123,28 @@ def rows(name: str, claims: dict[str, Any]) -> Iterator[str]:
             else "-"
         )
         yield (
-            f"| {name} | {cell} | {claim['feature']} {claim['unit'][0]}:{claim['unit'][1]} | **{claim['verdict']}** | "
-            f"{claim['because']} | {evidence['strength']:.3f} ({evidence['low']:.3f}-{evidence['high']:.3f}) | {score:.3f} | "
-            f"{nulls['shifts_95']:.3f} | {max(nulls['untrained'], nulls['shuffled']):.3f} | "
-            f"{evidence['suffix']['best']:.3f} ({evidence['suffix']['k']}) | {used} |"
+            name,
+            cell,
+            f"{claim['feature']} {claim['unit'][0]}:{claim['unit'][1]}",
+            f"**{claim['verdict']}**",
+            claim["because"],
+            f"{evidence['strength']:.3f} ({evidence['low']:.3f}-{evidence['high']:.3f})",
+            f"{score:.3f}",
+            f"{nulls['shifts_95']:.3f}",
+            f"{max(nulls['untrained'], nulls['shuffled']):.3f}",
+            f"{evidence['suffix']['best']:.3f} ({evidence['suffix']['k']})",
+            used,
         )
 
 
-def steered(found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each claim that was steered."""
+def steered(found: dict[str, dict[str, Any]]) -> Iterator[Sequence[str]]:
+    """Yield a row for each claim that was steered."""
     for name, claims in found.items():
         for claim in claims["claims"]:
             if steer := claim["steer"]:
                 shares = ", ".join(f"{100 * share:.1f}" for share in steer["shares"])
                 bits = ", ".join(f"{value:.2f}" for value in steer["bits"])
-                yield f"| {name} | {claim['feature']} | {shares} | {bits} | {steer['monotone']:.2f} |"
+                yield name, claim["feature"], shares, bits, f"{steer['monotone']:.2f}"
 
 
 def figure(found: dict[str, dict[str, Any]], path: Path) -> None:
@@ -181,10 +189,16 @@ def page(found: dict[str, dict[str, Any]], command: str) -> str:
         word: sorted({c["feature"] for c in every if WORDS.index(c["verdict"]) >= WORDS.index(word)})
         for word in ("tracks", "uses")
     }
-    head = (
-        "| text | claimed cell | feature and unit | verdict | what kept it from the next word | strength | MCC or r | chance | "
-        "untrained | table (k) | ablated: bits on / off |\n|---|---|---|---|---|---|---:|---:|---:|---:|---|"
-    )
+    head = [
+        "text",
+        "claimed cell",
+        "feature and unit",
+        "verdict",
+        "what kept it from the next word",
+        "strength",
+    ]
+    head += ["MCC or r", "chance", "untrained", "table (k)", "ablated: bits on / off"]
+    lines = [line for name, claims in found.items() for line in rows(name, claims)]
     return f"""# The cells of 2015, looked for by a program
 
 `{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. One seed each. What the words and columns mean is
@@ -195,18 +209,13 @@ said in [nextchar discover](../discover.md); cells are those of the 2015 post an
 
 ![Strength of the best unit of every claimed cell, with what it is held against](neurons.svg)
 
-{head}
-{chr(10).join(line for name, claims in found.items() for line in rows(name, claims))}
-
+{markdown(head, lines, left=5)}
 ## Steered
 
 What was written while the unit was held at seven doses, in percent of characters at which the feature is on, and what that text
 costs the network in bits per character when nothing is held.
 
-| text | feature | on, % by dose | bits by dose | Spearman |
-|---|---|---|---|---:|
-{chr(10).join(steered(found))}
-"""
+{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], list(steered(found)), left=2)}"""
 
 
 def main() -> None:

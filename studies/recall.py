@@ -15,6 +15,7 @@ from kept import Kept
 from nextchar.architecture import Architecture, Cell
 from nextchar.model.cells import STEPS
 from nextchar.model.network import Layer, Network, initialize
+from tables import markdown
 
 HIDDEN, LANES = 64, 64
 SYMBOLS, DISTRACTORS = 8, 8
@@ -137,15 +138,12 @@ def recall(
 def recall_table(results: list[Recall]) -> str:
     """Return the accuracies in Markdown: the middle seed, and how many seeds reach 99 %."""
     distances = sorted({each.distance for each in results})
-    rows = [
-        "| network | " + " | ".join(map(str, distances)) + " |",
-        "|---|" + "---:|" * len(distances),
-    ]
+    rows = []
     for name in dict.fromkeys(each.network for each in results):
         cells = []
         for distance in distances:
             found = [each.accuracy for each in results if (each.network, each.distance) == (name, distance)]
             solved = sum(value >= 0.99 for value in found)
             cells.append(f"{100 * np.median(found):.1f} %, {solved} of {len(found)}" if found else "-")
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
+        rows.append([name, *cells])
+    return markdown(["network", *map(str, distances)], rows)

@@ -1,12 +1,12 @@
 """Tables of a study's page, in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table, all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> str:
+    """Return a table; its first columns are set to the left, numbers to the right."""
+    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 

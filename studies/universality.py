@@ -30,6 +30,7 @@ from nextchar.parsing.report import COPIED, Structure, get_domain, structure
 from nextchar.parsing.sweep import Writing, figure, svg, sweep, sweet_spot, write
 from nextchar.storage import ModelFile, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
+from tables import markdown
 
 VALID = TEST = 0.05
 ORDER = 8
@@ -215,37 +216,38 @@ def cell(values: Any, digits: int = 1) -> str:
 
 def scores_table(all_results: list[Result]) -> str:
     """Return bits per character of every corpus, beside the n-grams."""
+    head = ["text", "characters", "network chosen", "minutes", "epochs read", "bits per character", "8-grams"]
     rows = [
-        "| text | characters | network chosen | minutes | epochs read | bits per character | 8-grams | most like real text at |"
-    ]
-    rows.append("|---|" + 7 * "---:|")
-    rows += [
-        f"| {CORPORA[each.corpus].title} | {each.chars:,} | {each.network} | "
-        f"{each.place[1]:g} | {each.epochs:.2f} | {each.bits:.3f} | {each.ngram_bits:.3f} | "
-        f"{each.temperature:g} |"
+        (
+            CORPORA[each.corpus].title,
+            f"{each.chars:,}",
+            each.network,
+            f"{each.minutes:g}",
+            f"{each.epochs:.2f}",
+            f"{each.bits:.3f}",
+            f"{each.ngram_bits:.3f}",
+            f"{each.temperature:g}",
+        )
         for each in all_results
     ]
-    return "\n".join(rows) + "\n"
+    return markdown([*head, "most like real text at"], rows)
 
 
 def targets_table(all_results: list[Result]) -> str:
     """Return what each model should reach, and what it does, over the minutes of training."""
-    rows = [
-        "| text | measure, % | should be | minutes | model | 8-grams | real text |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     for each in all_results:
         for name, target in CORPORA[each.corpus].targets.items():
             columns = [
                 each.structure[column].get(name) for column in ("model", f"{ORDER}-grams", "real text")
             ]
-            cells = " | ".join(cell(values) if values else "not checked" for values in columns)
+            cells = [cell(values) if values else "not checked" for values in columns]
             reached = columns[0] is not None and columns[0][0] >= target
             mark = "reached" if reached else "not reached"
-            rows.append(
-                f"| {CORPORA[each.corpus].title} | {name} | {target:g}, {mark} | {each.minutes:g} | {cells} |"
-            )
-    return "\n".join(rows) + "\n"
+            title = CORPORA[each.corpus].title
+            rows.append([title, name, f"{target:g}, {mark}", f"{each.minutes:g}", *cells])
+    head = ["text", "measure, %", "should be", "minutes", "model", f"{ORDER}-grams", "real text"]
+    return markdown(head, rows, left=2)
 
 
 def several(all_results: list[Result]) -> list[str]:
@@ -290,28 +292,22 @@ def section(result: Result, folder: Path) -> str:
         if known.domain
         else ["words known from training", COPIED, "characters in loops"]
     )
-    rows = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    for name in names:
-        cells = [cell(result.structure[column].get(name, (np.nan,) * 3)) for column in columns]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    rows.append(
-        "| longest substring copied, characters | "
-        + " | ".join(str(result.longest[c]) for c in columns)
-        + " |"
-    )
+    rows = [
+        [name, *(cell(result.structure[column].get(name, (np.nan,) * 3)) for column in columns)]
+        for name in names
+    ]
+    rows.append(["longest substring copied, characters", *(str(result.longest[each]) for each in columns)])
     shown = [
         path
         for path in sorted(folder.glob(f"universality-{result.corpus}*"))
         if path.suffix in (".svg", ".png")
     ]
     seen = "\n\n".join(f"![{known.title}]({path.name})" for path in shown)
-    table = "\n".join(rows)
     return f"""## {known.title}
 
-{result.place[1]:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
+{result.minutes:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
 
-{table}
-
+{markdown(["", *columns], rows)}
 {seen}
 
 ```text

@@ -20,6 +20,7 @@ from nextchar.text.lanes import Batch
 from nextchar.training.learner import Learner
 
 PROBE_SECONDS = 0.7
+OFTEN = 8.0  # epochs beyond which time is better spent on a larger network than on reading the text again
 SMALLEST, LARGEST = 64, 2048
 VALIDATIONS = 8
 
@@ -55,7 +56,7 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
     if config.steps is None and config.epochs is None:
         minutes = config.minutes or DEFAULT_MINUTES
         compute = flops * training_seconds(minutes)
-        sized = _size(config, characters, vocabulary_size, compute, limit)
+        sized = _size(config, characters, vocabulary_size, compute, timed=True)
         trained = min(limit, compute / (6 * matrix_weights(sized, vocabulary_size)))
     elif config.epochs is not None:
         trained = config.epochs * characters
@@ -98,7 +99,7 @@ def _size_for(config: Config, characters: int, vocabulary_size: int, trained: fl
 
 
 def _size(
-    config: Config, characters: int, vocabulary_size: int, compute: float, limit: float = math.inf
+    config: Config, characters: int, vocabulary_size: int, compute: float, *, timed: bool = False
 ) -> Config:
     """Choose what is open of H, dropout, lanes, window, learning rate and weight decay.
 
@@ -107,11 +108,16 @@ def _size(
         characters: Length of the training part.
         vocabulary_size: V.
         compute: FLOP that the run may take.
-        limit: Characters that it will not go beyond.
+        timed: Whether it may take no less either, unless the text has nothing more to teach.
     """
-    hidden = config.hidden or hidden_units(compute, characters)
+    shape = config.replace(hidden=1).architecture()
+    squares = GATES[shape.cell] * (2 * shape.layers - 1)
+    often = math.sqrt(compute / (6 * squares * OFTEN * characters)) if timed else 0.0
+    hidden = config.hidden or hidden_units(compute, characters, often)
     sized = config.replace(hidden=hidden)
-    trained = min(limit, compute / (6 * matrix_weights(sized, vocabulary_size)))
+    trained = compute / (6 * matrix_weights(sized, vocabulary_size))
+    if timed:
+        trained = min(trained, most_epochs(characters) * characters)
     window = config.window or 64
     lanes = config.lanes or lane_count(trained, window)
     if config.window is None:
@@ -133,9 +139,13 @@ def _size(
     return sized.replace(lanes=lanes, window=window, **open_)
 
 
-def hidden_units(compute: float, characters: int) -> int:
-    """Return H: it grows with a root of the compute, as long as the text is worth it."""
-    wanted = 376 * (compute / 30e12) ** 0.28
+def hidden_units(compute: float, characters: int, least: float = 0.0) -> int:
+    """Return H, which shares the compute out between weights and characters, as long as the text is worth it.
+
+    With a fourth root both would grow alike, as transformers want it (Hoffmann et al. 2022, arXiv 2203.15556); short runs
+    here want a little more of H than that.
+    """
+    wanted = max(least, 360 * (compute / 90e12) ** 0.2)
     worth = 640 * (characters / 1e6) ** 0.3
     return int(min(LARGEST, max(SMALLEST, round(min(wanted, worth) / 32) * 32)))
 
@@ -168,8 +178,8 @@ def highest_rate(hidden: int, per_step: int) -> float:
 
 
 def learning_rate(highest: float, epochs: float) -> float:
-    """Return the peak: the highest for a text that is read three times, half of it for one that is read once."""
-    return highest * 2 ** (min(1.0, max(0.0, (epochs - 1.2) / 2.1)) - 1)
+    """Return the peak: the highest for a text that is read three times, a third of it for one that is read once."""
+    return highest * 3 ** (min(1.0, max(0.0, (epochs - 1.5) / 1.8)) - 1)
 
 
 def weight_decay(epochs: float) -> float:
