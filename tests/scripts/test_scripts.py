@@ -71,7 +71,7 @@ def test_every_text_has_a_row_in_its_units(
     capsys.readouterr()
     corpora.main()
     assert (out / "corpora.md").read_text() == page
-    assert capsys.readouterr().out.count("| plain.abc |") == 1
+    assert capsys.readouterr().out.count("plain.abc | characters |") == 1
     monkeypatch.setattr(sys, "argv", [*words, "--only", "nothing"])
     with pytest.raises(SystemExit, match="no text that ends in"):
         corpora.main()
