@@ -215,7 +215,7 @@ said in [nextchar discover](../discover.md); cells are those of the 2015 post an
 What was written while the unit was held at seven doses, in percent of characters at which the feature is on, and what that text
 costs the network in bits per character when nothing is held.
 
-{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], list(steered(found)), left=2)}"""
+{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(found), left=2)}"""
 
 
 def main() -> None:

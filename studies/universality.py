@@ -222,7 +222,7 @@ def scores_table(all_results: list[Result]) -> str:
             CORPORA[each.corpus].title,
             f"{each.chars:,}",
             each.network,
-            f"{each.minutes:g}",
+            f"{each.place[1]:g}",
             f"{each.epochs:.2f}",
             f"{each.bits:.3f}",
             f"{each.ngram_bits:.3f}",
@@ -305,7 +305,7 @@ def section(result: Result, folder: Path) -> str:
     seen = "\n\n".join(f"![{known.title}]({path.name})" for path in shown)
     return f"""## {known.title}
 
-{result.minutes:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
+{result.place[1]:g} minutes, temperature {result.temperature:g}. Shares in percent, 95 % intervals:
 
 {markdown(["", *columns], rows)}
 {seen}
