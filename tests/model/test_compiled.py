@@ -186,6 +186,24 @@ def test_an_error_in_a_share_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
         threads.in_shares(fail, 8, 4)
 
 
+def test_a_share_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work within a share is one piece, so that nobody waits for a thread that waits; after it all is as before."""
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    inner: list[list[tuple[int, int]]] = []
+
+    def again(first: int, _: int) -> None:
+        inner.append(threads.shares(6, 1))
+        threads.in_shares(lambda *share: inner.append([share]), 6, 1)
+        if first:
+            raise ValueError("after it")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="after it"):
+            threads.in_shares(again, 2, 1)
+    assert inner == 8 * [[(0, 6)]]
+    assert len(threads.shares(6, 1)) == 2
+
+
 def _in_a_child(queue: "multiprocessing.Queue[list[int]]") -> None:
     done: list[int] = []
     threads.in_shares(lambda first, _: done.append(first), 2 * threads.cores(), 2)

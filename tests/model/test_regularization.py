@@ -37,6 +37,19 @@ def test_restarting_repeats_exactly() -> None:
     assert all(torch.equal(was, dropout(x)) for was in first)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lanes_drop_apart_what_they_drop_together(dtype: torch.dtype) -> None:
+    """Wherever lanes are cut, their masks, one after the other, are those of all; units are the same for all."""
+    dropout, x = Dropout(0.4, CPU, recurrent=0.5), torch.ones(5, 7, 6, dtype=dtype)
+    dropout.restart(3)
+    parts = [dropout.of_lanes(first, last, 7) for first, last in ((0, 3), (3, 4), (4, 7))]
+    units = dropout.recurrent(torch.ones(4, 6))
+    assert all(torch.equal(units, part.recurrent(torch.ones(4, 6))) for part in parts)
+    for _ in range(2):
+        apart = [part(x[:, :count]) for part, count in zip(parts, (3, 1, 3), strict=True)]
+        assert torch.equal(torch.cat(apart, dim=1), dropout(x))
+
+
 def test_calls_within_a_step_drop_differently() -> None:
     """Two calls after one restart do not share a mask."""
     dropout, x = Dropout(0.5, CPU), torch.ones(1000)

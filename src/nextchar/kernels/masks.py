@@ -27,18 +27,20 @@ def scramble(_context: Any, _counter: Any, _key: Any) -> Any:
 
 
 @compiled
-def fill(mask: Any, share: float, keys: Any, first: int, last: int) -> None:
-    """Set elements `first` to `last` of a mask: 0 for a random share of them, 1 / (1 - share) for the rest.
+def fill(mask: Any, share: float, keys: Any, first: int, whole: int) -> None:
+    """Set some columns of a mask: 0 for a random share of its elements, 1 / (1 - share) for the rest.
 
     Args:
-        mask: `(K,)` float32, or uint16 for bfloat16; K below 2^32.
+        mask: `(R, C)` float32, or uint16 for bfloat16: columns `first` to `first + C` of the whole.
         share: Of elements that are dropped.
         keys: `(2,)` uint32: a different mask for each.
-        first: Element.
-        last: The one after the last.
+        first: Column.
+        whole: How many columns there are; R of them have fewer than 2^32 elements.
     """
     kept, dropped = np.float32(1 / (1 - share)), np.float32(0)
     limit = np.uint32(share * 4294967296.0)
-    for index in range(first, last):
-        bits = scramble(scramble(np.uint32(index), keys[0]), keys[1])
-        mask[index] = store(kept if bits >= limit else dropped, mask)
+    for row in range(len(mask)):
+        before = row * whole + first
+        for column in range(mask.shape[1]):
+            bits = scramble(scramble(np.uint32(before + column), keys[0]), keys[1])
+            mask[row, column] = store(kept if bits >= limit else dropped, mask)

@@ -1,6 +1,7 @@
 """Work on many lanes shared out to the machine's cores: compiled code lets go of the interpreter, so threads suffice."""
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,17 +26,38 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)
 
 
+class _Place(threading.local):
+    """Where a thread is: whether what it does is a share already, which is not cut again."""
+
+    in_share = False
+
+
+_place = _Place()
+
+
 def shares(count: int, multiple: int) -> list[tuple[int, int]]:
     """Cut `count` into one share a core, each but the last a multiple of `multiple`: pairs of first and after last."""
     groups = -(-count // multiple)
-    each = -(-groups // cores()) * multiple
+    each = -(-groups // (1 if _place.in_share else cores())) * multiple
     return [(first, min(first + each, count)) for first in range(0, count, each)]
 
 
 def in_shares(function: Callable[[int, int], None], count: int, multiple: int) -> None:
     """Call `function(first, after last)` for every share at once, the first in this thread."""
     mine, *others = shares(count, multiple)
-    waiting = [pool().submit(function, *share) for share in others]
-    function(*mine)
+    if not others:
+        function(*mine)
+        return
+    waiting = [pool().submit(_do, function, share) for share in others]
+    _do(function, mine)
     for other in waiting:
         other.result()
+
+
+def _do(function: Callable[[int, int], None], share: tuple[int, int]) -> None:
+    """Do a share."""
+    _place.in_share = True
+    try:
+        function(*share)
+    finally:
+        _place.in_share = False

@@ -185,10 +185,10 @@ class _Window(torch.autograd.Function):
 def _multiply(products: list[tuple[Tensor, Tensor, Tensor]]) -> None:
     """Set the third of each triple to the product of the first two, its rows shared out to the cores."""
 
-    def some(share: int, _: int) -> None:
+    def some(share: int, end: int) -> None:
         with torch.no_grad():  # which is a setting of each thread
             for a, b, result in products:
-                first, last = share * len(a) // cores(), (share + 1) * len(a) // cores()
+                first, last = share * len(a) // cores(), end * len(a) // cores()
                 torch.mm(a[first:last], b, out=result[first:last])
 
     in_shares(some, cores(), 1)

@@ -90,8 +90,11 @@ class Network(nn.Module):
 
     def threads(self) -> AbstractContextManager[None]:
         """Return the context to compute in: who uses the cores, torch's threads or our own."""
-        shape, device = self.architecture, self.head.weight.device
-        return own_threads() if suits(shape.cell, shape.hidden, device) else nullcontext()
+        return own_threads() if self.is_compiled() else nullcontext()
+
+    def is_compiled(self) -> bool:
+        """Tell whether it is our own code that runs the layers, on one thread for those who call it from several."""
+        return suits(self.architecture.cell, self.architecture.hidden, self.head.weight.device)
 
     def _vectors(self) -> Tensor:
         """Return the input of each id, START last, `(V + 1, X)`."""
@@ -143,6 +146,14 @@ def initialize(
                 assert isinstance(layer, Layer)
                 layer.bias_hh[hidden : 2 * hidden] = 0
                 layer.bias_ih[hidden : 2 * hidden] = forget_bias
+
+
+def same_weights(network: Network) -> Network:
+    """Return a network that has its weights in the same memory, and gradients of its own."""
+    twin = Network(network.architecture, network.vocabulary_size)
+    for parameter, original in zip(twin.parameters(), network.parameters(), strict=True):
+        parameter.data = original.data
+    return twin
 
 
 def set_weights(network: Network, arrays: Mapping[str, Tensor]) -> None:

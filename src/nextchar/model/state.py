@@ -35,6 +35,17 @@ def empty_lanes(state: State, cold: Tensor) -> State:
     return map_state(lambda vector: torch.where(cold[:, None], vector.new_zeros(()), vector), state)
 
 
+def some_lanes(state: State, first: int, last: int) -> State:
+    """Return the state of the lanes `first` to `last`."""
+    return map_state(lambda vector: vector[first:last], state)
+
+
+def join_lanes(states: list[State]) -> State:
+    """Return the states of some lanes after those of others as one."""
+    layers = zip(*states, strict=True)
+    return tuple(tuple(torch.cat(vectors) for vectors in zip(*layer, strict=True)) for layer in layers)
+
+
 def largest_difference(one: State, other: State) -> Tensor:
     """Return the largest absolute difference of two states in each lane, `(N,)`."""
     pairs = [(a, b) for layer, twin in zip(one, other, strict=True) for a, b in zip(layer, twin, strict=True)]

@@ -52,18 +52,16 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
     Returns:
         The complete config and the number of steps.
     """
-    limit = most_epochs(characters) * characters
     if config.steps is None and config.epochs is None:
         minutes = config.minutes or DEFAULT_MINUTES
         compute = flops * training_seconds(minutes)
-        sized = _size(config, characters, vocabulary_size, compute, timed=True)
-        trained = min(limit, compute / (6 * matrix_weights(sized, vocabulary_size)))
+        sized, trained = _size(config, characters, vocabulary_size, compute, timed=True)
     elif config.epochs is not None:
         trained = config.epochs * characters
         sized = _size_for(config, characters, vocabulary_size, trained)
     else:
         # A step's characters depend on the size and the size on the characters: a few rounds settle it.
-        sized = _size(config, characters, vocabulary_size, 1e12)
+        sized, _ = _size(config, characters, vocabulary_size, 1e12)
         for _ in range(8):
             trained = float(config.steps or 1) * sized_lanes(sized) * sized_window(sized)
             sized = _size_for(config, characters, vocabulary_size, trained)
@@ -76,7 +74,8 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
         "validate_chars": config.validate_chars or max(4096, min(1 << 15, int(0.01 * steps * per_step))),
     }
-    return Plan(sized.replace(**changes), steps, max(1, round(limit / per_step)))
+    most = most_epochs(characters) * characters
+    return Plan(sized.replace(**changes), steps, max(1, round(most / per_step)))
 
 
 def training_seconds(minutes: float) -> float:
@@ -93,15 +92,15 @@ def _size_for(config: Config, characters: int, vocabulary_size: int, trained: fl
     """Choose the size whose compute for so many characters is the compute the size is for."""
     compute = 1e12
     for _ in range(20):
-        sized = _size(config, characters, vocabulary_size, compute)
+        sized, _ = _size(config, characters, vocabulary_size, compute)
         compute = math.sqrt(compute * 6 * matrix_weights(sized, vocabulary_size) * trained)
     return sized
 
 
 def _size(
     config: Config, characters: int, vocabulary_size: int, compute: float, *, timed: bool = False
-) -> Config:
-    """Choose what is open of H, dropout, lanes, window, learning rate and weight decay.
+) -> tuple[Config, float]:
+    """Choose what is open of H, dropout, lanes, window, learning rate and weight decay; return characters trained too.
 
     Args:
         config: What is given stays.
@@ -136,7 +135,7 @@ def _size(
     }
     given = sized.model_dump()
     open_ = {name: round(value, 4) for name, value in chosen.items() if given[name] is None}
-    return sized.replace(lanes=lanes, window=window, **open_)
+    return sized.replace(lanes=lanes, window=window, **open_), trained
 
 
 def hidden_units(compute: float, characters: int, least: float = 0.0) -> int:

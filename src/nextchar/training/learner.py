@@ -5,9 +5,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from nextchar.config import Config, required
-from nextchar.model.network import Network, set_weights
+from nextchar.kernels.microkernel import TOGETHER
+from nextchar.kernels.threads import in_shares, shares
+from nextchar.model.network import Network, same_weights, set_weights
 from nextchar.model.regularization import Dropout
-from nextchar.model.state import State, detach, empty_lanes
+from nextchar.model.state import State, detach, empty_lanes, join_lanes, some_lanes
 from nextchar.storage import Arrays
 from nextchar.text.lanes import Batch
 from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
@@ -28,7 +30,11 @@ class Learner:
         self._config, self._device, self._precision = config, device, precision
         self._optimizer = make_optimizer(network, config)
         self._dropout = Dropout(config.dropout or 0.0, device, recurrent=config.recurrent_dropout or 0.0)
-        self.state: State = network.empty_state(required(config.lanes, "lanes"))
+        lanes = required(config.lanes, "lanes")
+        self.state: State = network.empty_state(lanes)
+        self._shares = shares(lanes, TOGETHER) if network.is_compiled() else [(0, lanes)]
+        # Threads that build graphs on the same parameters would wait for each other, if need be forever.
+        self._views = [network, *(same_weights(network) for _ in self._shares[1:])]
         self.losses = torch.zeros((), device=device)
         self.norm = torch.zeros((), device=device)
 
@@ -49,14 +55,39 @@ class Learner:
             group["lr"] = rate
         self._dropout.restart((self._config.seed << 32) ^ number)
         state = empty_lanes(detach(self.state), cold)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            logits, self.state = self.network(inputs, state, self._dropout)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        self._optimizer.zero_grad(set_to_none=True)
-        (loss * len(inputs) if self._config.loss_sum else loss).backward()  # type: ignore[no-untyped-call]
+        lanes = len(cold)
+        parts: dict[int, tuple[Tensor, State]] = {}
+
+        def learn(share: int, _: int) -> None:
+            first, last = self._shares[share]
+            dropout = self._dropout if last - first == lanes else self._dropout.of_lanes(first, last, lanes)
+            own = (inputs[:, first:last], targets[:, first:last], some_lanes(state, first, last))
+            parts[share] = self._part(self._views[share], *own, dropout)
+
+        # Each core takes its lanes through everything, so that cores wait for each other once a step.
+        in_shares(learn, len(self._shares), 1)
+        losses, states = zip(*(parts[share] for share in sorted(parts)), strict=True)
+        for parameter, *others in zip(*(view.parameters() for view in self._views), strict=True):
+            for other in others:
+                parameter.grad += other.grad
+        self.state = join_lanes(list(states))
         self.norm = clip(self.network, self._config)
         self._optimizer.step()
-        self.losses += loss.detach()
+        self.losses += torch.stack(losses).sum() / targets.numel()
+
+    def _part(
+        self, view: Network, inputs: Tensor, targets: Tensor, state: State, dropout: Dropout
+    ) -> tuple[Tensor, State]:
+        """Set a view's gradients to what some lanes say; return the sum of their losses and their state after."""
+        view.zero_grad(set_to_none=True)
+        # A cache of casts would belong to all threads, and with it a piece of their graphs.
+        bf16 = self._precision == "bf16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            logits, after = view(inputs, state, dropout)
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+        lanes = self._shares[-1][1]
+        (loss / (lanes if self._config.loss_sum else lanes * len(inputs))).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), after
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
