@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import json
 import sys
@@ -9,6 +10,7 @@ import corpora
 import gates
 import karpathy2015
 import time_to_quality
+import treebank
 from nextchar.cli.main import main
 
 
@@ -93,3 +95,28 @@ def test_the_gates_of_trained_runs_have_a_table(
     assert "python studies/gates.py runs/run --characters 500" in page
     assert (out / "gates.svg").read_text().count("<svg") == 1
     assert "| run | 1 | o |" in capsys.readouterr().out
+
+
+def test_the_treebank_is_made_of_words_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters are those of the usual file, whatever blanks the words had; another text is refused."""
+    words = {
+        "train": " aer banknote <unk>\n\n n years \n" * 60,
+        "valid": "a bank n\n" * 30,
+        "test": " years aer\n" * 9,
+    }
+    digests = {}
+    for part, text in words.items():
+        (tmp_path / f"ptb.{part}.txt").write_text(text)
+        spaced = [" ".join("_".join(line.split())) for line in text.split("\n")[:-1]]
+        usual = "".join(line + (" \n " if line else "\n ") for line in spaced)
+        digests[part] = hashlib.sha256(usual.encode()).hexdigest()
+    arguments = ["_", str(tmp_path), "--minutes", "0.01", "--model", str(tmp_path / "model.safetensors")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "-o", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"the train part does not come to the usual ptb.char.train.txt"):
+        treebank.main()
+    monkeypatch.setattr(treebank, "DIGESTS", digests)
+    treebank.main()
+    page = (tmp_path / "treebank.md").read_text()
+    assert "Test part (90 characters)" in page
+    assert "| **nextchar, 2x" in page
+    assert "1.175" in page

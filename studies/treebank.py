@@ -1,0 +1,119 @@
+"""Penn Treebank by characters, the table every paper on small recurrent networks has a row in.
+
+    python studies/treebank.py FOLDER --minutes 120 -o docs/studies
+
+FOLDER has the word-level files ptb.train.txt, ptb.valid.txt and ptb.test.txt (Mikolov et al. 2012). Characters are made of them by the usual rule:
+words of a line are joined by _, and every line ends. The model that was best on the validation part is scored on the test part, each character
+once, in order (*stream*); then again while it learns from what it has scored, with settings chosen on the validation part. Close everything else first.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from kept import train_into
+from nextchar.benchmark.report import machine
+from nextchar.config import Config, compose
+from nextchar.device import pick_device, pick_precision
+from nextchar.evaluation.dynamic import DynamicScore, score_dynamic
+from nextchar.language_model import LanguageModel
+from nextchar.storage import load, write_text
+from nextchar.text.corpus import Corpus
+from tables import markdown
+
+PARTS = ("train", "valid", "test")
+# SHA-256 of ptb.char.PART.txt, which has a blank between any two characters.
+DIGESTS = {
+    "train": "e313d91425e06c4f0a8fb6e881dcce0c291f2a0e9f4dda54833069b122f91da9",
+    "valid": "21661f63ec355085879458b6524644d4add5573541b4be14fb52ab2e2e995eb8",
+    "test": "1ef5607ac3c463b16e38bfe7900dd3bfc91de5a96e0f21e7eab5188b465b8ebe",
+}
+# Test bits per character: static, and with dynamic evaluation.
+PUBLISHED = (
+    ("Mogrifier RLSTM (Melis 2022)", "24M", "1.096", "1.061"),
+    ("Mogrifier LSTM (Melis et al. 2020)", "24M", "1.120", "1.083"),
+    ("AWD-LSTM, 3 layers (Merity et al. 2018)", "13.8M", "1.175", ""),
+    ("HyperLSTM, 2 layers (Ha et al. 2017)", "14.4M", "1.219", ""),
+    ("zoneout LSTM, 1x1000 (Krueger et al. 2017)", "4.3M", "1.27", ""),
+    ("batch-normalised LSTM, 1x1000 (Cooijmans et al. 2017)", "4.3M", "1.32", ""),
+    ("its LSTM without", "4.3M", "1.38", ""),
+)
+
+
+def characters(words: str) -> str:
+    """Return a word-level file as characters: `ptb.char.PART.txt` without its blanks."""
+    return "".join("_".join(line.split()) + "\n" for line in words.splitlines())
+
+
+def check(part: str, text: str) -> None:
+    """Refuse a text that is not the part everybody means."""
+    if hashlib.sha256(f"{' '.join(text)} ".encode()).hexdigest() != DIGESTS[part]:
+        raise SystemExit(
+            f"the {part} part does not come to the usual ptb.char.{part}.txt; take the word-level files as they are"
+        )
+
+
+def read(folder: Path) -> tuple[Corpus, float, float]:
+    """Return all three parts as one text, and what share of it validation and test part are."""
+    texts = {part: characters((folder / f"ptb.{part}.txt").read_text(encoding="utf-8")) for part in PARTS}
+    for part, text in texts.items():
+        check(part, text)
+    corpus = Corpus.from_text("".join(texts.values()))
+    valid, test = (len(texts[part]) / len(corpus) for part in ("valid", "test"))
+    return corpus, valid, test
+
+
+def measure(lm: LanguageModel, corpus: Corpus, valid: float, test: float) -> DynamicScore:
+    """Score the test part, as it is and while learning."""
+    ids = {part: corpus.part(part, valid, test).take(0, len(corpus)) for part in PARTS}
+    return score_dynamic([lm.network], ids["test"], lm.vocabulary, ids["train"], tune_on=ids["valid"])
+
+
+def page(lm: LanguageModel, score: DynamicScore, command: str, minutes: float) -> str:
+    """Return the page of the study."""
+    about = machine(pick_precision("auto", pick_device("cpu"))[0])
+    config = Config(**lm.config)
+    shape = lm.network.architecture
+    network = f"{shape.layers}x{shape.hidden}"
+    bits = (f"**{each.bits_per_char:.3f}**" for each in (score.static, score.dynamic))
+    name = f"**nextchar, {network}, {minutes:g} minutes of {about['cores']} cores**"
+    rows = [
+        (name, f"{lm.network.size() / 1e6:.1f}M", *bits),
+        *PUBLISHED,
+    ]
+    head = ["model", "parameters", "bits per character", "dynamic"]
+    return f"""# Penn Treebank by characters
+
+`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}, one seed. Test part ({score.static.chars:,} characters), each scored once, in
+order (*stream*); *dynamic*: learning from what was scored, with settings chosen on the validation part. The model is the best of eight looks at the
+validation part; it has seen the training part {lm.provenance["epochs"]:.1f} times, in {config.lanes} lanes of {config.window}, with a dropout of {config.dropout:g}
+(recurrent {config.recurrent_dropout:g}). Nothing was chosen but the minutes.
+
+{markdown(head, rows)}
+Published rows are of networks that saw the text some hundred times, on GPUs, with settings searched for this very text.
+"""
+
+
+def main() -> None:
+    """Read the command line, train unless the model is there, score, write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="the folder of the word-level files")
+    parser.add_argument("--minutes", type=float, default=120.0, help="of training")
+    parser.add_argument(
+        "--model", type=Path, default=Path("runs/treebank.safetensors"), help="where it is kept"
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    corpus, valid, test = read(options.data)
+    config, _ = compose({"minutes": options.minutes, "valid": valid, "test": test})
+    train_into(options.model, corpus, config)
+    lm = load(options.model)
+    score = measure(lm, corpus, valid, test)
+    command = f"python studies/treebank.py FOLDER --minutes {options.minutes:g}"
+    write_text(options.output / "treebank.md", page(lm, score, command, options.minutes))
+
+
+if __name__ == "__main__":
+    main()
