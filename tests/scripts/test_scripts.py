@@ -116,7 +116,11 @@ def test_the_treebank_is_made_of_words_and_scored(tmp_path: Path, monkeypatch: p
         treebank.main()
     monkeypatch.setattr(treebank, "DIGESTS", digests)
     treebank.main()
+    static = (tmp_path / "treebank.md").read_text()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--dynamic"])
+    treebank.main()
     page = (tmp_path / "treebank.md").read_text()
     assert "Test part (90 characters)" in page
+    assert page.count("**") == static.count("**") + 2
     assert "| **nextchar, 2x" in page
     assert "1.175" in page

@@ -76,7 +76,8 @@ def lstm(x: "Tensor | Lookup", state: LayerState, weights: Weights) -> tuple[Ten
     run: Any = _Window.apply
     with torch.autocast("cpu", enabled=False):
         if isinstance(x, Lookup):
-            ids, vectors = x
+            # Contiguous, or some lanes of many would be compiled for as another kind of array.
+            ids, vectors = x.ids.contiguous(), x.vectors
             if len(vectors) > ids.numel():
                 used, ids = torch.unique(ids, return_inverse=True)
                 vectors = vectors[used]
