@@ -4,18 +4,20 @@
 
 Trains a model on each text with nextchar's defaults, lets `nextchar discover` look for everything at the end of the text (which
 the model was not trained on), and writes one line for each cell that was claimed: its best unit, the verdict, the nulls.
-Runs and claims are kept, so an interrupted study goes on where it was.
+What was found is kept beside the page as it comes, so the study can be made in pieces: one kind of text after the other.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from kept import Kept
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.device import pick_device, pick_precision
@@ -77,6 +79,24 @@ LENGTHS = {"warpeace": 320_000}  # its end is an essay, with hardly a quote in i
 WORDS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found in one kind of text: the claims of `claims.json`, and the features that were too rare."""
+
+    kind: str
+    text: str
+    budget: str
+    claims: list[dict[str, Any]]
+    dropped: dict[str, str]
+    cpu: str
+    date: str
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What tells it from the others."""
+        return self.kind, self.budget
+
+
 def train(text: str, run: Path, config: Config) -> None:
     """Train a model on a text, unless that was done, and keep its checkpoints."""
     if (run / MODEL).exists():
@@ -86,34 +106,32 @@ def train(text: str, run: Path, config: Config) -> None:
         pass
 
 
-def found_in(name: str, text: str, run: Path, length: int, search: Search) -> dict[str, Any]:
-    """Return the claims of a model, found anew unless they are kept, with their births."""
-    kept = run / "claims.json"
-    if not kept.exists():
-        lm, corpus = load(run), open_corpus([text])
-        ids = corpus.in_vocabulary(lm.vocabulary).take(max(0, len(corpus) - length), len(corpus))
-        found = look(lm, ids, PROFILES[name], search, say=print)
-        claims: Claims = claims_of(found, PROFILES[name], say=print)
-        births = births_of(checkpoints(run), found, claims, say=print)
-        write_text(run / "births.json", json.dumps(births))
-        write_text(run / "discover.html", claims_page(claims, found, title=name, births=births))
-        claims.save(kept)
-    return json.loads(kept.read_text(encoding="utf-8"))
+def discover(kind: str, text: str, run: Path, length: int, search: Search) -> Claims:
+    """Return the claims of a run's model, and write them, their births and their page into its folder."""
+    lm, corpus = load(run), open_corpus([text])
+    ids = corpus.in_vocabulary(lm.vocabulary).take(max(0, len(corpus) - length), len(corpus))
+    found = look(lm, ids, PROFILES[kind], search, say=print)
+    claims = claims_of(found, PROFILES[kind], say=print)
+    births = births_of(checkpoints(run), found, claims, say=print)
+    write_text(run / "births.json", json.dumps(births))
+    write_text(run / "discover.html", claims_page(claims, found, title=kind, births=births))
+    claims.save(run / "claims.json")
+    return claims
 
 
-def best_of(claims: dict[str, Any], features: Sequence[str]) -> dict[str, Any] | None:
+def best_of(found: Found, features: Sequence[str]) -> dict[str, Any] | None:
     """Return the claim with the best verdict among features that say the same; None if all are too rare."""
-    mine = [claim for claim in claims["claims"] if claim["feature"] in features]
+    mine = [claim for claim in found.claims if claim["feature"] in features]
     return max(mine, key=lambda c: (WORDS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
 
 
-def rows(name: str, claims: dict[str, Any]) -> Iterator[Sequence[str]]:
+def rows(found: Found) -> Iterator[Sequence[str]]:
     """Yield a row for each claimed cell of a kind of text."""
-    for cell, features in CLAIMED[name].items():
-        claim = best_of(claims, features)
+    for cell, features in CLAIMED[found.kind].items():
+        claim = best_of(found, features)
         if claim is None:
-            rare = "; ".join(f"{f}: {claims['dropped'][f]}" for f in features if f in claims["dropped"])
-            yield name, cell, "-", "too rare", rare, *6 * ("",)
+            rare = "; ".join(f"{f}: {found.dropped[f]}" for f in features if f in found.dropped)
+            yield found.kind, cell, "-", "too rare", rare, *6 * ("",)
             continue
         evidence, nulls, effect = claim["evidence"], claim["nulls"], claim["effect"]
         score = evidence["scores"].get("mcc", evidence["scores"].get("r"))
@@ -123,7 +141,7 @@ def rows(name: str, claims: dict[str, Any]) -> Iterator[Sequence[str]]:
             else "-"
         )
         yield (
-            name,
+            found.kind,
             cell,
             f"{claim['feature']} {claim['unit'][0]}:{claim['unit'][1]}",
             f"**{claim['verdict']}**",
@@ -137,23 +155,23 @@ def rows(name: str, claims: dict[str, Any]) -> Iterator[Sequence[str]]:
         )
 
 
-def steered(found: dict[str, dict[str, Any]]) -> Iterator[Sequence[str]]:
+def steered(every: list[Found]) -> Iterator[Sequence[str]]:
     """Yield a row for each claim that was steered."""
-    for name, claims in found.items():
-        for claim in claims["claims"]:
+    for found in every:
+        for claim in found.claims:
             if steer := claim["steer"]:
                 shares = ", ".join(f"{100 * share:.1f}" for share in steer["shares"])
                 bits = ", ".join(f"{value:.2f}" for value in steer["bits"])
-                yield name, claim["feature"], shares, bits, f"{steer['monotone']:.2f}"
+                yield found.kind, claim["feature"], shares, bits, f"{steer['monotone']:.2f}"
 
 
-def figure(found: dict[str, dict[str, Any]], path: Path) -> None:
+def figure(every: list[Found], path: Path) -> None:
     """Draw every claimed cell: the unit with its interval, and what it is held against."""
     points = [
-        (f"{name}: {cell}", claim)
-        for name, claims in found.items()
-        for cell, features in CLAIMED[name].items()
-        if (claim := best_of(claims, features))
+        (f"{found.kind}: {cell}", claim)
+        for found in every
+        for cell, features in CLAIMED[found.kind].items()
+        if (claim := best_of(found, features))
     ]
     with mpl.rc_context({"svg.hashsalt": "nextchar"}):
         drawn = Figure(figsize=(8, 0.32 * len(points) + 1.2), layout="constrained")
@@ -181,12 +199,12 @@ def figure(found: dict[str, dict[str, Any]], path: Path) -> None:
         drawn.savefig(path, metadata={"Date": None})
 
 
-def page(found: dict[str, dict[str, Any]], command: str) -> str:
+def page(every: list[Found], command: str) -> str:
     """Return the page of the study."""
-    about = machine(pick_precision("auto", pick_device("cpu"))[0])
-    every = [claim for claims in found.values() for claim in claims["claims"]]
+    machines = "; ".join(sorted({f"{found.cpu}, {found.date}" for found in every}))
+    claims = [claim for found in every for claim in found.claims]
     counts = {
-        word: sorted({c["feature"] for c in every if WORDS.index(c["verdict"]) >= WORDS.index(word)})
+        word: sorted({c["feature"] for c in claims if WORDS.index(c["verdict"]) >= WORDS.index(word)})
         for word in ("tracks", "uses")
     }
     head = [
@@ -198,10 +216,10 @@ def page(found: dict[str, dict[str, Any]], command: str) -> str:
         "strength",
     ]
     head += ["MCC or r", "chance", "untrained", "table (k)", "ablated: bits on / off"]
-    lines = [line for name, claims in found.items() for line in rows(name, claims)]
+    lines = [line for found in every for line in rows(found)]
     return f"""# The cells of 2015, looked for by a program
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. One seed each. What the words and columns mean is
+`{command}`: {machines}. One seed each. What the words and columns mean is
 said in [nextchar discover](../discover.md); cells are those of the 2015 post and of [its paper]({PAPER}).
 
 {len(counts["tracks"])} different features reach `tracks` or more somewhere: {", ".join(counts["tracks"]) or "none"}.
@@ -215,7 +233,7 @@ said in [nextchar discover](../discover.md); cells are those of the 2015 post an
 What was written while the unit was held at seven doses, in percent of characters at which the feature is on, and what that text
 costs the network in bits per character when nothing is held.
 
-{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(found), left=2)}"""
+{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}"""
 
 
 def main() -> None:
@@ -232,23 +250,26 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
     options = parser.parse_args()
     config = Config(steps=options.steps) if options.steps else Config(minutes=options.minutes)
-    found = {}
-    for word in options.texts:
-        name, _, text = word.partition("=")
-        if name not in CLAIMED:
-            parser.error(f"there is no kind '{name}'; there is {', '.join(CLAIMED)}")
-        run = options.runs / name
-        train(text or name, run, config)
-        length = max(options.length, LENGTHS.get(name, 0)) if options.length >= 200_000 else options.length
-        found[name] = found_in(name, text or name, run, length, Search(shifts=options.shifts))
-    options.output.mkdir(parents=True, exist_ok=True)
-    figure(found, options.output / "neurons.svg")
-    names = " ".join(
-        f"{name}={Path(text).name}" if text else name
-        for name, _, text in (w.partition("=") for w in options.texts)
-    )
     budget = f"--steps {options.steps}" if options.steps else f"--minutes {options.minutes:g}"
-    write_text(options.output / "neurons.md", page(found, f"python studies/neurons.py {names} {budget}"))
+    options.output.mkdir(parents=True, exist_ok=True)
+    kept = Kept(options.output / "neurons.jsonl", Found)
+    for word in options.texts:
+        kind, _, text = word.partition("=")
+        if kind not in CLAIMED:
+            parser.error(f"there is no kind '{kind}'; there is {', '.join(CLAIMED)}")
+        if kept.get((kind, budget)):
+            continue
+        run = options.runs / kind
+        train(text or kind, run, config)
+        length = max(options.length, LENGTHS.get(kind, 0)) if options.length >= 200_000 else options.length
+        claims = discover(kind, text or kind, run, length, Search(shifts=options.shifts)).as_dict()
+        on = machine(pick_precision("auto", pick_device("cpu"))[0])
+        cpu = f"{on['cpu']}, {on['cores']} cores"
+        kept.add(Found(kind, Path(text).name, budget, claims["claims"], claims["dropped"], cpu, on["date"]))
+    every = sorted((each for each in kept.all() if each.budget == budget), key=lambda each: each.place)
+    figure(every, options.output / "neurons.svg")
+    texts = " ".join(f"{each.kind}={each.text}" if each.text else each.kind for each in every)
+    write_text(options.output / "neurons.md", page(every, f"python studies/neurons.py {texts} {budget}"))
 
 
 if __name__ == "__main__":

@@ -30,15 +30,20 @@ def claim(feature: str, verdict: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def found() -> dict[str, Any]:
+def found() -> list[neurons.Found]:
     """Return what was found in one text."""
     steer = {"shares": [0.1, 0.5], "bits": [2.0, 3.0], "monotone": 1.0}
     effect = {"on_bits": 0.2, "off_bits": 0.01, "percentile": 100.0}
     claims = [claim("c_comment", "uses", steer=steer, effect=effect), claim("column", "detects")]
-    return {"linux": {"claims": claims, "dropped": {"c_string": "3 characters in 1 stretches"}}}
+    dropped = {"c_string": "3 characters in 1 stretches"}
+    return [
+        neurons.Found(
+            "linux", "kernel.txt", "--minutes 30", claims, dropped, "some CPU, 2 cores", "2026-11-25"
+        )
+    ]
 
 
-def test_every_claimed_cell_has_its_line(found: dict[str, Any], tmp_path: Path) -> None:
+def test_every_claimed_cell_has_its_line(found: list[neurons.Found], tmp_path: Path) -> None:
     """What was found, what fell short and what was too rare is said, and the figure is drawn."""
     page = neurons.page(found, "python studies/neurons.py linux")
     lines = {line.split(" | ")[1]: line for line in page.splitlines() if line.startswith("| linux |")}
@@ -47,5 +52,6 @@ def test_every_claimed_cell_has_its_line(found: dict[str, Any], tmp_path: Path) 
     assert "too rare" in lines["strings"]
     assert "1 different features reach `tracks`" in page
     assert "10.0, 50.0" in page
+    assert "some CPU, 2 cores, 2026-11-25" in page
     neurons.figure(found, tmp_path / "neurons.svg")
     assert "<svg" in (tmp_path / "neurons.svg").read_text(encoding="utf-8")

@@ -64,12 +64,10 @@ class Learner:
             own = (inputs[:, first:last], targets[:, first:last], some_lanes(state, first, last))
             parts[share] = self._part(self._views[share], *own, dropout)
 
-        # Each core takes its lanes through everything, so that cores wait for each other once a step.
+        # Each core takes its lanes through everything, so that cores wait for each other where gradients are added up.
         in_shares(learn, len(self._shares), 1)
+        in_shares(self._add_up, len(self._shares), 1)
         losses, states = zip(*(parts[share] for share in sorted(parts)), strict=True)
-        for parameter, *others in zip(*(view.parameters() for view in self._views), strict=True):
-            for other in others:
-                parameter.grad += other.grad
         self.state = join_lanes(list(states))
         self.norm = clip(self.network, self._config)
         self._optimizer.step()
@@ -88,6 +86,14 @@ class Learner:
         lanes = self._shares[-1][1]
         (loss / (lanes if self._config.loss_sum else lanes * len(inputs))).backward()  # type: ignore[no-untyped-call]
         return loss.detach(), after
+
+    def _add_up(self, first: int, last: int) -> None:
+        """Add the gradients of all views, in some shares of the rows of every parameter, to the network's own."""
+        count = len(self._shares)
+        for own, *others in zip(*(view.parameters() for view in self._views), strict=True):
+            rows = slice(first * len(own) // count, last * len(own) // count)
+            for other in others:
+                own.grad[rows] += other.grad[rows]
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
