@@ -19,7 +19,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.recurrence import Recurrence, dense
-from nextchar.model.state import LayerState, State, map_state
+from nextchar.model.state import LayerState, State, lanes_of, map_state, vectors_of
 
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
@@ -132,18 +132,18 @@ def _read(
             with torch.no_grad():
                 logits, now = _read_lanes(lm, rows, some, (expected, state), (held, surprisal))
             last[some] = logits
-            for vector, value in _vectors(ended, now):
+            for vector, value in vectors_of(ended, now):
                 vector[some] = value
 
         with own_threads():
             in_shares(read, len(todo), 1)
         off = [
             (readable(was[1:], cell) - readable(now[:-1], cell)).abs().amax(1) > SAME
-            for was, now in _vectors(state, ended)
+            for was, now in vectors_of(state, ended)
         ]
         todo = 1 + torch.stack(off).any(0).nonzero()[:, 0]
         expected[todo] = last[todo - 1]
-        for was, now in _vectors(state, ended):
+        for was, now in vectors_of(state, ended):
             was[todo] = now[todo - 1]
 
 
@@ -166,15 +166,6 @@ def _read_lanes(
         surprisal[lanes, first : first + CHUNK] = paid.T.cpu().numpy()
         held[lanes, first : first + CHUNK] = readable(memory, cell).half().cpu().numpy()
     return before, now
-
-
-def lanes_of(state: State, lanes: Tensor) -> State:
-    """Return some lanes of a state."""
-    return map_state(lambda vector: vector[lanes], state)
-
-
-def _vectors(one: State, other: State) -> list[tuple[Tensor, Tensor]]:
-    return [pair for layers in zip(one, other, strict=True) for pair in zip(*layers, strict=True)]
 
 
 def readable(memory: Tensor, cell: str) -> Tensor:

@@ -35,9 +35,9 @@ def empty_lanes(state: State, cold: Tensor) -> State:
     return map_state(lambda vector: torch.where(cold[:, None], vector.new_zeros(()), vector), state)
 
 
-def some_lanes(state: State, first: int, last: int) -> State:
-    """Return the state of the lanes `first` to `last`."""
-    return map_state(lambda vector: vector[first:last], state)
+def lanes_of(state: State, lanes: Tensor | slice) -> State:
+    """Return the state of some lanes."""
+    return map_state(lambda vector: vector[lanes], state)
 
 
 def join_lanes(states: list[State]) -> State:
@@ -46,7 +46,11 @@ def join_lanes(states: list[State]) -> State:
     return tuple(tuple(torch.cat(vectors) for vectors in zip(*layer, strict=True)) for layer in layers)
 
 
+def vectors_of(one: State, other: State) -> list[tuple[Tensor, Tensor]]:
+    """Return every vector of a state with that of another."""
+    return [pair for layers in zip(one, other, strict=True) for pair in zip(*layers, strict=True)]
+
+
 def largest_difference(one: State, other: State) -> Tensor:
     """Return the largest absolute difference of two states in each lane, `(N,)`."""
-    pairs = [(a, b) for layer, twin in zip(one, other, strict=True) for a, b in zip(layer, twin, strict=True)]
-    return torch.stack([(a - b).abs().amax(dim=1) for a, b in pairs]).amax(dim=0)
+    return torch.stack([(a - b).abs().amax(dim=1) for a, b in vectors_of(one, other)]).amax(dim=0)

@@ -9,7 +9,7 @@ from nextchar.kernels.microkernel import TOGETHER
 from nextchar.kernels.threads import in_shares, shares
 from nextchar.model.network import Network, same_weights, set_weights
 from nextchar.model.regularization import Dropout
-from nextchar.model.state import State, detach, empty_lanes, join_lanes, some_lanes
+from nextchar.model.state import State, detach, empty_lanes, join_lanes, lanes_of
 from nextchar.storage import Arrays
 from nextchar.text.lanes import Batch
 from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
@@ -61,7 +61,7 @@ class Learner:
         def learn(share: int, _: int) -> None:
             first, last = self._shares[share]
             dropout = self._dropout if last - first == lanes else self._dropout.of_lanes(first, last, lanes)
-            own = (inputs[:, first:last], targets[:, first:last], some_lanes(state, first, last))
+            own = (inputs[:, first:last], targets[:, first:last], lanes_of(state, slice(first, last)))
             parts[share] = self._part(self._views[share], *own, dropout)
 
         # Each core takes its lanes through everything, so that cores wait for each other where gradients are added up.
