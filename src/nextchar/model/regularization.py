@@ -51,7 +51,7 @@ class Dropout(Regularizer):
     def of_lanes(self, first: int, last: int, count: int) -> "Dropout":
         """Return what drops from the lanes `first` to `last` of `count` what this one drops from them among all.
 
-        It is given activations of these lanes alone, `(T, last - first, ...)`. Only where masks are made on a CPU.
+        It is given activations of these lanes alone, `(T, last - first, ...)`. On a GPU these must be all lanes.
         """
         some = copy.copy(self)
         some._lanes = (first, last, count)  # noqa: SLF001 - one of its own kind

@@ -60,7 +60,7 @@ class Learner:
 
         def learn(share: int, _: int) -> None:
             first, last = self._shares[share]
-            dropout = self._dropout if last - first == lanes else self._dropout.of_lanes(first, last, lanes)
+            dropout = self._dropout.of_lanes(first, last, lanes)
             own = (inputs[:, first:last], targets[:, first:last], lanes_of(state, slice(first, last)))
             parts[share] = self._part(self._views[share], *own, dropout)
 
