@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 import gpt
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.score import score_ids
 from nextchar.storage import to_language_model
 from nextchar.text.corpus import Corpus, open_corpus
@@ -187,8 +186,7 @@ def main() -> None:
     minutes = " ".join(f"{each:g}" for each in sorted(options.minutes))
     names = " ".join(Path(text).name for text in options.texts)
     command = f"python benchmarks/time_to_quality.py {names} --minutes {minutes}"
-    precision, _ = pick_precision("auto", pick_device("cpu"))
-    about = machine(precision)
+    about = machine()
     (options.output / "time_to_quality.md").write_text(page(done, about, command))
     (options.output / "time_to_quality.json").write_text(
         json.dumps({"machine": about, "runs": [asdict(r) for r in done]})

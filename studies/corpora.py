@@ -20,7 +20,6 @@ import numpy.typing as npt
 from kept import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import Score, score_ids
 from nextchar.storage import to_language_model, write_text
@@ -88,7 +87,7 @@ def measure(path: Path, units: Units, minutes: float) -> Row:
     preset = train(corpus, minutes, PRESET)[1]
     gc.collect()
     table = NGram(part(corpus, "train"), len(corpus.vocabulary), order=ORDER)
-    on = machine(pick_precision("auto", pick_device("cpu"))[0])
+    on = machine()
     return Row(
         path.name,
         units,

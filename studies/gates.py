@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from nextchar.benchmark.report import machine
 from nextchar.config import read_toml
-from nextchar.device import pick_device, pick_precision
 from nextchar.inspection.gates import GateRow, gate_rows
 from nextchar.inspection.summary import summarize
 from nextchar.inspection.trace import pieces
@@ -95,8 +94,7 @@ def draw(reads: list[Read], path: Path) -> None:
 
 def page(reads: list[Read], command: str) -> str:
     """Return the page of the study."""
-    precision, _ = pick_precision("auto", pick_device("cpu"))
-    on = machine(precision)
+    on = machine()
     models = "\n".join(f"- {each.name}: {each.about}" for each in reads)
     return f"""# The gates of trained networks
 

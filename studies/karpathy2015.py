@@ -17,7 +17,6 @@ from pathlib import Path
 from kept import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import score_ids
 from nextchar.storage import to_language_model
@@ -117,8 +116,7 @@ def ngrams(corpus: Corpus) -> str:
 
 def page(cells: list[Cell], corpus: Corpus, command: str) -> str:
     """Return the page of the study."""
-    precision, _ = pick_precision("auto", pick_device("cpu"))
-    about = machine(precision)
+    about = machine()
     hours = sum(each.seconds for each in cells) / 3600
     return f"""# War and Peace, ten years later
 

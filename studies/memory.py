@@ -22,7 +22,6 @@ import reach
 from kept import train_into
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import score_ids
@@ -278,7 +277,7 @@ def main() -> None:
         command += " --distances " + " ".join(map(str, options.distances))
     if options.networks != list(NETWORKS):
         command += " --networks " + " ".join(f"'{name}'" for name in options.networks)
-    about = machine(pick_precision("auto", pick_device("cpu"))[0])
+    about = machine()
     parts = [synthetic_part(options, options.output)]
     if options.minutes:
         parts.append(text_part(options, options.output))

@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from kept import Kept
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
-from nextchar.device import pick_device, pick_precision
 from nextchar.discovery.births import births_of, checkpoints
 from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.page import page as claims_page
@@ -263,7 +262,7 @@ def main() -> None:
         train(text or kind, run, config)
         length = max(options.length, LENGTHS.get(kind, 0)) if options.length >= 200_000 else options.length
         claims = discover(kind, text or kind, run, length, Search(shifts=options.shifts)).as_dict()
-        on = machine(pick_precision("auto", pick_device("cpu"))[0])
+        on = machine()
         cpu = f"{on['cpu']}, {on['cores']} cores"
         kept.add(Found(kind, Path(text).name, budget, claims["claims"], claims["dropped"], cpu, on["date"]))
     every = sorted((each for each in kept.all() if each.budget == budget), key=lambda each: each.place)

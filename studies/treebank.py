@@ -15,7 +15,6 @@ from pathlib import Path
 from kept import train_into
 from nextchar.benchmark.report import machine
 from nextchar.config import Config, compose
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.score import Score, score_ids
 from nextchar.language_model import LanguageModel
@@ -76,7 +75,7 @@ def measure(lm: LanguageModel, corpus: Corpus, shares: tuple[float, float], *, d
 
 def page(lm: LanguageModel, scores: list[Score], command: str, minutes: float) -> str:
     """Return the page of the study."""
-    about = machine(pick_precision("auto", pick_device("cpu"))[0])
+    about = machine()
     config = Config(**lm.config)
     shape = lm.network.architecture
     network = f"{shape.layers}x{shape.hidden}"

@@ -22,7 +22,6 @@ from kept import Kept, train_into
 from nextchar.benchmark.report import machine
 from nextchar.cli.structure import pieces_of
 from nextchar.config import Config
-from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import Training
 from nextchar.evaluation.score import estimate
@@ -172,7 +171,7 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     if shown:
         pictures.draw(name, samples, training, options.output)
     shape = lm.network.architecture
-    on = machine(pick_precision("auto", pick_device("cpu"))[0])
+    on = machine()
     return Result(
         name,
         minutes,

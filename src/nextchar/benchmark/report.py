@@ -88,8 +88,8 @@ def measure(
     return report
 
 
-def machine(precision: str) -> Report:
-    """Describe what is measured on."""
+def machine(precision: str | None = None) -> Report:
+    """Describe what is measured on; the precision is that of training on the CPU unless another is given."""
     name = platform.processor() or platform.machine()
     described = Path("/proc/cpuinfo")
     if described.exists():
@@ -98,7 +98,7 @@ def machine(precision: str) -> Report:
     return {
         "cpu": name,
         "cores": cores(),
-        "precision": precision,
+        "precision": precision or pick_precision("auto", torch.device("cpu"))[0],
         "torch": torch.__version__,
         "python": platform.python_version(),
         "date": datetime.now(UTC).date().isoformat(),
