@@ -93,7 +93,7 @@ class Found:
     @property
     def place(self) -> tuple[object, ...]:
         """What tells it from the others."""
-        return self.kind, self.budget
+        return self.kind, self.text, self.budget
 
 
 def train(text: str, run: Path, config: Config) -> None:
@@ -256,7 +256,7 @@ def main() -> None:
         kind, _, text = word.partition("=")
         if kind not in CLAIMED:
             parser.error(f"there is no kind '{kind}'; there is {', '.join(CLAIMED)}")
-        if kept.get((kind, budget)):
+        if kept.get((kind, Path(text).name, budget)):
             continue
         run = options.runs / kind
         train(text or kind, run, config)
