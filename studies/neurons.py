@@ -22,12 +22,13 @@ from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.discovery.births import births_of, checkpoints
 from nextchar.discovery.claims import Claims, Search
+from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.page import page as claims_page
 from nextchar.discovery.search import look
 from nextchar.discovery.trial import claims_of
-from nextchar.storage import MODEL, load, write_text
+from nextchar.storage import load, write_text
 from nextchar.text.corpus import open_corpus
-from nextchar.training.run import record
+from nextchar.training.run import LOG, read_log, record
 from nextchar.training.trainer import Trainer
 from tables import markdown
 
@@ -75,7 +76,6 @@ CLAIMED: dict[str, dict[str, Sequence[str]]] = {
 }
 PROFILES = {"linux": "c", "warpeace": "prose", "wiki": "wiki", "latex": "latex", "stdlib": "python"}
 LENGTHS = {"warpeace": 320_000}  # its end is an essay, with hardly a quote in it
-WORDS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class Found:
 
 
 def train(text: str, run: Path, config: Config) -> None:
-    """Train a model on a text, unless that was done, and keep its checkpoints."""
-    if (run / MODEL).exists():
+    """Train a model on a text, unless that was done to its end, and keep its checkpoints."""
+    if any(entry["event"] == "finished" for entry in read_log(run / LOG)):
         return
     trainer = Trainer(open_corpus([text]), config)
     for _ in record(trainer, run, [text], keep_checkpoints=True):
@@ -121,7 +121,7 @@ def discover(kind: str, text: str, run: Path, length: int, search: Search) -> Cl
 def best_of(found: Found, features: Sequence[str]) -> dict[str, Any] | None:
     """Return the claim with the best verdict among features that say the same; None if all are too rare."""
     mine = [claim for claim in found.claims if claim["feature"] in features]
-    return max(mine, key=lambda c: (WORDS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
+    return max(mine, key=lambda c: (VERDICTS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
 
 
 def rows(found: Found) -> Iterator[Sequence[str]]:
@@ -203,7 +203,7 @@ def page(every: list[Found], command: str) -> str:
     machines = "; ".join(sorted({f"{found.cpu}, {found.date}" for found in every}))
     claims = [claim for found in every for claim in found.claims]
     counts = {
-        word: sorted({c["feature"] for c in claims if WORDS.index(c["verdict"]) >= WORDS.index(word)})
+        word: sorted({c["feature"] for c in claims if VERDICTS.index(c["verdict"]) >= VERDICTS.index(word)})
         for word in ("tracks", "uses")
     }
     head = [
@@ -258,7 +258,7 @@ def main() -> None:
             parser.error(f"there is no kind '{kind}'; there is {', '.join(CLAIMED)}")
         if kept.get((kind, Path(text).name, budget)):
             continue
-        run = options.runs / kind
+        run = options.runs / "-".join([kind, *Path(text).stem.split(), *budget.removeprefix("--").split()])
         train(text or kind, run, config)
         length = max(options.length, LENGTHS.get(kind, 0)) if options.length >= 200_000 else options.length
         claims = discover(kind, text or kind, run, length, Search(shifts=options.shifts)).as_dict()

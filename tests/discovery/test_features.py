@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nextchar.discovery.chosen import labeller
-from nextchar.discovery.features import Feature, Span, keep, scan, span_features
+from nextchar.discovery.features import Feature, Span, binary, keep, scan, span_features
 from nextchar.discovery.profiles import SPANS, general, guess
 from nextchar.errors import ConfigError
 
@@ -36,13 +36,25 @@ def of(profile: str, text: str) -> list[Feature]:
         ("wiki", "wiki_link", "a [[b]] c", "000111000"),
         ("wiki", "template", "{{a}}b", "011100"),
         ("latex", "math", "a $x$ b", "0011000"),
+        ("latex", "math", "$$x$$ y", "0111000"),
+        ("latex", "display_math", "$$x$$ y", "0111000"),
+        ("latex", "math", "$a$$b$c", "1101100"),
+        ("latex", "math", r"\$5 $x$", "0000110"),
+        ("latex", "math", "a $x", "00??"),
+        ("latex", "math", "a $x\n\n$y$", "00000" + "0" + "110"),
         ("latex", "environment", r"\begin{a}x\end{a}y", "000000001111111100"),
         ("c", "c_comment", "a/*b*/c", "0011100"),
         ("c", "c_string", 'f("a\\"b")', "0011111" + "00"),
+        ("c", "c_comment", "a/*b", "00??"),
+        ("c", "c_string", '"a', "??"),
         ("c", "if_condition", "if (a(b)) c", "00011111000"),
         ("c", "preprocessor", "#define a\nb", "11111111100"),
         ("python", "python_comment", "x # y\nz", "0011100"),
+        ("python", "python_docstring", '"""a', "00??"),
         ("python", "if_condition", "if a:\n", "001100"),
+        ("python", "if_condition", "if a: b\n", "00110000"),
+        ("python", "if_condition", "if (a\n  or b[1:]):\n", "00" + "1" * 15 + "00"),
+        ("python", "if_condition", "if a", "00??"),
         ("general", "indenting", "  a\nb", "11000"),
         ("general", "capitalised_word", "To be", "11000"),
         ("general", "spells_www", "wwww", "0011"),
@@ -128,6 +140,39 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path, name: str, content: str 
         (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
         list(labeller(given, "abc")[1]("abc"))
+
+
+def test_a_feature_of_ones_own_takes_the_place_of_ours(tmp_path: Path) -> None:
+    """Two features of one name could not be told apart."""
+    path = tmp_path / "mine.toml"
+    path.write_text("quotes = 'x+'\n", encoding="utf-8")
+    found = [each for each in of(str(path), '"a" xx') if each.name == "quotes"]
+    assert [each.values.tolist() for each in found] == [[0, 0, 0, 0, 1, 1]]
+
+
+def test_what_stands_in_one_half_is_named() -> None:
+    """A feature that one half has nothing of cannot be chosen there, or scored."""
+    feature = binary("late", np.arange(8000) % 40 < 20 * (np.arange(8000) >= 4000))
+    halves = np.arange(4000), np.arange(4000, 8000)
+    assert keep([feature])[0] == [feature]
+    assert keep([feature], halves=halves)[1] == {
+        "late": "2,000 characters, nearly all of them in one half of the text"
+    }
+
+
+def test_tokens_end_where_they_close() -> None:
+    """Of a string the closing quote is outside, of a comment up to the end of its line nothing is."""
+    pytest.importorskip("pygments", reason="pygments is an extra")
+    found = of("python", "x = 'ab' # c\n")
+    assert labels(found, "lexer_string") == "0000111" + "0" * 6
+    assert labels(found, "lexer_comment") == "0" * 9 + "1110"
+
+
+def test_conditions_of_python_by_their_trees() -> None:
+    """They have no bracket that closes them, and elif has them as well as if."""
+    pytest.importorskip("tree_sitter_python", reason="tree-sitter is an extra")
+    text = "if abc:\n  x\nelif (d):\n  y\n"
+    assert labels(of("python", text), "tree_if_condition") == "0001110" + "0" * 10 + "110" + "0" * 6
 
 
 def test_two_derivations_agree(text: str) -> None:

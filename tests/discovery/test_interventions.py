@@ -1,5 +1,8 @@
 """Edits of a network that reads: what each does, and that nothing else moves."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,8 @@ import torch
 from discovery.golden import golden_text
 from inspection.handset import DEPTH, LATCH, golden_model
 from nextchar.discovery import causes, steering
-from nextchar.discovery.features import Feature
+from nextchar.discovery.chosen import labeller
+from nextchar.discovery.features import Feature, binary
 from nextchar.discovery.interventions import (
     Edit,
     Set,
@@ -21,10 +25,11 @@ from nextchar.discovery.interventions import (
     zero,
 )
 from nextchar.discovery.profiles import general
-from nextchar.discovery.states import read_states, watching
+from nextchar.discovery.states import States, quantize, read_states, watching
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
 from nextchar.model.recurrence import reference
+from nextchar.text.corpus import Corpus
 
 
 def read(lm: LanguageModel, text: str, edits: list[Edit], lanes: int = 1) -> torch.Tensor:
@@ -119,9 +124,55 @@ def test_ablating_the_latch_costs_where_it_is_on() -> None:
     moved = np.abs(ablations.bits).mean(1)
     assert int(np.argmax(moved)) == LATCH
     assert moved[DEPTH] < 1e-4
-    effect = causes.effect(ablations, feature, LATCH, states)
-    assert effect["controls"] == 59
+    pool = np.array([row for row in rows if row not in (LATCH, DEPTH)])
+    effect = causes.effect(ablations, feature, LATCH, states, pool)
+    assert effect["controls"] == 58
     assert effect["closing_bits"] is not None
+
+
+def test_stretches_do_not_touch(random: np.random.Generator) -> None:
+    """What stands at the end of one stretch says nothing of the beginning of the next."""
+    places = np.concatenate([np.arange(100, 200), np.arange(300, 400)])
+    bits = random.normal(size=(3, 200)).astype(np.float32)
+    codes, levels = quantize(random.normal(size=(3, 500)))
+    states = States(((0, 0), (0, 1), (0, 2)), codes, levels, np.zeros(500))
+    on = binary("on", np.arange(500) < 250)
+    ablations = causes.Ablations(places, np.arange(3), bits)
+    effect = causes.effect(ablations, on, 0, states, np.array([1, 2]))
+    assert effect["characters_on"] == 100
+    assert effect["closing_bits"] is None
+    assert effect["on_bits"] == pytest.approx(bits[0, :100].mean())
+    assert effect["off_bits"] == pytest.approx(bits[0, 100:].mean())
+
+
+def test_what_an_ablation_says_in_words() -> None:
+    """A unit that tracks is told what kept it from `uses`, also where it was not ablated."""
+    effect = {"passes": False, "percentile": 99.0, "on_bits": 0.1, "ratio": 1.4}
+    assert causes.used({}) == ("tracks", causes.used({})[1])
+    assert causes.used({}).count("") == 0
+    assert "1.4 times" in causes.used(effect)[1]
+    assert "only 50 %" in causes.used({**effect, "percentile": 50.0})[1]
+    assert causes.used({**effect, "passes": True}) == ("uses", "")
+
+
+def test_texts_are_labelled_each_by_itself(lm: LanguageModel) -> None:
+    """A comment that one text leaves open is on to its end, and is not open in the next."""
+    text = "/* " + "x" * 97
+    lm = replace(lm, vocabulary=Corpus.from_text(text + "}{;\n").vocabulary)
+    texts = np.stack([lm.vocabulary.encode(each) for each in (text, "x" * 100, "x" * 97 + " */")])
+    share = steering._share(lm, texts.astype(np.int64), labeller("c", "")[1], "c_comment")
+    assert share == pytest.approx(1 / 3)
+
+
+def test_steering_goes_with_the_feature_whichever_way_the_unit_does() -> None:
+    """A unit that is low where the feature is on has falling doses and rising shares, and that is monotone."""
+    lm, _, _ = latched()
+
+    def label(text: str) -> Iterator[Feature]:
+        yield binary("open", np.array([c != "]" for c in text]))
+
+    doses = np.array([0.75, 0.0, -0.5])
+    assert steering.steer(lm, (0, LATCH), doses, label, "open").monotone == pytest.approx(1)
 
 
 def test_patching_the_latch_brings_the_bracket_back() -> None:

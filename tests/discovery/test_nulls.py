@@ -18,6 +18,7 @@ from nextchar.discovery.scores import (
     moments,
     resampled,
     signed,
+    strengths,
     tally,
 )
 from nextchar.discovery.states import States, quantize, split
@@ -49,6 +50,33 @@ def test_strengths_are_those_of_the_textbook(random: np.random.Generator) -> Non
     assert float(auc(counts.off[0], counts.on[0])) == pytest.approx(pairs)
     sums = moments(kept[1], number, np.ones(400, np.bool_), np.zeros(400, np.int64))
     assert float(correlation(sums)[0]) == pytest.approx(found[1, 1], abs=1e-5)
+
+
+def test_what_is_unknown_does_not_count(random: np.random.Generator) -> None:
+    """A unit that is right wherever a feature is known has strength 1, whatever it does elsewhere; alone or among others."""
+    known = random.random(2000) < 0.8
+    label = random.random(2000) < 0.3
+    number = random.integers(0, 5, 2000)
+    values = np.stack([np.where(known, label, 7), np.where(known, number, -40)]).astype(np.float32)
+    features = [
+        binary("a", label, known),
+        ordinal("b", number, known),
+        binary("c", label),
+        ordinal("d", number),
+    ]
+    found = strengths(states_of(values), features, np.arange(2000))
+    assert found[0, 0] == pytest.approx(1, abs=1e-5)
+    assert found[1, 1] == pytest.approx(1, abs=1e-3)  # 256 levels
+    assert found[0, 2] < 0.9
+    alone = strengths(states_of(values), features[3:], np.arange(2000))
+    assert found[1, 3] == pytest.approx(alone[1, 0], abs=1e-6)
+
+
+def test_a_feature_that_is_never_on_goes_with_nothing(random: np.random.Generator) -> None:
+    """Where there is nothing to tell apart, no unit is better than chance."""
+    states = states_of(random.normal(size=(4, 500)))
+    features = [binary("never", np.zeros(500)), binary("always", np.ones(500))]
+    assert not strengths(states, features, np.arange(500)).any()
 
 
 def test_thresholds_are_those_of_counting() -> None:

@@ -89,6 +89,7 @@ def command(
         raise ConfigError(f"{length} characters are to be read, but it must be 1 or more")
     search = Search(shifts=shifts, rotations=rotations, steered=steered, causal=not no_causal, seed=seed)
     kept = checkpoints(model) if births else []
+    output.mkdir(parents=True, exist_ok=True)  # before the minutes are spent
     file = read_model(model)
     ids, left_out = read_ids(texts, file.vocabulary, encoding=encoding, unknown=unknown)
     say = stderr().print

@@ -7,7 +7,7 @@ import numpy as np
 
 from nextchar.discovery.claims import Claims
 from nextchar.discovery.probes import probe
-from nextchar.discovery.scores import design, signed
+from nextchar.discovery.scores import strengths
 from nextchar.discovery.search import Found, Say
 from nextchar.discovery.states import read_states
 from nextchar.errors import ModelFileError
@@ -44,7 +44,7 @@ def births_of(
         say(f"checkpoint of step {step:,}")
         states = read_states(to_language_model(read_model(path)), found.ids)
         places = found.halves.held
-        held = signed(states.ranks(places), states.standardized(places), design(found.features, places))
+        held = strengths(states, found.features, places)
         probes = probe(
             states, found.features, found.halves, np.asarray(found.ids, np.int64), found.search.seed
         )

@@ -163,21 +163,22 @@ def costs(lm: LanguageModel, inputs: Tensor, state: State, edits: Sequence[Edit]
     return paid.double().numpy()
 
 
-def effect(ablations: Ablations, feature: Feature, row: int, states: States) -> dict[str, Any]:
-    """Return what ablating a unit does on and off a feature, and its place among the matched units.
+def effect(ablations: Ablations, feature: Feature, row: int, states: States, pool: Ints) -> dict[str, Any]:
+    """Return what ablating a unit does on and off a feature, and its place among units of `pool` that are like it.
 
     A feature that is a number is on where it is above its median of the characters counted.
     """
-    values, known = feature.values[ablations.places], feature.known[ablations.places]
-    # At place t the feature is known of character t; what it can help to expect is character t + 1.
-    on = values != 0 if feature.kind == "binary" else values > np.median(values)
-    helped = np.concatenate([[False], (on & known)[:-1]])
-    others = np.concatenate([[False], (~on & known)[:-1]])
-    closing = np.concatenate([[False], on[:-1] & ~on[1:]])
+    # What is known of a character can help to expect the next; the stretches are read from before the first place.
+    now, before = ablations.places, ablations.places - 1
+    least = 0 if feature.kind == "binary" else np.median(feature.values[before])
+    on, known = feature.values > least, feature.known
+    helped, others = on[before] & known[before], ~on[before] & known[before]
+    closing = helped & ~on[now] & known[now]
     mine = int(np.flatnonzero(ablations.rows == row)[0])
     layer = states.units[row][0]
     spread = np.array([_spread(states, int(each)) for each in ablations.rows])
-    peers = [k for k, each in enumerate(ablations.rows) if k != mine and states.units[each][0] == layer]
+    alike = np.isin(ablations.rows, pool) & (ablations.rows != row)
+    peers = [int(k) for k in np.flatnonzero(alike) if states.units[ablations.rows[k]][0] == layer]
     peers = sorted(peers, key=lambda k: abs(spread[k] - spread[mine]))[:CONTROLS]
     if not helped.any() or not others.any() or not peers:
         return {}
@@ -196,6 +197,23 @@ def effect(ablations: Ablations, feature: Feature, row: int, states: States) -> 
         "characters_on": int(helped.sum()),
         "passes": bool(percentile >= USES_PERCENTILE and ratio >= USES_RATIO and gains[mine] > 0),
     }
+
+
+def used(effect: dict[str, Any]) -> tuple[str, str]:
+    """Return the word that a unit which tracks a feature earns by what its ablation did, and what kept it from `uses`."""
+    if not effect:
+        return (
+            "tracks",
+            "it was not ablated: too many units are as good, or the feature is never both on and off",
+        )
+    if effect["passes"]:
+        return "uses", ""
+    if effect["percentile"] < USES_PERCENTILE or effect["on_bits"] <= 0:
+        return "tracks", f"ablated, it costs more than only {effect['percentile']:.0f} % of units like it"
+    return (
+        "tracks",
+        f"ablated, it costs {effect['ratio']:.1f} times as much where the feature is on as where it is off",
+    )
 
 
 def _spread(states: States, row: int) -> float:

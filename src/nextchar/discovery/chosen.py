@@ -34,8 +34,10 @@ def labeller(features: str, text: str) -> tuple[str, Labeller]:
         mine = from_toml(Path(features)) if features.endswith(".toml") else from_python(Path(features))
 
         def both(given: str) -> Iterator[Feature]:
-            yield from mine(given)
-            yield from common(given)
+            own = list(mine(given))
+            names = {feature.name for feature in own}
+            yield from own
+            yield from (feature for feature in common(given) if feature.name not in names)
 
         return f"{Path(features).name} and {name}", both
     name = guess(text) if features == "auto" else features

@@ -202,9 +202,12 @@ def matches(text: str, pattern: str) -> Bools:
 
 
 def keep(
-    features: Sequence[Feature], positives: int = LEAST_POSITIVES, runs: int = LEAST_RUNS
+    features: Sequence[Feature],
+    positives: int = LEAST_POSITIVES,
+    runs: int = LEAST_RUNS,
+    halves: Sequence[npt.NDArray[np.int64]] = (),
 ) -> tuple[list[Feature], dict[str, str]]:
-    """Return the features that come often enough to be judged, and why each of the others does not."""
+    """Return the features that come often enough to be judged, in each half of the places too, and why the others do not."""
     kept, dropped = [], {}
     for feature in features:
         there, known = int(feature.positive.sum()), int(feature.known.sum())
@@ -214,6 +217,8 @@ def keep(
             dropped[feature.name] = f"{there:,} characters in {feature.runs():,} stretches"
         elif feature.kind == "binary" and known - there < positives:
             dropped[feature.name] = f"all but {known - there:,} characters"
+        elif any(feature.positive[half].sum() < positives / 4 for half in halves):
+            dropped[feature.name] = f"{there:,} characters, nearly all of them in one half of the text"
         else:
             kept.append(feature)
     return kept, dropped

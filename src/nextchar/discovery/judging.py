@@ -255,4 +255,4 @@ def verdict(  # noqa: PLR0911  a rung each
         return "detects", f"its threshold is right too rarely: MCC {evidence.scores['mcc']:.3f}"
     if "r" in evidence.scores and abs(evidence.scores["r"]) < TRACKS_R:
         return "detects", f"it is not close enough: r = {evidence.scores['r']:.3f}"
-    return "tracks", ""
+    return "tracks", "it was not ablated"

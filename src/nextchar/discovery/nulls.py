@@ -113,8 +113,6 @@ class Suffixes:
         Each leans on the next shorter one where it has seen a suffix rarely.
         """
         values = feature.values.astype(np.float64)
-        if feature.kind == "cyclic":  # the angle's first harmonic; its sine serves, as phases are free
-            values = np.sin(2 * np.pi * values)
         there = fit[feature.known[fit]]
         expected = np.full(len(values), values[there].mean() if len(there) else 0.0)
         result = []

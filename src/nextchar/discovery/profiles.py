@@ -46,7 +46,7 @@ LATEX_ENVIRONMENTS = (
 )  # fmt: skip
 WIKI_SPANS = (
     Span("wiki_link", r"\[\[", r"\]\]", nests=True, opener="[[", closer="]]"),
-    Span("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[http:", closer="]"),
+    Span("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[", closer="]"),
     Span("template", r"\{\{", r"\}\}", nests=True, resets=r"</text>", opener="{{", closer="}}"),
     Span("table", r"^\{\|", r"^\|\}", resets=r"</text>", opener="{|", closer="|}", limit=20_000),
     Span("bold", r"'''", r"'''", resets=r"\n", opener="'''", closer="'''"),
@@ -57,7 +57,6 @@ WIKI_SPANS = (
     Span("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
 )
 LATEX_SPANS = (
-    Span("math", r"(?<!\\)\$", r"(?<!\\)\$", opener="$", closer="$"),
     Span("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
     Span("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
     *(
@@ -67,15 +66,25 @@ LATEX_SPANS = (
         for name in LATEX_ENVIRONMENTS
     ),
 )
-# Comments and strings of a language exclude each other, so they are told apart in one pass, first come first served.
+# Comments and strings of a language exclude each other, so they are told apart in one pass, first come first served. One that
+# the text breaks off in is taken, too: what a network writes ends anywhere.
+STRINGS = (
+    r'|(?P<string>(?P<o3>")(?:\\[\s\S]|[^"\\\n])*(?:"|\Z))|(?P<%s>(?P<o4>\')(?:\\[\s\S]|[^\'\\\n])*(?:\'|\Z))'
+)
 C_TOKENS = (
-    r"(?P<comment>(?P<o1>/\*)[\s\S]*?\*/)|(?P<line_comment>(?P<o2>//)[^\n]*\n)"
-    r'|(?P<string>(?P<o3>")(?:\\.|[^"\\\n])*")|(?P<char>(?P<o4>\')(?:\\.|[^\'\\\n])*\')'
+    r"(?P<comment>(?P<o1>/\*)[\s\S]*?(?:\*/|\Z))|(?P<line_comment>(?P<o2>//)[^\n]*(?:\n|\Z))"
+    + STRINGS % "char"
 )
 PYTHON_TOKENS = (
-    r"(?P<docstring>(?P<o1>\"{3}|'{3})[\s\S]*?(?P=o1))|(?P<comment>(?P<o2>\#)[^\n]*\n)"
-    r'|(?P<string>(?P<o3>")(?:\\.|[^"\\\n])*")|(?P<single_string>(?P<o4>\')(?:\\.|[^\'\\\n])*\')'
+    r"(?P<docstring>(?P<o1>\"{3}|'{3})[\s\S]*?(?:(?P=o1)|\Z))|(?P<comment>(?P<o2>\#)[^\n]*(?:\n|\Z))"
+    + STRINGS % "single_string"
 )
+# A formula ends at a blank line, if not before; \$ is a dollar, and in $a$$b$ are two formulas.
+LATEX_TOKENS = (
+    r"\\[\s\S]|(?P<display_math>(?P<o1>\$\$)(?:\\[\s\S]|\n(?![ \t]*\n)|[^$\\\n])*(?:\$\$|\Z))"
+    r"|(?P<math>(?P<o2>\$)(?:\\[\s\S]|\n(?![ \t]*\n)|[^$\\\n])+(?:\$|\Z))"
+)
+ENDS = {"/*": "*/", "//": "\n", "#": "\n"}  # everything else ends as it began
 MARKS = {"comment": ("/*", "*/"), "string": ('"', '"'), "docstring": ('"""', '"""')}
 
 
@@ -166,16 +175,25 @@ def prose(text: str) -> Iterator[Feature]:
     yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
 
 
-def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
-    """Yield the features of comments and strings."""
+def tokens(text: str, pattern: str) -> dict[str, Stretches]:
+    """Find the named tokens of an expression, whose openers are groups o1, o2 and so on."""
     found: dict[str, Stretches] = {}
     for match in re.finditer(pattern, text):
-        name = match.lastgroup or ""
-        if name.startswith("o"):  # the group that ended last is the outer one, so this cannot be
+        if not match.lastgroup:
             continue
-        opened = next(match.end(f"o{k}") for k in range(1, 5) if match.start(f"o{k}") >= 0)
-        found.setdefault(name, Stretches([], [])).closed.append((opened - 1, match.end() - 1))
-    for name, stretches in found.items():
+        stretches = found.setdefault(match.lastgroup, Stretches([], []))
+        opener = next(mark for name, mark in match.groupdict().items() if mark and name[1:].isdigit())
+        begin, inner = match.start() + len(opener) - 1, match.group()[len(opener) :]
+        if inner.endswith(ENDS.get(opener, opener)):
+            stretches.closed.append((begin, match.end() - 1))
+        else:
+            stretches.given_up.append((begin, match.end()))
+    return found
+
+
+def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
+    """Yield the features of comments and strings."""
+    for name, stretches in tokens(text, pattern).items():
         opener, closer = MARKS.get(name, ("", ""))
         if name == "comment" and language == "python":
             opener, closer = "#", "\n"
@@ -222,11 +240,29 @@ def bracketed(text: str, before: str) -> Stretches:
     return found
 
 
+def conditions(code: str) -> Stretches:
+    """Find the conditions of Python's if and elif: up to the first colon outside of brackets, over lines if need be."""
+    found, marks = Stretches([], []), re.compile(r"[(\[{]|[)\]}]|:(?!=)|\n[ \t]*\n")
+    for match in re.finditer(r"^[ \t]*(?:el)?if\b", code, re.MULTILINE):
+        depth = 0
+        for mark in marks.finditer(code, match.end()):
+            depth += (mark.group() in "([{") - (mark.group() in ")]}")
+            if mark.group() == ":" and depth <= 0:
+                found.closed.append((match.end(), mark.start()))
+                break
+            if mark.group()[0] == "\n":
+                found.given_up.append((match.end(), mark.start()))
+                break
+        else:
+            found.given_up.append((match.end(), len(code)))
+    return found
+
+
 def python(text: str) -> Iterator[Feature]:
     """Yield what Python has: comments, strings, conditions, definitions."""
     yield from _tokens(text, "python", PYTHON_TOKENS)
-    condition = regions(text, r"^[ \t]*(?P<open>(?:el)?if )[^\n]*?:(?=[ \t]*(?:\#[^\n]*)?$)")
-    yield from stretch_features("if_condition", len(text), condition, opener="if ", closer=":")
+    code = re.sub(PYTHON_TOKENS, lambda match: " " * len(match.group()), text)
+    yield from stretch_features("if_condition", len(text), conditions(code), opener="if ", closer=":")
     parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
     yield from stretch_features("parameters", len(text), parameters, opener="(", closer=")")
     yield binary(
@@ -241,9 +277,14 @@ def latex(text: str) -> Iterator[Feature]:
     """Yield what LaTeX has: formulas, environments, references, commands."""
     for span in LATEX_SPANS:
         yield from span_features(text, span)
+    found = tokens(text, LATEX_TOKENS)
+    display = found.get("display_math", Stretches([], []))
+    inline = found.get("math", Stretches([], []))
+    both = Stretches(display.closed + inline.closed, display.given_up + inline.given_up)
+    yield from stretch_features("math", len(text), both, opener="$", closer="$")
+    yield from stretch_features("display_math", len(text), display, opener="$$", closer="$$")
     yield from stretch_features("latex_comment", len(text), regions(text, r"(?<!\\)(?P<open>%)[^\n]*\n"))
     yield binary("command", matches(text, r"\\[A-Za-z]+"))
-    yield binary("display_math", matches(text, r"\$\$[\s\S]{1,2000}?\$\$"))
 
 
 def wiki(text: str) -> Iterator[Feature]:

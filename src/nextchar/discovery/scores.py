@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from nextchar.discovery.features import Feature, since
-from nextchar.discovery.states import LEVELS, Ints
+from nextchar.discovery.states import LEVELS, Ints, States
 
 DRAWS = 400
 RUNS_IN_BLOCK = 10  # a block of the bootstrap is so many mean runs of the feature
+ALMOST = 0.999  # share of places from which on a feature passes for known everywhere
 
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -50,7 +51,8 @@ def design(features: list[Feature], places: Ints) -> Design:
         which.append((feature.kind, len(ranked) if feature.kind == "binary" else len(scaled)))
         if feature.kind == "binary":
             on, off = known & (values != 0), known & (values == 0)
-            ranked.append(on / max(on.sum(), 1) - off / max(off.sum(), 1))
+            both = on.any() and off.any()
+            ranked.append(on / on.sum() - off / off.sum() if both else np.zeros(len(places)))
         elif feature.kind == "ordinal":
             scaled.append(_column(values, known))
         else:
@@ -75,8 +77,26 @@ def _stack(columns: list[Doubles], length: int) -> Tensor:
     )
 
 
+def strengths(states: States, features: list[Feature], places: Ints) -> Doubles:
+    """Return how each of U units goes with each of F features, `(U, F)`: -1 to 1; each feature where it is known.
+
+    What a unit does elsewhere would push its ranks, its mean and its scale about. Features that are known at the same places
+    are taken together, and with those that are known everywhere whichever are unknown too rarely to matter.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index, feature in enumerate(features):
+        known = feature.known[places]
+        groups.setdefault(known.tobytes() if known.mean() < ALMOST else b"", []).append(index)
+    result = np.empty((len(states.units), len(features)))
+    for key, members in groups.items():
+        there = places[np.frombuffer(key, np.bool_)] if key else places
+        columns = design([features[index] for index in members], there)
+        result[:, members] = signed(states.ranks(there), states.standardized(there), columns)
+    return result
+
+
 def signed(ranks: Tensor, scaled: Tensor, columns: Design) -> Doubles:
-    """Return how each of U units goes with each of F features, `(U, F)`: -1 to 1; a cyclic one has no sign."""
+    """Return the same from units as ranks and as multiples of their deviations; a cyclic feature has no sign."""
     return gathered(ranks @ columns.ranked, scaled @ columns.scaled, columns)
 
 

@@ -15,11 +15,12 @@ from nextchar.discovery.claims import Claim, Claims, Search
 from nextchar.discovery.features import Feature, keep
 from nextchar.discovery.judging import VERDICTS, Bench, Evidence, judge, verdict
 from nextchar.discovery.probes import Probe, probe
-from nextchar.discovery.scores import Doubles, design, signed
-from nextchar.discovery.states import Ints, Split, States, most_alike, read_states, split
+from nextchar.discovery.scores import Doubles, design, signed, strengths
+from nextchar.discovery.states import Split, States, most_alike, read_states, split
+from nextchar.discovery.syntax import EXTRA, missing
 from nextchar.errors import TextError
 from nextchar.language_model import LanguageModel
-from nextchar.storage import to_file
+from nextchar.storage import to_file, to_language_model
 
 SHORTEST = 5000  # characters below which halves, gaps and blocks are too small to say anything
 ALPHA = 0.05
@@ -42,6 +43,7 @@ class Found:
         halves: To choose on and to score on.
         fit: Signed strengths on the one half, `(U, F)`.
         held: On the other.
+        shifted: The same as the shifts count it: what is unknown stays where it is, at no weight.
         chance: Of the best unit in every shift, `(shifts, F)`.
         free: Of the best unit of untrained and shuffled networks, in turns, `(networks, F)`.
         turned: Of the best random direction in every rotation, `(rotations, F)`.
@@ -59,6 +61,7 @@ class Found:
     halves: Split
     fit: Doubles
     held: Doubles
+    shifted: Doubles
     chance: Doubles
     free: Doubles
     turned: Doubles
@@ -71,6 +74,8 @@ def look(
     lm: LanguageModel, text: str | bytes | npt.NDArray[Any], features: str, search: Search, *, say: Say = len
 ) -> Found:
     """Read the text with the model and with what is held against it, and score every unit on every feature."""
+    if lm.network.head.weight.device.type != "cpu":
+        lm = to_language_model(to_file(lm))  # what is counted is numpy's, and edits are made step by step
     ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
     if len(ids) < SHORTEST:
         raise TextError(
@@ -79,17 +84,21 @@ def look(
     # A byte model's bytes stand as characters of the same number, so that a label is a byte's.
     plain = "".join(map(chr, np.array(lm.vocabulary.codes)[ids].tolist()))
     name, label = labeller(features, plain)
-    kept, dropped = keep(list(label(plain)), search.least_positives, search.least_runs)
+    if absent := missing(name.split()[-1]):
+        say(f"features by {', '.join(absent)} are left out; {EXTRA} brings them")
+    halves = split(len(ids))
+    kept, dropped = keep(
+        list(label(plain)), search.least_positives, search.least_runs, (halves.fit, halves.held)
+    )
     if not kept:
         raise TextError(
             f"none of the {len(dropped)} features comes often enough in {len(ids):,} characters; give more text"
         )
-    halves = split(len(ids))
     say(f"reading {len(ids):,} characters, {len(kept)} features of kind {name}")
     states = read_states(lm, ids)
-    fit = _strengths(states, kept, halves.fit)
+    fit, held = (strengths(states, kept, half) for half in (halves.fit, halves.held))
     ranks, scaled = states.ranks(halves.held), states.standardized(halves.held)
-    held = signed(ranks, scaled, design(kept, halves.held))
+    shifted = signed(ranks, scaled, design(kept, halves.held))
     say(f"{search.shifts} shifts")
     amounts = nulls.shifts(len(halves.held), search.shifts, search.seed)
     chance = nulls.shifted_best(ranks, scaled, kept, halves.held, amounts)
@@ -99,18 +108,29 @@ def look(
     for k in range(search.untrained):
         for which, make in enumerate((nulls.untrained, nulls.shuffled)):
             twin = read_states(make(lm, search.seed + k), ids)
-            free[2 * k + which] = np.abs(_strengths(twin, kept, halves.held)).max(0)
+            free[2 * k + which] = np.abs(strengths(twin, kept, halves.held)).max(0)
             del twin
     say(f"{search.rotations} random rotations")
     hidden = lm.network.architecture.hidden
     turned = nulls.rotated(states, kept, halves, draws=search.rotations, seed=search.seed, hidden=hidden)
     return Found(
-        lm, ids, plain, label, kept, states, halves, fit, held, chance, free, turned, search, name, dropped
+        lm,
+        ids,
+        plain,
+        label,
+        kept,
+        states,
+        halves,
+        fit,
+        held,
+        shifted,
+        chance,
+        free,
+        turned,
+        search,
+        name,
+        dropped,
     )
-
-
-def _strengths(states: States, features: list[Feature], places: Ints) -> Doubles:
-    return signed(states.ranks(places), states.standardized(places), design(features, places))
 
 
 def judged(found: Found) -> tuple[list[Claim], list[Evidence]]:
@@ -125,7 +145,7 @@ def judged(found: Found) -> tuple[list[Claim], list[Evidence]]:
     evidence = [judge(bench, feature, found.fit[:, index]) for index, feature in enumerate(found.features)]
     probes = probe(found.states, found.features, found.halves, bench.last, found.search.seed)
     p = [
-        float(nulls.p_values(found.chance[:, [f]], np.array([each.sign * found.held[each.row, f]]))[0])
+        float(nulls.p_values(found.chance[:, [f]], np.array([each.sign * found.shifted[each.row, f]]))[0])
         for f, each in enumerate(evidence)
     ]
     q = nulls.adjusted(p)

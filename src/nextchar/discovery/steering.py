@@ -35,7 +35,7 @@ class Steering:
         doses: What the unit is held to read as, from where the feature is off to where it is on.
         shares: Of the characters written, how many the feature is on at; for a number, its mean.
         bits: What they cost the network when nothing is held, in bits per character.
-        monotone: Spearman's correlation of dose and share.
+        monotone: Spearman's correlation of share and place among the doses.
     """
 
     doses: list[float]
@@ -99,19 +99,21 @@ def steer(
         mine = slice(k * TEXTS, (k + 1) * TEXTS)
         shares.append(_share(lm, ids[:, mine].T, label, name))
         bits.append(float(paid[:, mine].mean() * BITS))
-    return Steering([float(dose) for dose in doses], shares, bits, spearman(doses, np.array(shares)))
+    order = np.arange(len(doses), dtype=np.float64)
+    return Steering([float(dose) for dose in doses], shares, bits, spearman(order, np.array(shares)))
 
 
 def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, name: str) -> float:
     """Return how often a feature is on in texts `(N, T)`, the beginning of each left out."""
-    # One after the other with a blank line between, at which every span is given up.
-    each = ["".join(chr(lm.vocabulary.codes[index]) for index in ids) + "\n\n" for ids in texts]
-    feature = next((one for one in label("".join(each)) if one.name == name), None)
-    if feature is None:
-        return 0.0
-    # A span that was cut off by the end was entered all the same: it counts.
-    values = np.where(feature.known, feature.values, 1.0).reshape(len(texts), -1)
-    return float(values[:, SETTLE:-2].mean())
+    shares = []
+    for ids in texts:
+        text = "".join(chr(lm.vocabulary.codes[index]) for index in ids)
+        # Each by itself: what one leaves open is not open in the next.
+        feature = next((one for one in label(text) if one.name == name), None)
+        # A span that was cut off by the end was entered all the same: it counts.
+        on = np.zeros(len(text)) if feature is None else np.where(feature.known, feature.values, 1.0)
+        shares.append(on[SETTLE:].mean())
+    return float(np.mean(shares))
 
 
 def spearman(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.features import Feature, binary, ordinal
+from nextchar.discovery.features import Bools, Feature, binary, ordinal
 
 LEXERS = {"c": "c", "python": "python", "latex": "tex", "wiki": "wikitext"}
 TOKENS = (
@@ -19,6 +20,7 @@ TOKENS = (
     "Comment.Preproc",
     "Generic.Heading",
 )
+CLOSED = ("lexer_comment", "lexer_string", "lexer_comment.preproc")
 GRAMMARS = {"c": "tree_sitter_c", "python": "tree_sitter_python"}
 BLOCKS = {"c": "compound_statement", "python": "block"}
 NODES = {
@@ -29,13 +31,21 @@ NODES = {
         "tree_struct": ("struct_specifier", "body"),
     },
     "python": {
-        "tree_if_condition": ("if_statement", "condition"),
+        "tree_if_condition": ("if_statement elif_clause", "condition"),
         "tree_arguments": ("call", "arguments"),
         "tree_parameters": ("function_definition", "parameters"),
         "tree_class": ("class_definition", "body"),
     },
 }
-"""By language, of which node which field."""
+"""By language, of which nodes which field."""
+EXTRA = "pip install 'nextchar[discover]'"
+
+
+def missing(profile: str) -> list[str]:
+    """Return which libraries would bring more features of a profile, but are not installed."""
+    wanted = ["pygments"] if profile in LEXERS else []
+    wanted += ["tree_sitter", GRAMMARS[profile]] if profile in GRAMMARS else []
+    return [name for name in wanted if find_spec(name) is None]
 
 
 def lexed(profile: str, text: str) -> Iterator[Feature]:
@@ -56,7 +66,13 @@ def lexed(profile: str, text: str) -> Iterator[Feature]:
             if kind in wanted:
                 inside[name][at : at + len(value)] = True
     for name, values in inside.items():
-        yield binary(name, values)
+        yield binary(name, values & ~_closing(values, text) if name in CLOSED else values)
+
+
+def _closing(inside: Bools, text: str) -> Bools:
+    """Return the last character of each stretch, where that is what closes it: with it, one is outside again."""
+    last = inside & ~np.append(inside[1:], np.False_)
+    return last & np.array([character in "\"'/\n" for character in text])
 
 
 def parsed(profile: str, text: str) -> Iterator[Feature]:
@@ -79,12 +95,14 @@ def parsed(profile: str, text: str) -> Iterator[Feature]:
         if node.end_byte <= node.start_byte:
             continue
         first, last = int(character[node.start_byte]), int(character[node.end_byte - 1])
+        # A bracket at the end closes what one began; where there is none, the last character is inside.
+        end = last + (text[first] not in "([{" or text[last] not in ")]}")
         if node.type == BLOCKS[profile]:
             depth[first] += 1
-            depth[last] -= 1
-        for name, wanted in NODES[profile].items():
-            if wanted == (parent, field):
-                inside[name][first:last] = True
+            depth[end] -= 1
+        for name, (parents, wanted) in NODES[profile].items():
+            if field == wanted and parent in parents.split():
+                inside[name][first:end] = True
     yield ordinal("tree_block_depth", np.cumsum(depth[:-1]))
     for name, values in inside.items():
         yield binary(name, values)

@@ -73,11 +73,11 @@ def tested(
     )
     for f in strong:
         if evidence[f].row in rows:
-            effect = causes.effect(ablations, found.features[f], evidence[f].row, found.states)
-            uses = claims[f].verdict == "tracks" and effect.get("passes", False)
+            effect = causes.effect(ablations, found.features[f], evidence[f].row, found.states, pool)
             claims[f] = replace(claims[f], effect=effect, patch=_patched(found, f, evidence[f].row, pool))
-            if uses:
-                claims[f] = replace(claims[f], verdict="uses", because="")
+        if claims[f].verdict == "tracks":
+            word, why = causes.used(claims[f].effect)
+            claims[f] = replace(claims[f], verdict=word, because=why)
     _steer(found, claims, evidence, strong, say)
     return claims, _unexplained(found, ablations, claims)
 
