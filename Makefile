@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 DEMO := runs/demo
 
-.PHONY: demo test check fix docs clean
+.PHONY: demo test check bench studies fix docs clean
 
 demo: .venv/installed  ## train on this Python's standard library, and write (about 3 minutes)
 	$(BIN)/nextchar train stdlib --minutes 1.5 --overwrite -o $(DEMO)
@@ -24,6 +24,12 @@ check: .venv/developing  ## what the code must look like
 	$(BIN)/ruff format --check src tests docs benchmarks studies
 	$(BIN)/ruff check src tests docs benchmarks studies
 	$(BIN)/mypy
+
+bench: .venv/installed  ## how fast this machine is
+	$(BIN)/nextchar bench
+
+studies:  ## the commands that repeat each study; most need a text, and take long
+	@grep -h '^    python studies/' studies/*.py
 
 fix: .venv/developing  ## mend what can be mended by a program
 	$(BIN)/ruff format src tests docs benchmarks studies

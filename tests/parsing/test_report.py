@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,8 @@ def test_the_command_reads_samples(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--count", "0"], "the count is 0"),
         (["-n", "5"], "the length is 5"),
+        (["--seed", "-1"], "the seed is -1"),
+        (["-t", "-1"], "temperature is -1"),
         (["--sweep", "x.svg"], "needs a model"),
     ],
 )
@@ -182,3 +185,25 @@ def test_samples_without_pieces_are_far_from_real_text() -> None:
     training = Training(PYTHON)
     real = structure([GOOD * 3], "python", training=training)
     assert point(0.1, "x = 1\n" * 20, training).distance(real) > point(0.7, BAD * 3, training).distance(real)
+
+
+def test_the_command_sweeps(
+    tmp_path: Path,
+    model_file: ModelFile,
+    text_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The figure is written, the JSON has a row for each temperature, and a table shows the one most like real text."""
+    from nextchar.storage import write_model
+
+    write_model(tmp_path / "m.safetensors", model_file)
+    monkeypatch.setattr("nextchar.parsing.sweep.sweep", partial(sweep, temperatures=(0.5, 1.0)))
+    words = ["structure", str(tmp_path / "m.safetensors"), "--as", "python", "--against", str(text_file)]
+    words += ["--count", "2", "-n", "100", "--sweep", str(tmp_path / "new" / "s.svg")]
+    assert main([*words, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert [row["temperature"] for row in value["sweep"]] == [0.5, 1.0]
+    assert (tmp_path / "new" / "s.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert main(words) == 0
+    assert f"at {value['sweet_spot']:g}" in capsys.readouterr().out

@@ -50,13 +50,13 @@ def command(
             raise ConfigError(f"the part is '{part}', but must be one of {', '.join(PARTS)}")
     if seconds <= 0:
         raise ConfigError(f"the seconds are {seconds:g}, but must be more than 0")
+    if agree:
+        file = read_model(Path(agree[0]))
+        corpus = open_corpus([agree[1]], units=file.vocabulary.units).in_vocabulary(file.vocabulary)
     talk = stderr()
     tell_of_compiling()
     report = measure(sizes or SIZES, only or PARTS, seconds, lambda what: talk.print(f"measuring {what} ..."))
     if agree:
-        model, text = agree
-        file = read_model(Path(model))
-        corpus = open_corpus([text], units=file.vocabulary.units).in_vocabulary(file.vocabulary)
         report["agreement"] = agreement(file, corpus)
     if json:
         print_json(report)

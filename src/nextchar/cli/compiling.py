@@ -1,6 +1,5 @@
 """Says on standard error that code is being compiled, because that takes seconds, and happens once on a machine."""
 
-import sys
 from typing import Any
 
 from numba.core import event
@@ -14,7 +13,9 @@ class _Listener(event.Listener):
         """Say it, once."""
         if not self.said:
             self.said = True
-            print("nextchar: compiling for this processor, once ...", file=sys.stderr)  # noqa: T201  # a command's voice
+            from nextchar.cli.console import stderr  # noqa: PLC0415  rich takes a while too
+
+            stderr().print("nextchar: compiling for this processor, once ...")
 
     def on_end(self, event: Any) -> None:
         """Say nothing; what was waited for comes."""

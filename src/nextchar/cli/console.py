@@ -1,6 +1,7 @@
 """What every command says and how: JSON on standard output, talk and progress on standard error."""
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -11,14 +12,21 @@ from rich.progress import BarColumn, Progress, TextColumn
 PLAIN_SECONDS = 10.0
 
 
+class _Talk(Console):
+    def on_broken_pipe(self) -> None:
+        """Fall silent: whoever listened has gone, and the work need not end for that."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def stderr() -> Console:
     """Return the console for talk."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Talk(stderr=True, highlight=False, soft_wrap=True)
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Print exactly one JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    # What of a prompt or a file's name is not UTF-8 can be written as JSON writes any character.
+    sys.stdout.write(json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n")
 
 
 def duration(seconds: float) -> str:

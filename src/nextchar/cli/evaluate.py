@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.errors import analyse, show, with_costs
-from nextchar.cli.flags import Flag
+from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, write_atomically
 from nextchar.text.vocabulary import common_vocabulary
@@ -85,6 +85,8 @@ def command(
         dynamic,
         protocol,
     )
+    if per_char:
+        must_be_writable(per_char)
     files = [read_model(path) for path in (model, *others)]
     vocabulary = common_vocabulary([file.vocabulary for file in files])
     left_out = 0
@@ -96,6 +98,10 @@ def command(
         _must_share_parts(files, (model, *others), split)
         ids = part(files[0], model, split)
         what = f"the {split} part"
+    learnt: Any = part(files[0], model, "train") if errors or ngram is not None else None
+    if ngram is not None:
+        # What cannot be counted is told before the scoring.
+        NGram(learnt[:ngram], len(vocabulary), order=ngram)
     networks = [to_language_model(file, pick_device(device)).network for file in files]
     if dynamic:
         stderr().print("choosing how to learn, and learning: this takes minutes", style="dim")
@@ -104,14 +110,13 @@ def command(
         score = partial(score_ids, networks, ids, vocabulary, protocol=protocol, window=window)
     if errors:
         scored, costs = with_costs(score)
-        result = scored.as_dict() | analyse(vocabulary, ids, costs, part(files[0], model, "train"))
+        result = scored.as_dict() | analyse(vocabulary, ids, costs, learnt)
     else:
         result = (_with_csv(per_char, files[0], ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
     if ngram is not None:
-        table = NGram(part(files[0], model, "train"), len(vocabulary), order=ngram)
-        result["ngram"] = table.score(ids, vocabulary).as_dict()
+        result["ngram"] = NGram(learnt, len(vocabulary), order=ngram).score(ids, vocabulary).as_dict()
     if json:
         print_json(result)
     else:

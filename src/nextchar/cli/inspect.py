@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr, visible
-from nextchar.cli.flags import Flag
+from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, ModelFileError, TextError
 
 IN_PAGE, IN_STRIP, UNITS = 20_000, 400, 64
 PICTURES, NUMBERS = (".svg", ".png"), (".npz", ".safetensors")  # what -o can be beside a page
+HEAD = ("layer", "gate", "left", "right", "always left", "always right", "τ gate", "τ course", "agreement")
 
 
 def command(
@@ -72,12 +73,16 @@ def command(
         Print one JSON object on standard output.
     """
     _check(output, length, texts, {"--terminal": terminal, "--gates": gates, "--timeline": timeline})
+    kind = output.suffix.lower() if output else ".html"
+    if signal and not terminal and kind not in PICTURES:
+        raise ConfigError(f"--signal {signal} colours a strip; give --terminal, or -o with a .svg or .png")
+    if output:
+        must_be_writable(output)
     if timeline:
         return _timeline(model, output, json)
     lm, ids = _read(model, texts, unknown, encoding, device)
     if gates:
         return _gates(lm, ids, json)
-    kind = output.suffix.lower() if output else ".html"
     if terminal:
         result = _in_terminal(_strips(lm, ids, units, signal, length), len(ids), json)
     elif output and kind in PICTURES:
@@ -200,18 +205,7 @@ def _gates(lm: Any, ids: Any, json: bool) -> int:
         return 0
     if not rows:
         raise ConfigError("a model of rnn cells has no gates")
-    head = (
-        "layer",
-        "gate",
-        "left",
-        "right",
-        "always left",
-        "always right",
-        "τ gate",
-        "τ course",
-        "agreement",
-    )
-    print(("{:<7}{:<6}" + "{:>13}" * 7).format(*head))  # noqa: T201  data
+    print(("{:<7}{:<6}" + "{:>13}" * 7).format(*HEAD))  # noqa: T201  data
     for row in rows:
         shares = "".join(
             f"{100 * share:>11.1f} %" for share in (row.left, row.right, row.always_left, row.always_right)

@@ -2,9 +2,12 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import nextchar
 from nextchar.errors import NextcharError
@@ -39,16 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
+        code = _run(given)
+        if sys.stdout:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        _say("interrupted; nothing was saved")
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _say("interrupted")
+        code = 130
+    except (BrokenPipeError, SystemExit):
+        code = 0  # whoever read our output has seen enough; rich makes the latter of the former
     except (NextcharError, OSError, MemoryError, RuntimeError) as error:
-        return _fail(_explain(error))
+        code = _fail(_explain(error))
+    _let_go()
+    return code
 
 
 def _run(given: list[str]) -> int:
@@ -71,23 +76,29 @@ def _run(given: list[str]) -> int:
         else:
             app.command(f"{room}:command", name=name, help=line)
     try:
-        result = app(
-            ["/dev/stdin" if word == "-" else word for word in given], exit_on_error=False, print_error=False
-        )
+        result = app(list(map(_with_stdin, ["", *given], given)), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _usage(error)
     return result if isinstance(result, int) else 0
 
 
-def _usage(error: Exception) -> int:
-    """Tell a value that cannot be from a word that is not understood."""
-    cause = error.__cause__
-    if cause is not None and type(cause).__name__ == "ValidationError":
-        from nextchar.config import explain  # noqa: PLC0415  only errors need it
+def _with_stdin(before: str, word: str) -> str:
+    """Name standard input where - stands for it, which cyclopts would take for an option; in a prompt or stop it is text."""
+    if before in ("-p", "--prompt", "--stop"):
+        return word
+    return re.sub(r"^(--(?!(?:prompt|stop)=)[\w-]+=)?-\Z", r"\1/dev/stdin", word)
 
-        return _fail(explain(cause))  # type: ignore[arg-type]
-    _say(f"{str(error).strip()} See nextchar --help.")
-    return 2
+
+def _usage(error: Exception) -> int:
+    """Tell a value that cannot be, such as a size of 0, from what is not understood, such as a size of x."""
+    cause: Any = error.__cause__
+    if type(cause).__name__ != "ValidationError":
+        _say(f"{str(error).strip()} See nextchar --help.")
+        return 2
+    from nextchar.config import explain  # noqa: PLC0415  only errors need it
+
+    code = _fail(explain(cause))
+    return 2 if cause.errors()[0]["type"].endswith(("_parsing", "literal_error")) else code
 
 
 def _fail(message: str) -> int:
@@ -96,7 +107,17 @@ def _fail(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"nextchar: {message}", file=sys.stderr)  # noqa: T201  this is the voice of the command
+    with suppress(OSError):  # there may be nobody left to hear it
+        print(f"nextchar: {message}", file=sys.stderr)  # noqa: T201  this is the voice of the command
+
+
+def _let_go() -> None:
+    """Give up what cannot be written any more, of which Python would complain at its end."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _explain(error: Exception) -> str:

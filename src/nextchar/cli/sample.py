@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -111,15 +112,7 @@ def command(
             {
                 "prompt": text,
                 "seed": chosen,
-                "samples": [
-                    {
-                        "text": sample.text,
-                        "chars": sample.chars,
-                        "finish_reason": sample.finish_reason,
-                        "nats_per_char": sample.nats_per_char,
-                    }
-                    for sample in samples
-                ],
+                "samples": [asdict(sample) for sample in samples],
                 "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
             }
         )
@@ -128,7 +121,8 @@ def command(
     last = b""
     # One text is shown as it is written; several are written together, and shown one after the other.
     pieces = writer.pieces(text, 0) if count == 1 else _ruled(writer.texts(text, count), text)
-    out.write(text.encode())
+    # What is not UTF-8 on a command line comes as surrogates.
+    out.write(text.encode(errors="surrogateescape"))
     for piece in pieces:
         out.write(piece)
         out.flush()
@@ -146,7 +140,7 @@ def command(
 def _ruled(texts: Iterator["Text"], prompt: str) -> Iterator[bytes]:
     """Yield texts with a rule and the prompt between two of them."""
     for text in texts:
-        yield (RULE + prompt).encode() * (text.index > 0) + text.encoded()
+        yield (RULE + prompt).encode(errors="surrogateescape") * (text.index > 0) + text.encoded()
 
 
 def _prompt(text: str | None, file: Path | None) -> str:

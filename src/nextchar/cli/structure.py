@@ -2,14 +2,13 @@
 
 import json as json_module
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
-from nextchar.cli.flags import Flag
+from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, TextError
 
 if TYPE_CHECKING:
@@ -47,7 +46,8 @@ def command(
 
         nextchar structure runs/linux --as c --temperature 0.8
         nextchar structure samples.txt --as python --against stdlib
-        nextchar structure runs/tunes --as abc --sweep tunes.svg --keep tunes
+        nextchar structure runs/tunes --as abc --keep tunes
+        nextchar structure runs/tunes --as abc --sweep tunes.svg
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def command(
     length
         Characters of each. Default: some thousand, by domain.
     temperature
-        Of writing, as in `nextchar sample`; the n-grams take the same.
+        Of writing, as in `nextchar sample`; the n-grams take the same, which for them is more than 0.
     seed
         Of writing.
     against
@@ -81,8 +81,8 @@ def command(
     from nextchar.parsing.sweep import Writing  # noqa: PLC0415  as above
 
     size = get_domain(domain).length if length is None else length
-    _refuse(count, size)
     how = Writing(count=count, length=size, temperature=temperature, seed=seed)
+    _refuse(how, {"--sweep": sweep, "--keep": keep})
     model, samples = _open(source, size)
     train, held_out, vocabulary = _texts(source, model, against, encoding)
     training = Training(text_of(vocabulary, train)) if vocabulary else None
@@ -92,32 +92,39 @@ def command(
             raise ConfigError(
                 "--sweep was given with samples; it needs a model that can write at every temperature"
             )
-        return _sweep(model, training, real, _Sweep(domain, how, sweep, json))
+        return _tell(*_sweep(model, training, real, how, domain, sweep), json)
+    if keep:
+        must_be_writable(keep / "0000.txt")
+    # The n-grams first: what they cannot do is told before a model writes for minutes.
+    counted = _write_ngrams(train, vocabulary, ngram, how) if vocabulary and ngram else []
     columns = {"model": _write(model, how)} if model else {"samples": samples}
     if vocabulary:
-        columns["real text"] = real
-        if ngram:
-            columns[f"{ngram}-grams"] = _write_ngrams(train, vocabulary, ngram, how)
+        columns |= {"real text": real} | ({f"{ngram}-grams": counted} if ngram else {})
     results = {
         name: structure(texts, domain, training=training, seed=seed) for name, texts in columns.items()
     }
     if keep:
         for name, texts in columns.items():
             _keep(texts, domain, keep / name.replace(" ", "-"))
-    if json:
-        found = {name: result.as_dict() for name, result in results.items()}
-        print_json({"domain": domain, "temperature": temperature, "texts": found})
-    else:
-        _show(results)
-    return 0
+    found = {name: result.as_dict() for name, result in results.items()}
+    return _tell({"domain": domain, "temperature": temperature, "texts": found}, results, json)
 
 
-def _refuse(count: int, length: int) -> None:
-    """Refuse numbers that cannot be."""
-    if count < 1:
-        raise ConfigError(f"the count is {count}, but must be 1 or more")
-    if length < 100:
-        raise ConfigError(f"the length is {length}, but samples need 100 characters or more to hold a piece")
+def _refuse(how: "Writing", ways: dict[str, Path | None]) -> None:
+    """Refuse numbers that cannot be, and what cannot be had together."""
+    from nextchar.sampling.engine import Filters  # noqa: PLC0415  numba takes long to import
+
+    if how.count < 1:
+        raise ConfigError(f"the count is {how.count}, but must be 1 or more")
+    if how.length < 100:
+        raise ConfigError(
+            f"the length is {how.length}, but samples need at least 100 characters to hold a piece"
+        )
+    if how.seed < 0:
+        raise ConfigError(f"the seed is {how.seed}, but must be 0 or more")
+    Filters(how.temperature)
+    if all(ways.values()):
+        raise ConfigError(f"both {' and '.join(ways)} were given; give one of them")
 
 
 def _open(source: Path, length: int) -> "tuple[ModelFile | None, list[str]]":
@@ -204,29 +211,23 @@ def _write_ngrams(
 ) -> list[str]:
     from nextchar.evaluation.ngram import NGram  # noqa: PLC0415  torch takes long to import
 
+    if not how.temperature:
+        raise ConfigError("the temperature is 0, but n-grams need more than 0; leave them out with --ngram 0")
     stderr().print(f"counting {order}-grams in {len(train):,} characters")
     table = NGram(train, len(vocabulary), order=order)
     written = table.write(how.count, how.length, temperature=how.temperature, seed=how.seed)
     return [text_of(vocabulary, ids) for ids in written]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sweep:
-    """What a sweep is asked for."""
-
-    domain: str
-    how: "Writing"
-    path: Path
-    json: bool
-
-
-def _sweep(model: "ModelFile", training: "Training", real: list[str], asked: _Sweep) -> int:
-    """Write at every temperature; tell of each, draw them all, name the one most like real text."""
+def _sweep(
+    model: "ModelFile", training: "Training", real: list[str], how: "Writing", domain: str, path: Path
+) -> "tuple[dict[str, Any], dict[str, Structure]]":
+    """Write at every temperature; tell of each, draw them all, return the one most like real text, as JSON and to be shown."""
     from nextchar.parsing.report import COPIED, get_domain, structure  # noqa: PLC0415  numpy takes a while
     from nextchar.parsing.sweep import figure, sweep, sweet_spot  # noqa: PLC0415  as above
     from nextchar.storage import write_text  # noqa: PLC0415  as above
 
-    domain, how = asked.domain, asked.how
+    must_be_writable(path)
     reference = structure(real, domain, training=training, seed=how.seed)
     names = (get_domain(domain).headline, COPIED, "characters in loops")
     points = []
@@ -235,16 +236,11 @@ def _sweep(model: "ModelFile", training: "Training", real: list[str], asked: _Sw
         told = ", ".join(f"{name} {_shown(point.structure[name].value)} %" for name in names)
         stderr().print(f"{point.temperature:g}: {told}, {point.bits_per_char:.2f} bits/char")
     best = sweet_spot(points, reference)
-    write_text(asked.path, figure(points, reference, f"{domain}, {how.count} samples of {how.length}"))
-    stderr().print(f"{asked.path}: most like real text at {best.temperature:g}")
-    if asked.json:
-        rows = [point.as_dict() | {"distance": point.distance(reference)} for point in points]
-        print_json(
-            {"domain": domain, "sweet_spot": best.temperature, "real": reference.as_dict(), "sweep": rows}
-        )
-    else:
-        _show({f"at {best.temperature:g}": best.structure, "real text": reference})
-    return 0
+    write_text(path, figure(points, reference, f"{domain}, {how.count} samples of {how.length}"))
+    stderr().print(f"{path}: most like real text at {best.temperature:g}")
+    rows = [point.as_dict() | {"distance": point.distance(reference)} for point in points]
+    found = {"domain": domain, "sweet_spot": best.temperature, "real": reference.as_dict(), "sweep": rows}
+    return found, {f"at {best.temperature:g}": best.structure, "real text": reference}
 
 
 def _keep(texts: list[str], domain: str, folder: Path) -> None:
@@ -258,6 +254,12 @@ def _keep(texts: list[str], domain: str, folder: Path) -> None:
         for suffix, content in known.export(piece).items():
             (folder / f"{number:04}{suffix}").write_bytes(content)
     stderr().print(f"{folder}: {len(pieces):,} {known.piece}")
+
+
+def _tell(found: dict[str, Any], results: "dict[str, Structure]", json: bool) -> int:
+    """Print one JSON object, or a table."""
+    print_json(found) if json else _show(results)
+    return 0
 
 
 def _show(results: "dict[str, Structure]") -> None:
