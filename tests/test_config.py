@@ -126,6 +126,7 @@ def test_a_budget_takes_the_place_of_one_below(tmp_path: Path, given: str, below
         ("minutes = 1\nsteps = 2", r"--minutes and --steps are both budgets.* \(in "),
         ("texts = 'a'", r"texts in .*config\.toml must be a list of strings"),
         ("texts = [1]", "must be a list of strings"),
+        ("init_from = 1", "and init_from a string"),
         ("layers = ", r"config\.toml is not valid TOML: "),
     ],
 )
@@ -238,3 +239,13 @@ def test_a_text_whose_name_is_not_utf8_is_refused() -> None:
     """TOML can hold only UTF-8, so such a name is told at once and with its remedy."""
     with pytest.raises(ConfigError, match="is not UTF-8; rename the file"):
         to_toml(Config(), ["caf\udce9.txt"])
+    with pytest.raises(ConfigError, match="is not UTF-8; rename the file"):
+        to_toml(Config(), init_from="caf\udce9")
+
+
+def test_the_model_it_started_from_stands_beside_the_texts(tmp_path: Path) -> None:
+    """`init_from` is read back as it was written, is no option, and is left out where there is none."""
+    file = toml(tmp_path, to_toml(Config(layers=3), ["a"], "/runs/é"))
+    assert read_toml(file)[0]["init_from"] == "/runs/é"
+    assert compose({}, file=file) == (Config(layers=3), ["a"])
+    assert "init_from" not in to_toml(Config(), ["a"])

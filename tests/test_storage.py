@@ -266,6 +266,8 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
     """A path without a file, a folder without a model and a folder in a file's place are told apart."""
     with pytest.raises(ModelFileError, match="there is no model file"):
         read_model(tmp_path / "gone")
+    with pytest.raises(ModelFileError, match="there is no model file ~nobody-of-that-name/x"):
+        read_model("~nobody-of-that-name/x")
     with pytest.raises(ModelFileError, match=r"holds no model\.safetensors; name a run folder"):
         read_model(tmp_path)
     with pytest.raises(ModelFileError, match="is a folder, not a model file"):

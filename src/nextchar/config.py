@@ -180,7 +180,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 def required(value: T | None, name: str) -> T:
     """Return a value that must have been chosen by now."""
     if value is None:
-        raise ConfigError(f"{name} is not set; give it, or let `training.budget.choose` choose it")
+        raise ConfigError(f"{name} is not set; give it, or let `training.budget.plan` choose it")
     return value
 
 
@@ -237,6 +237,7 @@ def compose(
         layers.append((PRESETS[preset], f"preset {preset}"))
     if file is not None:
         values, texts = read_toml(file)
+        values.pop("init_from", None)
         layers.append((values, str(file)))
     layers.append((explicit, ""))
     merged: dict[str, Any] = {}
@@ -250,7 +251,7 @@ def compose(
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read options from a TOML file, and the texts it names."""
+    """Read a TOML file: the options, with `init_from` where it names a model to start from, and the texts it names."""
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
@@ -259,23 +260,25 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     texts = values.pop("texts", [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"texts in {path} must be a list of strings")
+    named = [*texts, values.get("init_from", "")] if isinstance(texts, list) else [None]
+    if not all(isinstance(name, str) for name in named):
+        raise ConfigError(f"texts in {path} must be a list of strings, and init_from a string")
     return values, texts
 
 
-def to_toml(config: Config, texts: Sequence[str] = ()) -> str:
-    """Write the texts and every option that has a value, one a line, so that `read_toml` gives them back.
+def to_toml(config: Config, texts: Sequence[str] = (), init_from: str = "") -> str:
+    """Write the texts, the model started from, and every option that has a value, one a line, for `read_toml`.
 
     Raises:
-        ConfigError: The name of a text is not UTF-8, which TOML cannot hold.
+        ConfigError: The name of a text or of the model is not UTF-8, which TOML cannot hold.
     """
-    for text in texts:
+    for text in (*texts, init_from):
         if not text.isprintable() and any(0xD800 <= ord(character) < 0xE000 for character in text):
             raise ConfigError(
-                f"the name of the text {text!a} is not UTF-8; rename the file, or pipe it in as -"
+                f"the name of the file {text!a} is not UTF-8; rename the file, or pipe a text in as -"
             )
-    values = {"texts": list(texts), **config.model_dump(exclude_none=True, mode="json")}
+    beside = {"texts": list(texts), **({"init_from": init_from} if init_from else {})}
+    values = {**beside, **config.model_dump(exclude_none=True, mode="json")}
     # A JSON string is a TOML basic string, and so with numbers, booleans and lists; but DEL must be escaped.
     lines = [
         f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")

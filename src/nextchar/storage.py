@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_arrays
 
 from nextchar.architecture import Architecture
 from nextchar.errors import ModelFileError, NextcharError
+from nextchar.text.paths import expand
 from nextchar.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _metadata(path: Path, whole: bytes) -> dict[str, Any]:
 
 def model_path(path: str | Path) -> Path:
     """Return the model file of a run folder, or the file itself."""
-    place = Path(path).expanduser()
+    place = expand(path)
     if not place.is_dir():
         return place
     if not (place / MODEL).exists():

@@ -39,7 +39,8 @@ class _ChenGoodman:
             return [0.0, 0.5, 0.75, 0.9]
         Y = n1 / (n1 + 2 * n2)
         raw = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
-        return [0.0, *(min(max(D, 0.0), float(k)) for k, D in enumerate(raw, 1))]
+        # What comes out at 0 or below would leave nothing to characters not seen: fixed ones again.
+        return [0.0, *(D if D > 1e-9 else fixed for D, fixed in zip(raw, (0.5, 0.75, 0.9), strict=True))]
 
     def p(self, gram: Gram) -> float:
         """Return the probability of the last character after those before it."""
@@ -83,6 +84,27 @@ def test_it_is_the_paper_for_the_shortest_texts(order: int, size: int) -> None:
     train, held = random.integers(0, 3, size), random.integers(0, 4, 40)
     expected = _ChenGoodman(train.tolist(), 4, order).nats(held.tolist())
     np.testing.assert_allclose(NGram(train, 4, order=order).nats(held), expected, rtol=0, atol=1e-9)
+
+
+def test_a_text_of_repeated_passages_leaves_something_to_others(text: str) -> None:
+    """Where a passage comes four times, a discount cannot be estimated; no character becomes impossible by that."""
+    block = text[:400]
+    corpus = Corpus.from_text(block * 4 + text[400:2000])
+    V = len(corpus.vocabulary)
+    ngram = NGram(corpus.take(0, len(corpus)), V, order=3)
+    reference = _ChenGoodman(corpus.take(0, len(corpus)).tolist(), V, 3)
+    assert any(
+        discounts[k] == fixed
+        for discounts in reference.discounts.values()
+        for k, fixed in ((2, 0.75), (3, 0.9))
+    )
+    held = np.random.default_rng(0).integers(0, V, 500)
+    costs = ngram.nats(held)
+    assert np.isfinite(costs).all()
+    np.testing.assert_allclose(costs, reference.nats(held.tolist()), rtol=0, atol=1e-9)
+    for place in range(0, 100, 10):
+        after = [ngram.nats(np.append(corpus.take(place, place + 2), w))[-1] for w in range(V)]
+        assert math.fsum(np.exp(-np.array(after))) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("order", [1, 3, 8])

@@ -290,7 +290,7 @@ class _Watched:
 
 @pytest.mark.parametrize(
     ("limit", "chars", "stretches"),
-    [(20_000, 9_000, 1), (9_000, 9_000, 1), (640, 640, 5), (700, 640, 5), (50, 50, 1)],
+    [(20_000, 9_000, 1), (9_000, 9_000, 1), (640, 640, 5), (700, 640, 5), (50, 48, 4), (200, 200, 4)],
 )
 def test_a_quick_look_is_spread_over_the_text(limit: int, chars: int, stretches: int) -> None:
     """Up to its limit a text is read whole; beyond it, stretches from its beginning to its end."""

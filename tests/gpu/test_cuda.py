@@ -53,6 +53,29 @@ def test_training_learns_and_scores(precision: str) -> None:
     assert abs(on_gpu.nats_per_char - on_cpu.nats_per_char) < 1e-3
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_going_on_is_the_same(optimizer: str) -> None:
+    """Ten steps, a snapshot and ten more on the GPU end where twenty steps end."""
+    config = Config(
+        steps=20, hidden=64, lanes=16, window=32, device="cuda", precision="fp32", learning_rate=1e-3,
+        weight_decay=0.1, optimizer=optimizer,
+    )  # fmt: skip
+    whole, first = (Trainer(Corpus.from_text(TEXT), config) for _ in range(2))
+    for _ in whole.events():
+        pass
+    for event in first.events():
+        if event.step == 10:
+            break
+    second = Trainer(Corpus.from_text(TEXT), snapshot=first.snapshot())
+    for _ in second.events():
+        pass
+    one, other = whole.snapshot(), second.snapshot()
+    assert one.optimizer.keys() == other.optimizer.keys()
+    for name, array in {**one.weights, **one.optimizer}.items():
+        again = torch.from_numpy({**other.weights, **other.optimizer}[name])
+        torch.testing.assert_close(torch.from_numpy(array), again, rtol=1e-3, atol=1e-3, msg=name)
+
+
 def test_auto_takes_the_gpu() -> None:
     """`auto` picks CUDA, and says why of the precision."""
     device = pick_device("auto")

@@ -322,7 +322,7 @@ def test_the_parts_of_tiny_shakespeare() -> None:
         (
             "test",
             (0.1, 0.0),
-            "the test part is 0 of 20 characters, which is 0; the run kept none; give --test",
+            "the test part is 0 of 20 characters, which is 0; the run kept none; name a TEXT, or train with --test above 0",
         ),
         ("train", (0.5, 0.46), "the train part is 0.04 of 20 characters, which is 0; give more text"),
     ],
@@ -339,6 +339,10 @@ def test_another_vocabulary_gives_its_own_ids() -> None:
     corpus = Corpus.from_text("feed" * 5).in_vocabulary(vocabulary)
     assert corpus.take(0, 4).tolist() == [5, 4, 4, 3]
     assert corpus.part("train", 0.5, 0.0).take(1, 4).tolist() == [4, 4, 3]
+    again = corpus.in_vocabulary(Vocabulary("characters", tuple(map(ord, "def"))))
+    assert again.take(0, 4).tolist() == [2, 1, 1, 0]
+    with pytest.raises(UnknownCharacterError, match=r"'f' \(U\+0066\)"):
+        corpus.in_vocabulary(Vocabulary("characters", tuple(map(ord, "abcde"))))
     with pytest.raises(UnknownCharacterError, match=r"'z' \(U\+007A\)"):
         Corpus.from_text("zebra").in_vocabulary(Vocabulary("characters", tuple(map(ord, "aber"))))
 

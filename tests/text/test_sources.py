@@ -15,6 +15,7 @@ import pytest
 from nextchar.errors import TextError
 from nextchar.text import sources
 from nextchar.text.corpus import open_corpus
+from nextchar.text.paths import expand
 from nextchar.text.sources import Source, find_sources, read_codes, remove_spooled
 
 MIXED = "aé€😀\r\n\ufeffb" * 3
@@ -110,6 +111,14 @@ def test_the_offset_of_a_wrong_byte_is_exact(  # noqa: PLR0917
     assert f"wrong.txt is not {encoding}: byte {bad} at offset {offset} (" in str(error.value)
     assert "--encoding latin-1" in str(error.value)
     assert "--units bytes" in str(error.value)
+
+
+def test_a_user_who_is_not_there_has_no_file() -> None:
+    """A path that begins with ~ and no user's name is looked for as it is."""
+    assert expand("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert expand("~/x") == Path.home() / "x"
+    with pytest.raises(TextError, match="there is no file, folder or corpus named '~nobody-of-that-name/x'"):
+        find_sources(["~nobody-of-that-name/x"])
 
 
 def test_utf_16_without_a_mark_is_refused(tmp_path: Path) -> None:

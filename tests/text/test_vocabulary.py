@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextchar.errors import ModelFileError, UnknownCharacterError
+from nextchar.errors import ModelFileError, TextError, UnknownCharacterError
+from nextchar.text import vocabulary as room
 from nextchar.text.vocabulary import Units, Vocabulary, describe, smallest_dtype
 
 characters = st.text(st.characters(exclude_categories=["Cs"]))
@@ -147,6 +148,32 @@ def test_byte_lengths_are_those_of_utf_8() -> None:
     """Each id stands for its length in UTF-8, or for one byte."""
     assert of("aé€😀").byte_lengths().tolist() == [1, 2, 3, 4]
     assert of(b"\x00\xff").byte_lengths().tolist() == [1, 1]
+
+
+def test_bytes_of_a_command_line_come_back() -> None:
+    """What is not UTF-8 comes as surrogates: bytes again for a model of bytes, a character never seen for the others."""
+    typed = b"caf\xe9".decode(errors="surrogateescape")
+    assert Vocabulary("bytes", tuple(range(256))).encode(typed).tolist() == list(b"caf\xe9")
+    with pytest.raises(UnknownCharacterError, match=r"U\+DCE9"):
+        of("caf").encode(typed)
+    known = of(typed)
+    assert known.byte_lengths().tolist() == [1, 1, 1, 3]
+    assert known.to_bytes(known.encode(typed)) == b"caf\xed\xb3\xa9"
+
+
+@pytest.mark.parametrize(("kind", "text"), [("a", b"\xff"), (b"a", "\ud800")])
+def test_what_is_no_utf_8_is_refused(kind: str | bytes, text: str | bytes) -> None:
+    """Bytes given to characters, and half a pair given to bytes, are one sentence with a remedy."""
+    with pytest.raises(TextError, match=r"the text is not UTF-8 \(.*\); decode it with its own encoding"):
+        of(kind).encode(text)
+
+
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_a_text_is_as_large_as_its_characters(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a text are counted block by block, and none of it twice."""
+    monkeypatch.setattr(room, "BLOCK", block)
+    for text in ("aé€😀a", ""):
+        assert of(text).size_in_bytes(of(text).encode(text)) == len(text.encode())
 
 
 @given(st.one_of(characters, st.binary()))

@@ -20,7 +20,7 @@ from nextchar.training.budget import (
     plan,
     weight_decay,
 )
-from nextchar.training.optimizer import clip, make_optimizer
+from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
 from nextchar.training.schedule import factor, worth_a_sample
 
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
@@ -91,6 +91,22 @@ def test_rmsprop_is_the_equation() -> None:
     assert torch.allclose(network.head.bias, expected)
 
 
+@pytest.mark.parametrize(("name", "place"), [("adamw", "meta"), ("rmsprop", "cpu")])
+def test_steps_are_counted_where_the_optimizer_wants_them(name: str, place: str) -> None:
+    """What is put back lies beside its parameters; the count of steps does so only for a fused optimizer."""
+    network, elsewhere = (Network(SIZED.architecture(), 5) for _ in range(2))
+    optimizer = make_optimizer(network, SIZED.replace(optimizer=name))
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    arrays = {name: torch.from_numpy(array) for name, array in optimizer_arrays(optimizer, network).items()}
+    restore_optimizer(optimizer, elsewhere.to("meta"), arrays)
+    for parameter in elsewhere.parameters():
+        state = optimizer.state[parameter]
+        assert state.pop("step").device.type == place
+        assert {value.device.type for value in state.values()} == {"meta"}
+
+
 def test_gradients_are_clipped_by_norm_and_by_element() -> None:
     """The whole gradient keeps its direction under a norm limit, and each element its bound under the other."""
     network = Network(SIZED.architecture(), 5)
@@ -140,6 +156,14 @@ def test_a_lower_rate_keeps_the_decay_of_a_step() -> None:
     config = plan(Config(steps=2000, hidden=448, lanes=32, window=64), 10**8, 65, 1e11).config
     rate, decay = config.learning_rate or 0.0, config.weight_decay or 0.0
     assert (rate, decay) == pytest.approx((highest_rate(448, 32 * 64) / 3, weight_decay(0.0) * 3), abs=1e-4)
+
+
+def test_no_rate_is_rounded_to_nothing() -> None:
+    """The rate of a wide network in steps of one character is small, and not 0."""
+    config = plan(Config(steps=1, hidden=16384, lanes=1, window=1), 1000, 65, 1e11).config
+    expected = learning_rate(highest_rate(16384, 1), 0.0)
+    assert config.learning_rate == pytest.approx(expected, rel=1e-3)
+    assert 0 < expected < 5e-5
 
 
 def test_a_budget_in_steps_needs_no_clock() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from nextchar.config import Config, make_config, read_toml
 from nextchar.errors import MissingExtraError, ModelFileError
-from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, read_arrays, read_model
+from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, holds_run, read_arrays, read_model, to_file
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training import run as room
 from nextchar.training.curve import draw_curve
@@ -160,6 +160,59 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         open_snapshot(tmp_path)
 
 
+def test_a_model_without_its_snapshot_is_not_trained_over(tmp_path: Path, corpus: Corpus) -> None:
+    """A folder whose model has learnt, but whose snapshot is gone, does not begin anew; before the first step it does."""
+    finish(tmp_path, corpus)
+    (tmp_path / TRAINING).unlink()
+    with pytest.raises(
+        ModelFileError, match=r"lacks training\.safetensors; --init-from .* begins from its model"
+    ):
+        open_snapshot(tmp_path)
+    for event in record(Trainer(corpus, SMALL), tmp_path):
+        if event.step:
+            break
+    (tmp_path / TRAINING).unlink()
+    assert open_snapshot(tmp_path) is None
+
+
+@pytest.mark.parametrize("changes", [{"valid": 0.0}, {"validate_every": 20}])
+def test_an_interrupted_run_leaves_what_it_has_learnt(
+    tmp_path: Path, corpus: Corpus, changes: dict[str, float]
+) -> None:
+    """Where nothing was validated so far, the model that is left is the network as it is, not as it was at step 0."""
+    trainer = Trainer(corpus, SMALL.replace(**changes))
+    for event in record(trainer, tmp_path):
+        if event.step == 10:
+            trainer.stop()
+    model = read_model(tmp_path)
+    assert model.provenance["step"] == 10
+    weights = to_file(trainer.current_model()).arrays
+    assert all(np.array_equal(model.arrays[name], weights[name]) for name in weights)
+
+
+def test_a_new_run_takes_the_place_of_an_old_one(tmp_path: Path, corpus: Corpus) -> None:
+    """What an old run left is gone when the new one begins, and is still there when that cannot begin."""
+    for _ in record(Trainer(corpus, SMALL), tmp_path, keep_checkpoints=True):
+        pass
+    assert [path.name for path in sorted((tmp_path / CHECKPOINTS).iterdir())] == [
+        "step-000010.safetensors",
+        "step-000020.safetensors",
+        "step-000024.safetensors",
+    ]
+    next(record(Trainer(corpus, snapshot=open_snapshot(tmp_path)), tmp_path))
+    assert (tmp_path / CHECKPOINTS).exists()
+    next(record(Trainer(corpus, SMALL), tmp_path))
+    assert not (tmp_path / CHECKPOINTS).exists()
+    assert open_snapshot(tmp_path) is None
+
+
+def test_the_config_of_a_run_names_the_model_it_started_from(tmp_path: Path, corpus: Corpus) -> None:
+    """`init_from` stands beside the texts, at the beginning and after every snapshot."""
+    for _ in record(Trainer(corpus, SMALL.replace(steps=2)), tmp_path, ["a.txt"], init_from="/x/model"):
+        values, texts = read_toml(tmp_path / CONFIG)
+        assert (values["init_from"], texts) == ("/x/model", ["a.txt"])
+
+
 def test_a_damaged_snapshot_is_refused(tmp_path: Path, corpus: Corpus) -> None:
     """A snapshot that was cut, and a model in its place, are each refused in one sentence."""
     finish(tmp_path, corpus)
@@ -189,7 +242,9 @@ def test_tensorboard_hears_of_it_too(tmp_path: Path, corpus: Corpus) -> None:
 def test_without_the_extra_tensorboard_names_the_install_line(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing extra is an error that says what to install."""
+    """A missing extra is an error that says what to install, and costs nothing of what is in the folder."""
+    (tmp_path / MODEL).write_bytes(b"old")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nextchar\[track\]'"):
         next(record(Trainer(corpus, SMALL), tmp_path, tensorboard=True))
+    assert (tmp_path / MODEL).read_bytes() == b"old"

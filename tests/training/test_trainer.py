@@ -126,6 +126,34 @@ def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPat
     assert (last.step, last.reason) == (15, "patience")
 
 
+def test_a_run_that_lost_patience_is_finished(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the steps it planned, its snapshot makes no other step, and a new budget comes with new patience."""
+    pretend(monkeypatch, 1.0, 2.0, 3.0, 4.0, 0.5, 4.0)
+    monkeypatch.setattr(
+        Trainer, "_finish", lambda self, reason: Finished(self.step, 0.0, reason, 0.0, 0.0, None)
+    )
+    trainer = Trainer(corpus, SMALL.replace(patience=2, steps=100))
+    saved = [trainer.snapshot() for event in trainer.events() if isinstance(event, CheckpointDue)]
+    assert [(each.step, each.unfinished) for each in saved] == [(0, True), (5, True), (10, True), (15, False)]
+    assert trainer.record().steps == trainer.steps == saved[-1].steps == 100
+    again = run(Trainer(corpus, snapshot=saved[-1]))
+    assert [type(event) for event in again] == [Started, Finished]
+    more = Trainer(corpus, saved[-1].config.replace(steps=15, validate_every=5), snapshot=saved[-1])
+    assert run(more)[-1] == Finished(30, 0.0, "steps", 0.0, 0.0, None)
+
+
+def test_nothing_is_asked_of_the_clock_after_patience(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run in minutes that loses patience ends for that reason, whatever the time."""
+    monkeypatch.setattr(room, "measure_flops", lambda *_: 1e8)
+    monkeypatch.setattr(Trainer, "_keep_time", lambda self, _: "time" if self._since_best else "")
+    pretend(monkeypatch, 1.0, 2.0)
+    last = run(Trainer(corpus, SMALL.replace(patience=1, steps=None, minutes=1)))[-1]
+    assert isinstance(last, Finished)
+    assert (last.step, last.reason) == (10, "patience")
+
+
 def test_a_short_text_ends_a_long_budget(corpus: Corpus) -> None:
     """A text is read as often as it is worth, however much time is left, and the last event says so."""
     text = corpus.vocabulary.decode(corpus.take(0, 900))
@@ -166,6 +194,17 @@ def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
         trainer.snapshot()
 
 
+def test_a_gradient_without_a_norm_is_told_as_such(corpus: Corpus) -> None:
+    """Where the loss is sound and the gradient is not, the sentence is about the gradient."""
+    trainer = Trainer(corpus, SMALL)
+    events = trainer.events()
+    next(events)
+    trainer._advance()
+    trainer.learner.norm = torch.tensor(math.inf)
+    with pytest.raises(DivergenceError, match="the norm of the gradient is inf"):
+        trainer._progress()
+
+
 def test_a_new_budget_goes_on_from_the_end(corpus: Corpus) -> None:
     """A finished run with a new budget keeps its weights, counts on and anneals again."""
     trainer = Trainer(corpus, SMALL)
@@ -183,6 +222,10 @@ def test_another_text_cannot_be_resumed(corpus: Corpus, text: str) -> None:
     snapshot = snapshot_at(corpus, SMALL, 5)
     with pytest.raises(TextError, match="not the one this run was trained on"):
         Trainer(Corpus.from_text(text[::-1]), snapshot=snapshot)
+    # Before it is told that this one is too short to be cut, or has other characters.
+    for other in ("\0", "☃" * 1000):
+        with pytest.raises(TextError, match="not the one this run was trained on"):
+            Trainer(Corpus.from_text(other), snapshot=snapshot)
 
 
 def test_starting_from_a_model_keeps_shared_rows(corpus: Corpus, model_file: ModelFile) -> None:
@@ -252,4 +295,5 @@ def test_the_loss_is_what_progress_says(corpus: Corpus, monkeypatch: pytest.Monk
     monkeypatch.setattr(room, "PROGRESS_SECONDS", 0.0)
     progress = [event for event in run(Trainer(corpus, SMALL)) if isinstance(event, Progress)]
     assert len(progress) == 20
+    assert Trainer(corpus, SMALL).chars_per_second == 0.0
     assert progress[0].loss == pytest.approx(math.log(len(corpus.vocabulary)), rel=0.1)

@@ -1,5 +1,6 @@
 """`nextchar train`: texts in, a run folder out."""
 
+import glob
 import re
 import signal
 import time
@@ -15,9 +16,11 @@ from rich.console import Console
 
 from nextchar.cli.console import ReadingProgress, duration, print_json, stderr
 from nextchar.cli.flags import INTERRUPTED, Flag
-from nextchar.config import BUDGETS, Config, compose, make_config, read_toml, to_toml
-from nextchar.errors import ConfigError
-from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, read_model, write_text
+from nextchar.config import BUDGETS, Config, compose, read_toml, to_toml
+from nextchar.errors import ConfigError, TextError
+from nextchar.storage import CONFIG, MODEL, holds_run, read_model, write_text
+from nextchar.text.catalogue import CATALOGUE
+from nextchar.text.paths import expand
 
 GROUPS = {
     name: Group(name, sort_key=place)
@@ -87,23 +90,27 @@ def command(
     tensorboard
         Also write events for TensorBoard (needs nextchar[track]).
     keep_checkpoints
-        Also keep the model after 10, 20, 50, 100 ... steps, for `nextchar discover --births`.
+        Also keep the model after 10, 20, 30, 50, 70, 100 ... steps, for `nextchar discover --births`.
     json
         Print one JSON object on standard output.
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
     job = Job(stderr(), Path(), list(texts), json, tensorboard, keep_checkpoints, time.monotonic())
     if resume:
+        names = ("output", "preset", "config", "init_from", "overwrite")
+        beside = zip(names, (output, preset, config, init_from, overwrite), strict=True)
+        explicit |= {name: value for name, value in beside if value}
         return _resume(replace(job, folder=resume), explicit)
     chosen, named = compose(explicit, preset=preset, file=config)
-    job = replace(job, texts=job.texts or named)
+    base = init_from or (read_toml(config)[0].get("init_from") if config else None)
+    job = replace(job, texts=job.texts or named, init_from=str(base or ""))
     job = replace(job, folder=output or _default_folder(job.texts))
     if holds_run(job.folder) and not overwrite:
         raise ConfigError(
             f"{job.folder} already holds a run; go on with --resume {job.folder}, name another folder with -o, "
             f"or give --overwrite"
         )
-    return _begin(job, chosen, init_from)
+    return _begin(job, chosen, explicit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +124,26 @@ class Job:
     tensorboard: bool
     keep_checkpoints: bool
     begun: float
+    init_from: str = ""
 
 
-def _begin(job: Job, config: Config, init_from: Path | None = None) -> int:
+def _begin(job: Job, config: Config, explicit: dict[str, Any]) -> int:
     """Start a run."""
-    base = read_model(init_from) if init_from else None
+    base = read_model(job.init_from) if job.init_from else None
     if base:
+        for name, value in {**base.architecture.as_dict(), "units": base.vocabulary.units}.items():
+            if explicit.get(name, value) != value:
+                flag = f"--{name.replace('_', '-')} {explicit[name]}"
+                raise ConfigError(
+                    f"--init-from keeps the {name} of its model, {value}, but {flag} was given; leave that out"
+                )
         config = config.replace(units=base.vocabulary.units)
     corpus, reading = _open(job, config)
-    # From here on the run can be resumed, even if it is killed before its first step.
-    for name in (TRAINING, MODEL):
-        (job.folder / name).unlink(missing_ok=True)
-    job = replace(job, texts=[_absolute(text) for text in job.texts])
-    write_text(job.folder / CONFIG, to_toml(config, job.texts))
+    job = replace(job, texts=[_absolute(text) for text in job.texts], init_from=_absolute(job.init_from))
+    # From here on the run can be resumed, even if it is killed before its first step. One that is to be overwritten
+    # can be until the new one is known to be possible.
+    if not holds_run(job.folder):
+        write_text(job.folder / CONFIG, to_toml(config, job.texts, job.init_from))
 
     from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.training.trainer import Trainer  # noqa: PLC0415  torch takes long to import
@@ -140,6 +154,7 @@ def _begin(job: Job, config: Config, init_from: Path | None = None) -> int:
 
 def _resume(job: Job, explicit: dict[str, Any]) -> int:
     """Go on with a run: as it was planned, or with a new budget."""
+    from nextchar.text.corpus import cached_corpus  # noqa: PLC0415  help must not pay for numpy
     from nextchar.training.run import open_snapshot  # noqa: PLC0415  torch takes long to import
     from nextchar.training.trainer import Trainer  # noqa: PLC0415  as above
 
@@ -151,19 +166,25 @@ def _resume(job: Job, explicit: dict[str, Any]) -> int:
         )
     snapshot = open_snapshot(job.folder)
     values, named = read_toml(job.folder / CONFIG)
-    job = replace(job, texts=job.texts or named)
-    if snapshot is None:
-        return _begin(job, make_config({**values, **budget}, str(job.folder / CONFIG)))
-    if not budget and not snapshot.unfinished:
+    once = not job.texts and any(map(_is_pipe, named))
+    job = replace(job, texts=list(map(_absolute, job.texts)) or named, init_from=values.get("init_from", ""))
+    if snapshot and not budget and not snapshot.unfinished:
         job.console.print(
-            f"this run is finished ({snapshot.steps:,} steps); give --minutes, --epochs or --steps to go on from there"
+            f"this run is finished ({snapshot.step:,} steps); give --minutes, --epochs or --steps to go on from there"
         )
         if job.json:
-            print_json(_summary(job.folder, snapshot.steps, 0.0, 0.0))
+            print_json(_summary(job.folder, snapshot.step, 0.0, 0.0))
         return 0
+    kept = cached_corpus(snapshot.corpus) if once and snapshot else None
+    if once and kept is None:
+        raise TextError(
+            "the text came from standard input and is no longer in the cache; pipe it in again, as - beside --resume"
+        )
+    if snapshot is None:
+        return _begin(job, compose(budget, file=job.folder / CONFIG)[0], {})
     open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, **budget}
     config = snapshot.config.replace(**open_again) if budget else None
-    corpus, reading = _open(job, snapshot.config, snapshot.corpus)
+    corpus, reading = (kept, 0.0) if kept else _open(job, snapshot.config)
     return _follow(job, Trainer(corpus, config, snapshot=snapshot, spent=_since(job) - reading))
 
 
@@ -178,36 +199,30 @@ def _follow(job: Job, trainer: Any) -> int:
     from nextchar.training.run import record  # noqa: PLC0415  as above
 
     done: Finished | None = None
-    with TrainingView(job.console) as view, _interruptible(trainer):
-        keep = {"tensorboard": job.tensorboard, "keep_checkpoints": job.keep_checkpoints}
-        for event in record(trainer, job.folder, job.texts, **keep):
-            view.show(event)
-            done = event if isinstance(event, Finished) else done
+    again = f"Go on with:\n  nextchar train --resume {job.folder}"
+    keep = {"tensorboard": job.tensorboard, "keep_checkpoints": job.keep_checkpoints}
+    try:
+        with TrainingView(job.console) as view, _interruptible(trainer):
+            for event in record(trainer, job.folder, job.texts, init_from=job.init_from, **keep):
+                view.show(event)
+                done = event if isinstance(event, Finished) else done
+    except KeyboardInterrupt:
+        job.console.print(f"interrupted at once; what the last snapshot holds is saved. {again}")
+        return INTERRUPTED
     if done:
         _farewell(job, done)
     else:
-        job.console.print(
-            f"interrupted at step {trainer.step:,} of {trainer.steps:,}; all is saved. Go on with:\n"
-            f"  nextchar train --resume {job.folder}"
-        )
+        job.console.print(f"interrupted at step {trainer.step:,} of {trainer.steps:,}; all is saved. {again}")
     if job.json:
-        print_json(_summary(job.folder, trainer.step, _since(job), done.chars_per_second if done else 0.0))
+        print_json(_summary(job.folder, trainer.step, _since(job), trainer.chars_per_second))
     return 0 if done else INTERRUPTED
 
 
-def _open(job: Job, options: Config, key: str = "") -> tuple[Any, float]:
-    """Open the corpus; return it, and the seconds its reading took.
-
-    Args:
-        job: Names the texts.
-        options: Say how to read them.
-        key: Of a text that was encoded before, and whose files may be gone (standard input).
-    """
-    from nextchar.text.corpus import cached_corpus, open_corpus  # noqa: PLC0415  help must not pay for numpy
+def _open(job: Job, options: Config) -> tuple[Any, float]:
+    """Open the corpus; return it, and the seconds its reading took."""
+    from nextchar.text.corpus import open_corpus  # noqa: PLC0415  help must not pay for numpy
 
     begun = time.monotonic()
-    if key and job.texts in (["-"], ["/dev/stdin"]) and (corpus := cached_corpus(key)):
-        return corpus, 0.0
     progress = ReadingProgress(job.console)
     try:
         corpus = open_corpus(
@@ -226,9 +241,19 @@ def _open(job: Job, options: Config, key: str = "") -> tuple[Any, float]:
     return corpus, time.monotonic() - begun
 
 
+def _is_pipe(source: str) -> bool:
+    """Tell whether a text can be read only once."""
+    system = source.startswith(("/dev/", "/proc/")) and not Path(source).is_file()
+    return system or source in ("-", "/dev/stdin")
+
+
 def _absolute(source: str) -> str:
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() and source not in ("-", "/dev/stdin") else source
+    """Return where a file, folder or glob lies, for use in any other folder; what is none of these stays as it is."""
+    path = expand(source)
+    if not source or _is_pipe(source) or (source in CATALOGUE and not path.exists()):
+        return source
+    # The folder at hand may have a name that looks like a glob.
+    return str(path.resolve() if path.exists() else Path(glob.escape(str(Path.cwd())), path))
 
 
 def _default_folder(sources: list[str]) -> Path:

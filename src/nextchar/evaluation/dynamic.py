@@ -267,10 +267,9 @@ def score_dynamic(
     readers = [_read(network, ids, vocabulary.start, training, tune_on, adaptation) for network in networks]
     dynamic = averaged([reader.nats() for reader in readers])
     static = np.concatenate(list(nats_of(networks, ids, vocabulary.start)))
-    lengths = vocabulary.byte_lengths()
 
     def pair(begin: int) -> tuple[Score, Score]:
-        size = int(lengths[ids[begin:]].sum())
+        size = vocabulary.size_in_bytes(ids[begin:])
         return (
             make_score("dynamic", math.fsum(dynamic[begin:]), len(ids) - begin, size),
             make_score("stream", math.fsum(static[begin:]), len(ids) - begin, size),

@@ -16,6 +16,8 @@ from nextchar.text.vocabulary import Vocabulary
 
 Keys = npt.NDArray[np.int64]
 LARGEST_ORDER = 20
+# Discounts by count, where a text is too short or too repetitive to estimate them.
+FIXED = np.array([0.0, 0.5, 0.75, 0.9])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class NGram:
         """Score a text in order; the protocol is named after the order."""
         if not len(ids):
             raise TextError("there is no character to score")
-        size = int(vocabulary.byte_lengths()[ids].sum())
+        size = vocabulary.size_in_bytes(ids)
         return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
 
     def write(
@@ -185,10 +187,13 @@ def _order(keys: Keys, counts: npt.NDArray[np.int64], vocabulary_size: int) -> _
 def _discounts(n1: int, n2: int, n3: int, n4: int) -> npt.NDArray[np.float64]:
     """Estimate the discounts from how many n-grams were seen once, twice, three and four times (equation 26)."""
     if not (n1 and n2 and n3):
-        return np.array([0.0, 0.5, 0.75, 0.9])
+        return FIXED
     y = n1 / (n1 + 2 * n2)
-    raw = [0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.clip(raw, 0.0, [0.0, 1.0, 2.0, 3.0])
+    raw = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
+    # Where passages come again, that of two or three may be 0 or less: a context all of whose characters were seen so
+    # often would leave nothing to any other. Only that one is replaced, because each is an estimate by itself, from
+    # the numbers of two neighbouring counts, so that the others are as good as ever.
+    return np.where(raw > 1e-9, raw, FIXED)
 
 
 def _look_up(keys: Keys, wanted: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:

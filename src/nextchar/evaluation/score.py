@@ -141,9 +141,7 @@ def _summed(
     for block in blocks:
         watch(block)
         total += math.fsum(block)
-    lengths = vocabulary.byte_lengths()
-    size = sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))
-    return make_score(protocol, total, len(ids), size)
+    return make_score(protocol, total, len(ids), vocabulary.size_in_bytes(ids))
 
 
 def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit: int) -> Score:
@@ -152,7 +150,7 @@ def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit
     Not its beginning alone: what stands before a validation part is training text, and how well a network does just
     after it says most about how recently it read that.
     """
-    total, window = len(text), min(DEPTH, limit)
+    total, window = len(text), min(DEPTH, max(1, limit // 4))
     if total <= limit:
         return estimate(network, text.take(0, total), vocabulary)
     starts = np.linspace(0, total - window, limit // window).astype(int)

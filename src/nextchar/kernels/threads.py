@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 
@@ -49,9 +49,13 @@ def in_shares(function: Callable[[int, int], None], count: int, multiple: int) -
         function(*mine)
         return
     waiting = [pool().submit(_do, function, share) for share in others]
-    _do(function, mine)
-    for other in waiting:
-        other.result()
+    try:
+        _do(function, mine)
+        for other in waiting:
+            other.result()
+    except BaseException:
+        wait(waiting)  # they write into what whoever catches this may use again
+        raise
 
 
 def _do(function: Callable[[int, int], None], share: tuple[int, int]) -> None:

@@ -62,7 +62,7 @@ class Corpus:
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> "Corpus":
         """Return the same text with the ids of another vocabulary, which must know every character."""
-        codes = np.array(self.vocabulary.codes, np.uint32)
+        codes = np.array(self.vocabulary.codes, np.uint32)[... if self.lookup is None else self.lookup]
         lookup = vocabulary.find(codes)
         if (lookup == UNKNOWN).any():
             vocabulary.refuse(codes[lookup == UNKNOWN], "the text")
@@ -81,7 +81,8 @@ class Corpus:
         start, stop = cuts[index], cuts[index + 1]
         share = (1 - valid - test, valid, test)[index]
         if stop - start < 2:
-            remedy = "give more text, or a larger share" if share else f"the run kept none; give --{name}"
+            none = f"the run kept none; name a TEXT, or train with --{name} above 0"
+            remedy = "give more text, or a larger share" if share else none
             raise TextError(
                 f"the {name} part is {share:g} of {total:,} {self.vocabulary.units}, which is {stop - start}; {remedy}"
             )

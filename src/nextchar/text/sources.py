@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError
 from nextchar.text.catalogue import CATALOGUE, fetch
+from nextchar.text.paths import expand
 from nextchar.text.vocabulary import Units
 
 CHUNK = 1 << 20
@@ -74,7 +75,7 @@ def find_sources(
     skipped = 0
     try:
         for text in texts:
-            path = Path(text).expanduser()
+            path = expand(text)
             if text in STDIN:
                 sources.append(spool(sys.stdin.buffer, "-"))
             elif path.is_dir():
@@ -98,7 +99,7 @@ def find_sources(
 
 def matching(pattern: str) -> list[Source]:
     """Find the files of a glob."""
-    paths = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207  it may be absolute
+    paths = glob.glob(str(expand(pattern)), recursive=True)  # noqa: PTH207  it may be absolute
     matches = sorted(match for match in paths if Path(match).is_file())
     if not matches:
         raise TextError(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ConfigError, ModelFileError, UnknownCharacterError
+from nextchar.errors import ConfigError, ModelFileError, TextError, UnknownCharacterError
 
 Units = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
@@ -17,6 +17,7 @@ Ids = npt.NDArray[np.unsignedinteger[Any]]
 
 CODE_POINTS = 0x110000
 UNKNOWN = np.uint32(0xFFFFFFFF)
+BLOCK = 1 << 20  # ids whose bytes are counted at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +91,19 @@ class Vocabulary:
         return ids.astype(self.dtype)
 
     def codes_of(self, text: str | bytes) -> npt.NDArray[Any]:
-        """Return the code points, or bytes, of a text."""
-        if self.units == "bytes":
-            return np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
-        characters = text if isinstance(text, str) else text.decode()
+        """Return the code points, or bytes, of a text.
+
+        Raises:
+            TextError: It cannot be read as UTF-8.
+        """
+        try:
+            if self.units == "bytes":
+                # What of a command line is not UTF-8 comes as surrogates, each of which stands for the byte typed.
+                raw = text.encode(errors="surrogateescape") if isinstance(text, str) else text
+                return np.frombuffer(raw, np.uint8)
+            characters = text if isinstance(text, str) else text.decode()
+        except UnicodeError as error:
+            raise TextError(f"the text is not UTF-8 ({error}); decode it with its own encoding") from None
         return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
 
     def refuse(self, missing: Iterable[int] | npt.NDArray[Any], where: str) -> None:
@@ -118,7 +128,7 @@ class Vocabulary:
         """Turn ids into bytes: the bytes themselves, or the characters in UTF-8."""
         if self.units == "bytes":
             return self._codes(ids).astype(np.uint8).tobytes()
-        return self._characters(ids).encode()
+        return self._characters(ids).encode(errors="surrogatepass")
 
     def _characters(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
         return self._codes(ids).tobytes().decode("utf-32-le", "surrogatepass")
@@ -139,7 +149,12 @@ class Vocabulary:
         """Return how many UTF-8 bytes each id stands for, `(V,)`."""
         if self.units == "bytes":
             return np.ones(len(self), np.int64)
-        return np.array([len(chr(code).encode()) for code in self.codes], np.int64)
+        return np.array([len(chr(code).encode(errors="surrogatepass")) for code in self.codes], np.int64)
+
+    def size_in_bytes(self, ids: npt.NDArray[Any]) -> int:
+        """Return how many UTF-8 bytes ids stand for in all."""
+        lengths = self.byte_lengths()
+        return sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON keeps."""

@@ -50,7 +50,7 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         flops: FLOP/s of the machine, from `measure_flops`; used where the budget is minutes.
 
     Returns:
-        The complete config and the number of steps.
+        The complete config, the number of steps, and the most that the text is worth.
     """
     if config.steps is None and config.epochs is None:
         minutes = config.minutes or DEFAULT_MINUTES
@@ -134,7 +134,8 @@ def _size(
         "learning_rate": rate,
     }
     given = sized.model_dump()
-    open_ = {name: round(value, 4) for name, value in chosen.items() if given[name] is None}
+    # To four digits, not places: a rate may be very small, but never 0.
+    open_ = {name: float(f"{value:.4g}") for name, value in chosen.items() if given[name] is None}
     return sized.replace(lanes=lanes, window=window, **open_), trained
 
 

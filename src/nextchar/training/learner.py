@@ -50,7 +50,7 @@ class Learner:
             self._step(batch, rate, number)
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:
-        inputs, targets, cold = (self._to_device(torch.from_numpy(array)) for array in batch[:3])
+        inputs, targets, cold = (torch.from_numpy(array).to(self._device) for array in batch[:3])
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._dropout.restart((self._config.seed << 32) ^ number)
@@ -95,9 +95,6 @@ class Learner:
             for other in others:
                 own.grad[rows] += other.grad[rows]
 
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device)
-
     def optimizer_arrays(self) -> Arrays:
         """Return the optimizer's state by name."""
         return optimizer_arrays(self._optimizer, self.network)
@@ -107,4 +104,4 @@ class Learner:
         set_weights(self.network, {name: torch.from_numpy(array) for name, array in weights.items()})
         kept = {name: torch.from_numpy(array) for name, array in optimizer.items()}
         restore_optimizer(self._optimizer, self.network, kept)
-        self.state = tuple(tuple(self._to_device(vector) for vector in layer) for layer in state)
+        self.state = tuple(tuple(vector.to(self._device) for vector in layer) for layer in state)

@@ -54,6 +54,7 @@ def restore_optimizer(
         for key, value in arrays.items():
             if key.startswith(prefix):
                 what = key.removeprefix(prefix)
-                # The count of steps is a number, and stays on the CPU.
-                kept = value.reshape(()) if what == "step" else value.to(parameter.device)
-                optimizer.state[parameter][what] = kept.clone()
+                # A fused optimizer counts steps where its parameters are, any other on the CPU.
+                device = "cpu" if what == "step" and not optimizer.defaults.get("fused") else parameter.device
+                kept = value.reshape(()) if what == "step" else value
+                optimizer.state[parameter][what] = kept.to(device, copy=True)

@@ -9,10 +9,11 @@ import torch
 
 from nextchar.architecture import STATES
 from nextchar.config import Config, make_config
-from nextchar.errors import ConfigError, ModelFileError
+from nextchar.errors import ConfigError, ModelFileError, TextError
 from nextchar.model.network import Network, set_weights
 from nextchar.model.state import State
 from nextchar.storage import Arrays, ModelFile, read_arrays, write_arrays
+from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import UNKNOWN, Vocabulary
 
 FIRST_LAYER = "layers.0.weight_ih"
@@ -54,8 +55,15 @@ class Snapshot:
 
     @property
     def unfinished(self) -> bool:
-        """Whether its budget has not been used up."""
-        return self.step < self.steps
+        """Whether its budget has not been used up, nor its patience."""
+        return self.step < self.steps and not 0 < self.config.patience <= self.since_best
+
+    def must_be_of(self, corpus: Corpus) -> None:
+        """Refuse another text than the one this is of."""
+        if corpus.key != self.corpus:
+            raise TextError(
+                "the text is not the one this run was trained on; --init-from starts a new run from its model"
+            )
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

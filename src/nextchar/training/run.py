@@ -4,6 +4,7 @@ The log is the one source; samples and curve are views of it, so a resumed run c
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,12 +37,14 @@ def open_snapshot(folder: Path) -> Snapshot | None:
     """Return where a run stopped, with its best model; None if it never got to its first step.
 
     Raises:
-        ModelFileError: The folder is no run folder, or its snapshot is damaged.
+        ModelFileError: The folder is no run folder, or its snapshot is damaged, or gone while its model is there.
     """
     if not (folder / TRAINING).exists():
-        if (folder / CONFIG).exists():
-            return None
-        raise ModelFileError(f"{folder} holds no run to resume: it has neither {TRAINING} nor {CONFIG}")
+        if not (folder / CONFIG).exists():
+            raise ModelFileError(f"{folder} holds no run to resume: it has neither {TRAINING} nor {CONFIG}")
+        if (folder / MODEL).exists() and read_model(folder).provenance.get("step", 0) > 0:
+            raise ModelFileError(f"{folder} lacks {TRAINING}; --init-from {folder} begins from its model")
+        return None
     snapshot = read_snapshot(folder / TRAINING)
     has_best = snapshot.best_nats < float("inf")
     return replace(snapshot, best=read_model(model_path(folder))) if has_best else snapshot
@@ -54,24 +57,32 @@ def record(
     *,
     tensorboard: bool = False,
     keep_checkpoints: bool = False,
+    init_from: str = "",
 ) -> Iterator[events.Event]:
     """Run a training, keep what happens in a folder, and pass the events on, with the samples among them.
+
+    What another run left in the folder is removed where a run begins, which is when all that it needs is there.
 
     Args:
         trainer: Ready to run.
         folder: The run folder; made if it is not there.
         texts: What the corpus was opened from, for `config.toml`.
         tensorboard: Also write events for TensorBoard.
-        keep_checkpoints: Also keep the model as it is at every sample: after 10, 20, 50, 100 ... steps.
+        keep_checkpoints: Also keep the model as it is at every sample: after 10, 20, 30, 50, 70, 100 ... steps.
+        init_from: The model it started from, for `config.toml`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     board = _board(folder) if tensorboard else None
+    write_text(folder / CONFIG, to_toml(trainer.record(), texts, init_from))
+    if not trainer.step:
+        for name in (TRAINING, MODEL):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     log = Log(folder / LOG, trainer.step)
-    write_text(folder / CONFIG, to_toml(trainer.record(), texts))
     try:
         for event in trainer.events():
             if isinstance(event, events.CheckpointDue):
-                _checkpoint(trainer, folder, texts)
+                _checkpoint(trainer, folder, to_toml(trainer.record(), texts, init_from))
                 continue
             yield event
             if isinstance(event, events.SampleDue):
@@ -94,12 +105,13 @@ def record(
         _views(folder, log)
 
 
-def _checkpoint(trainer: Trainer, folder: Path, texts: Sequence[str]) -> None:
-    # The model first: a snapshot then never speaks of a best model that is not there yet.
-    if not (folder / MODEL).exists():
+def _checkpoint(trainer: Trainer, folder: Path, config: str) -> None:
+    # The model first: a snapshot then never speaks of a best model that is not there yet. Before the first validation
+    # the network as it is stands in for the best one.
+    if trainer.best is None or not (folder / MODEL).exists():
         write_model(folder / MODEL, trainer.best_model())
     write_snapshot(folder / TRAINING, trainer.snapshot())
-    write_text(folder / CONFIG, to_toml(trainer.record(), texts))
+    write_text(folder / CONFIG, config)
 
 
 def _sample(trainer: Trainer) -> str:

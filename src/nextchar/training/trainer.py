@@ -10,7 +10,7 @@ import torch
 
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
-from nextchar.errors import ConfigError, DivergenceError, TextError
+from nextchar.errors import ConfigError, DivergenceError
 from nextchar.evaluation.score import Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
@@ -79,6 +79,7 @@ class Trainer:
         config = config or (snapshot.config if snapshot else Config())
         vocabulary = corpus.vocabulary
         if snapshot:
+            snapshot.must_be_of(corpus)
             vocabulary = snapshot.vocabulary
         elif init_from:
             vocabulary = init_from.vocabulary.union(vocabulary)
@@ -112,7 +113,7 @@ class Trainer:
         self.best: ModelFile | None = None
         self._best_nats, self._since_best, self._stopping = math.inf, 0, False
         if snapshot:
-            self._restore(snapshot)
+            self._restore(snapshot, goes_on)
         timed = config.minutes is not None and not goes_on
         self._clock = Clock(config.minutes or 0.0, spent + time.monotonic() - begun) if timed else None
         self._training_seconds = self._look_seconds = 0.0
@@ -144,7 +145,7 @@ class Trainer:
             yield CheckpointDue(self.step, self.seconds)
         saved = time.monotonic()
         reason = "steps"
-        while self.step < self.steps and not self._stopping:
+        while self._unfinished() and not self._stopping:
             self._advance()
             last = self.step >= self.steps
             look = last or self.step % required(self.config.validate_every, "validate_every") == 0
@@ -159,15 +160,17 @@ class Trainer:
             elif last or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
-            if 0 < self.config.patience <= self._since_best:
-                self.steps, reason = self.step, "patience"
-            if self._clock and not last:
-                reason = self._keep_time() or reason
-        if self.step < self.steps:
+            if self._clock and self._unfinished():
+                reason = self._keep_time(self._clock) or reason
+        if self._unfinished():
             yield CheckpointDue(self.step, self.seconds)
             yield Stopped(self.step, self.seconds, self.steps)
         else:
-            yield self._finish(reason)
+            yield self._finish("patience" if self.step < self.steps else reason)
+
+    def _unfinished(self) -> bool:
+        """Tell whether steps are left, as `Snapshot.unfinished` does; what ends early keeps the steps it had planned."""
+        return self.step < self.steps and not 0 < self.config.patience <= self._since_best
 
     def stop(self) -> None:
         """Ask the loop to stop after the step at hand."""
@@ -213,9 +216,10 @@ class Trainer:
         steps = self.step - self._from
         seconds = self._training_seconds - self._from_seconds
         loss, norm = float(self.learner.losses) / steps, float(self.learner.norm)
-        worst = 2 * math.log(len(self.vocabulary) + 1) + 2
-        if not (math.isfinite(loss) and math.isfinite(norm)) or loss > worst:
+        if not loss <= 2 * math.log(len(self.vocabulary) + 1) + 2:  # nor is a NaN
             raise self._diverged(f"the loss is {loss:.3g} nats per character")
+        if not math.isfinite(norm):
+            raise self._diverged(f"the norm of the gradient is {norm}")
         self._reset_meters()
         return Progress(
             step=self.step,
@@ -244,8 +248,7 @@ class Trainer:
         best = score.nats_per_char < self._best_nats
         self._since_best = 0 if best else self._since_best + 1
         if best:
-            self._best_nats = score.nats_per_char
-            self.best = to_file(self.current_model(score))
+            self._best_nats, self.best = score.nats_per_char, to_file(self.current_model(score))
         return Validated(self.step, self.seconds, score, best)
 
     def _look(self) -> Score:
@@ -260,7 +263,7 @@ class Trainer:
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
             kept = self.best_model()
-            ids = self._valid.take(0, self._final_chars())
+            ids = self._valid.take(0, self._final_chars(self.step))
             score = estimate(to_language_model(kept, self.device).network, ids, self.vocabulary)
             told = {**kept.provenance, "steps": self.steps, "valid": score.as_dict()}
             self.best = replace(kept, config=self._options(), provenance=told)
@@ -269,7 +272,7 @@ class Trainer:
             seconds=self.seconds,
             reason=reason,
             epochs=self.step / self.lanes.steps_per_epoch,
-            chars_per_second=self.chars_per_step / max(self._step_seconds(), 1e-9),
+            chars_per_second=self.chars_per_second,
             score=score,
         )
 
@@ -279,6 +282,11 @@ class Trainer:
     def chars_per_step(self) -> int:
         """N times T."""
         return self.lanes.lanes * self.lanes.window
+
+    @property
+    def chars_per_second(self) -> float:
+        """Characters learnt from in a second of steps; 0 before the first."""
+        return (self.step - self._done_before) * self.chars_per_step / max(self._training_seconds, 1e-9)
 
     def _step_seconds(self) -> float:
         return self._training_seconds / max(self.step - self._done_before, 1)
@@ -293,17 +301,16 @@ class Trainer:
 
     def _ending(self) -> float:
         """Estimate the seconds after the last step: a look, the last score (with a repair), files and curve."""
-        looks = 1 + 2 * self._final_chars() / required(self.config.validate_chars, "validate_chars")
+        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
         return looks * self._one_look() + 1.5 if self._valid else 1.5
 
-    def _final_chars(self) -> int:
-        """Return how much of the validation part the last score reads."""
-        return min(len(self._valid or ()), scored_last((self.steps - self.begin) * self.chars_per_step))
+    def _final_chars(self, end: int) -> int:
+        """Return how much of the validation part the last score reads, if the last step is `end`."""
+        return min(len(self._valid or ()), scored_last((end - self.begin) * self.chars_per_step))
 
-    def _keep_time(self) -> str:
+    def _keep_time(self, clock: Clock) -> str:
         """Move the end while it can be moved; return "time" if the run must end now."""
-        assert self._clock is not None
-        moved = self._clock.review(
+        moved = clock.review(
             self.step - self.begin,
             self.steps - self.begin,
             training_seconds=self._training_seconds,
@@ -315,7 +322,7 @@ class Trainer:
             every = math.ceil((self.steps - self.begin) / VALIDATIONS)
             if self._looks_are_chosen and every > 2 * required(self.config.validate_every, "validate_every"):
                 self.config = self.config.replace(validate_every=every)
-        if self._clock.over(self._ending()):
+        if clock.over(self._ending()):
             self.steps = self.step + 1
             return "time"
         return ""
@@ -370,14 +377,12 @@ class Trainer:
             best=self.best,
         )
 
-    def _restore(self, snapshot: Snapshot) -> None:
-        if snapshot.corpus != self.corpus.key:
-            raise TextError(
-                "the text is not the one this run was trained on; --init-from starts a new run from its model"
-            )
+    def _restore(self, snapshot: Snapshot, goes_on: bool) -> None:
         if snapshot.state[0][0].shape != self.learner.state[0][0].shape:
             raise ConfigError(
                 "a resumed run keeps its lanes and sizes; --init-from starts a new run with others"
             )
         self.learner.restore(snapshot.weights, snapshot.optimizer, snapshot.state)
-        self._best_nats, self._since_best, self.best = snapshot.best_nats, snapshot.since_best, snapshot.best
+        self._best_nats, self.best = snapshot.best_nats, snapshot.best
+        # A new budget comes with new patience.
+        self._since_best = snapshot.since_best if goes_on else 0

@@ -1,0 +1,206 @@
+"""`train` when something goes wrong or goes on: what it keeps, and what it says."""
+
+import io
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nextchar.cli.train import _absolute
+from nextchar.config import read_toml
+from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, read_model
+from nextchar.training.trainer import Trainer
+
+SIZES = ["--hidden", 12, "--embedding", 8, "--lanes", 4, "--window", 16]
+Shell = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(tmp_path: Path, text_file: Path, shell: Shell) -> Path:
+    """Return the folder of a small finished run, with its checkpoints."""
+    folder = tmp_path / "run"
+    result = shell("train", text_file, "--steps", 10, *SIZES, "-o", folder, "--keep-checkpoints")
+    assert result.code == 0, result.err
+    return folder
+
+
+def refused(result: SimpleNamespace, message: str) -> None:
+    """Assert that a command ended with one sentence that holds these words."""
+    assert (result.code, result.out) == (1, "")
+    assert message in result.err.strip().splitlines()[-1]
+    assert "Traceback" not in result.err
+
+
+def test_a_run_that_lost_patience_is_said_to_be_finished(
+    tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--resume` makes no step more without a budget, and with one it goes on."""
+    real, nats = Trainer._look, itertools.count(1)
+    monkeypatch.setattr(Trainer, "_look", lambda self: replace(real(self), nats_per_char=float(next(nats))))
+    folder = tmp_path / "r"
+    words = ["--steps", 500, "--validate-every", 5, "--patience", 1, *SIZES]
+    assert json.loads(shell("train", text_file, *words, "-o", folder, "--json").out)["steps"] == 10
+    again = shell("train", "--resume", folder, "--json")
+    assert "this run is finished (10 steps); give --minutes" in again.err
+    assert json.loads(again.out)["steps"] == 10
+    # The next validation is a first one again, and the last, as it finds no new best.
+    assert json.loads(shell("train", "--resume", folder, "--steps", 3, "--json").out)["steps"] == 11
+
+
+def test_an_overwriting_that_cannot_be_leaves_the_old_run(run: Path, text_file: Path, shell: Shell) -> None:
+    """Lanes larger than the text are refused before anything of the old run is gone; a good run takes all its place."""
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    words = ["train", text_file, "--steps", 3, "-o", run, "--overwrite"]
+    refused(shell(*words, "--lanes", 500, "--window", 500), "too few for 500 lanes")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert shell(*words, *SIZES).code == 0
+    assert not (run / CHECKPOINTS).exists()
+    assert read_model(run).provenance["step"] == 3
+
+
+def test_a_start_that_was_killed_is_resumed_with_its_budget_or_another(
+    tmp_path: Path, text_file: Path, run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first snapshot a run has its config alone, with its model to start from; a budget takes the old one's place."""
+    folder = tmp_path / "tuned"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_choose", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        words = ["--minutes", 5, "--init-from", run, "-o", folder]
+        assert shell("train", text_file, *words).code == 130
+    assert [path.name for path in folder.iterdir()] == [CONFIG]
+    assert read_toml(folder / CONFIG)[0]["init_from"] == str(run)
+    seen: list[Any] = []
+    real = Trainer.__init__
+
+    def init(self: Trainer, *args: object, **options: object) -> None:
+        seen.append(options["init_from"])
+        real(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "__init__", init)
+    result = shell("train", "--resume", folder, "--steps", 2)
+    assert result.code == 0, result.err
+    assert shell("train", "--config", folder / CONFIG, "-o", tmp_path / "again").code == 0
+    assert [file.architecture.hidden for file in seen] == [12, 12]
+    one, two = (read_model(tmp_path / name).arrays for name in ("tuned", "again"))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_a_model_whose_snapshot_is_gone_is_kept(run: Path, shell: Shell) -> None:
+    """`--resume` does not begin anew over a model that has learnt."""
+    (run / TRAINING).unlink()
+    before = (run / MODEL).read_bytes()
+    refused(shell("train", "--resume", run, "--steps", 3), f"lacks {TRAINING}; --init-from {run}")
+    assert (run / MODEL).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--preset", "karpathy2015"], "--preset"),
+        (["--config", "x.toml"], "--config"),
+        (["--init-from", "x"], "--init-from"),
+        (["-o", "x"], "--output"),
+        (["--overwrite", "--hidden", 9], "--hidden, --overwrite"),
+    ],
+)
+def test_what_a_resumed_run_cannot_change_is_refused(
+    run: Path, shell: Shell, words: list[object], names: str
+) -> None:
+    """Nothing that is given beside --resume is ignored."""
+    refused(shell("train", "--resume", run, *words), f"keeps its options, but {names} was given")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--hidden", 99], "keeps the hidden of its model, 12, but --hidden 99 was given"),
+        (
+            ["--no-sum-outputs"],
+            "keeps the sum_outputs of its model, True, but --sum-outputs False",
+        ),
+        (["--units", "bytes"], "keeps the units of its model, characters, but --units bytes"),
+    ],
+)
+def test_another_shape_than_the_models_is_refused(
+    run: Path, text_file: Path, tmp_path: Path, shell: Shell, words: list[object], message: str
+) -> None:
+    """`--init-from` keeps the model's shape and units; what says otherwise is named, and what says the same is not."""
+    start = ["train", text_file, "--init-from", run, "--steps", 2, "-o", tmp_path / "r"]
+    refused(shell(*start, *words), message)
+    assert shell(*start, "--hidden", 12, "--units", "characters").code == 0
+
+
+def test_a_glob_is_found_from_any_folder(
+    tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A glob is kept with the folder it was given in, whose own name may look like one."""
+    here = tmp_path / "a [b]"
+    here.mkdir()
+    (here / "x.txt").write_bytes(text_file.read_bytes())
+    monkeypatch.chdir(here)
+    assert shell("train", "*.txt", "--steps", 2, *SIZES, "-o", tmp_path / "r").code == 0
+    monkeypatch.chdir(tmp_path)
+    result = shell("train", "--resume", tmp_path / "r", "--steps", 2)
+    assert result.code == 0, result.err
+    assert [_absolute(name) for name in ("stdlib", "-", "/dev/stdin", "/dev/fd/63")] == [
+        "stdlib",
+        "-",
+        "/dev/stdin",
+        "/dev/fd/63",
+    ]
+
+
+def test_a_piped_text_is_not_waited_for(
+    tmp_path: Path, text: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes on with the text in the cache, and without it asks for the pipe instead of waiting for a terminal."""
+    folder = tmp_path / "r"
+
+    def pipe(content: str) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+
+    pipe(text)
+    assert shell("train", "-", "--steps", 2, *SIZES, "-o", folder).code == 0
+    config = (folder / CONFIG).read_text(encoding="utf-8")
+    (folder / CONFIG).write_text(config.replace("/dev/stdin", "/dev/fd/63"), encoding="utf-8")
+    pipe("not this one")
+    assert shell("train", "--resume", folder, "--steps", 2).code == 0
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(tmp_path / "empty"))
+    gone = "the text came from standard input and is no longer in the cache"
+    refused(shell("train", "--resume", folder, "--steps", 2), gone)
+    pipe(text)
+    result = shell("train", "-", "--resume", folder, "--steps", 2)
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_tells_the_speed_and_a_second_one_how_to_go_on(
+    run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """One Ctrl-C saves and reports what was measured; a second one ends at once, with the words to go on."""
+    real = Trainer._advance
+
+    def advance(self: Trainer) -> None:
+        real(self)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_advance", advance)
+    result = shell("train", "--resume", run, "--steps", 100, "--json")
+    assert result.code == 130
+    assert f"Go on with:\n  nextchar train --resume {run}\n" in result.err
+    if times == 1:
+        value = json.loads(result.out)
+        assert value["steps"] == 11
+        assert value["chars_per_second"] > 0
+    else:
+        assert "interrupted at once" in result.err
+        assert result.out == ""
