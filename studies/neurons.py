@@ -8,7 +8,6 @@ What was found is kept beside the page as it comes, so the study can be made in 
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from matplotlib.figure import Figure
 from kept import Kept
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
-from nextchar.discovery.births import births_of, checkpoints
 from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.page import page as claims_page
@@ -97,23 +95,21 @@ class Found:
 
 
 def train(text: str, run: Path, config: Config) -> None:
-    """Train a model on a text, unless that was done to its end, and keep its checkpoints."""
+    """Train a model on a text, unless that was done to its end."""
     if any(entry["event"] == "finished" for entry in read_log(run / LOG)):
         return
     trainer = Trainer(open_corpus([text]), config)
-    for _ in record(trainer, run, [text], keep_checkpoints=True):
+    for _ in record(trainer, run, [text]):
         pass
 
 
 def discover(kind: str, text: str, run: Path, length: int, search: Search) -> Claims:
-    """Return the claims of a run's model, and write them, their births and their page into its folder."""
+    """Return the claims of a run's model, and write them and their page into its folder."""
     lm, corpus = load(run), open_corpus([text])
     ids = corpus.in_vocabulary(lm.vocabulary).take(max(0, len(corpus) - length), len(corpus))
     found = look(lm, ids, PROFILES[kind], search, say=print)
     claims = claims_of(found, PROFILES[kind], say=print)
-    births = births_of(checkpoints(run), found, claims, say=print)
-    write_text(run / "births.json", json.dumps(births))
-    write_text(run / "discover.html", claims_page(claims, found, title=kind, births=births))
+    write_text(run / "discover.html", claims_page(claims, found, title=kind))
     claims.save(run / "claims.json")
     return claims
 

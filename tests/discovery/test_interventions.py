@@ -155,13 +155,48 @@ def test_what_an_ablation_says_in_words() -> None:
     assert causes.used({**effect, "passes": True}) == ("uses", "")
 
 
-def test_texts_are_labelled_each_by_itself(lm: LanguageModel) -> None:
-    """A comment that one text leaves open is on to its end, and is not open in the next."""
-    text = "/* " + "x" * 97
-    lm = replace(lm, vocabulary=Corpus.from_text(text + "}{;\n").vocabulary)
-    texts = np.stack([lm.vocabulary.encode(each) for each in (text, "x" * 100, "x" * 97 + " */")])
-    share = steering._share(lm, texts.astype(np.int64), labeller("c", "")[1], "c_comment")
-    assert share == pytest.approx(1 / 3)
+@pytest.mark.parametrize(
+    ("profile", "name", "text"),
+    [
+        ("c", "c_comment", "a /* b */ c\n/* d */"),
+        ("c", "c_string", 'f("a", "b c");\ng("");'),
+        ("c", "parentheses", "f(a(b)c)d(e)"),
+        ("general", "quotes", 'he--"Oh," said she. "No--" and\n"Well," (\n"so")'),
+        ("latex", "math", "Let $x$ be ($y$), $z$-free."),
+        ("wiki", "wiki_link", "a [[b]] c [[d]]"),
+        ("python", "python_docstring", 'def f():\n    """A.\n\n    B.\n    """\n    """C."""'),
+    ],
+)
+def test_what_a_text_takes_itself_to_be_in_is_what_it_is_in(profile: str, name: str, text: str) -> None:
+    """Where every mark has its other, reading from the end finds the spans that reading from the beginning finds."""
+    feature = next(each for each in labeller(profile, text)[1](text) if each.name == name)
+    found = steering.taken_to_be_inside(text, feature.opener, feature.closer)
+    np.testing.assert_array_equal(found, feature.values != 0)
+
+
+def test_a_text_without_its_other_marks_is_told_by_what_comes() -> None:
+    """What is closed and was never opened was written inside, what is opened and forgotten was not."""
+
+    def shown(text: str, *marks: str) -> str:
+        return "".join(str(int(on)) for on in steering.taken_to_be_inside(text, *marks))
+
+    assert shown("b*/c*/d", "/*", "*/") == "1111100"
+    assert shown("/*b/*c", "/*", "*/") == "000000"
+    assert shown("a)b(c)d)e", "(", ")") == "111111100"
+    assert shown('he, " she" so', '"', '"') == "1111111110000"
+
+
+def test_shares_are_of_what_was_written_as_if_inside(lm: LanguageModel) -> None:
+    """By its marks where a feature has two, else by its label; each text by itself, its beginning left out."""
+    lm = replace(lm, vocabulary=Corpus.from_text("/* x}{;#\n").vocabulary)
+    written = ("/* " + "x" * 97, "x" * 98 + "*/", "#" + "x" * 99)
+    texts = np.stack([lm.vocabulary.encode(each) for each in written]).astype(np.int64)
+    label = labeller("c", "")[1]
+    features = {each.name: each for each in label("/* */ #x\n")}
+    share = steering._share(lm, texts, label, features["c_comment"])
+    assert share == pytest.approx(35 / 36 / 3)
+    assert steering._share(lm, texts, label, features["preprocessor"]) == 0
+    assert steering._share(lm, texts, label, features["punctuation"]) == pytest.approx(2 / 36 / 3)
 
 
 def test_steering_goes_with_the_feature_whichever_way_the_unit_does() -> None:
@@ -172,7 +207,7 @@ def test_steering_goes_with_the_feature_whichever_way_the_unit_does() -> None:
         yield binary("open", np.array([c != "]" for c in text]))
 
     doses = np.array([0.75, 0.0, -0.5])
-    assert steering.steer(lm, (0, LATCH), doses, label, "open").monotone == pytest.approx(1)
+    assert steering.steer(lm, (0, LATCH), doses, label, next(label("]"))).monotone == pytest.approx(1)
 
 
 def test_patching_the_latch_brings_the_bracket_back() -> None:
@@ -191,12 +226,13 @@ def test_steering_the_latch_writes_more_brackets() -> None:
     lm, _, _ = latched()
     doses = np.linspace(-0.5, 0.75, 4)
 
-    def label(text: str) -> object:
+    def label(text: str) -> Iterator[Feature]:
         yield Feature(
             "closing", "binary", np.array([c == "]" for c in text], np.float32), np.ones(len(text), np.bool_)
         )
 
-    steered = steering.steer(lm, (0, LATCH), doses, label, "closing")  # type: ignore[arg-type]
+    wanted = next(label("]"))
+    steered = steering.steer(lm, (0, LATCH), doses, label, wanted)
     assert steered.monotone == pytest.approx(1)
     assert steered.shares[-1] > 2 * steered.shares[0]
 

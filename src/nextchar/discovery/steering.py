@@ -1,7 +1,8 @@
 """Writing with a unit held at a dose, and reading with a unit patched in from a text that differs in one mark."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nextchar.discovery.causes import begin_states, costs
-from nextchar.discovery.features import Feature
+from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
 from nextchar.kernels.threads import in_shares
@@ -33,7 +34,7 @@ class Steering:
 
     Attributes:
         doses: What the unit is held to read as, from where the feature is off to where it is on.
-        shares: Of the characters written, how many the feature is on at; for a number, its mean.
+        shares: Of the characters written, how many were written as if the feature were on (`taken_to_be_inside`).
         bits: What they cost the network when nothing is held, in bits per character.
         monotone: Spearman's correlation of share and place among the doses.
     """
@@ -42,10 +43,6 @@ class Steering:
     shares: list[float]
     bits: list[float]
     monotone: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the values by name, for JSON."""
-        return asdict(self)
 
 
 def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int) -> npt.NDArray[np.float64]:
@@ -65,18 +62,18 @@ def steer(
     unit: Unit,
     doses: npt.NDArray[np.float64],
     label: Labeller,
-    name: str,
+    feature: Feature,
     *,
     seed: int = 0,
 ) -> Steering:
-    """Write with a unit's cell held at each dose, and count how often a feature is on in what was written.
+    """Write with a unit's cell held at each dose, and count how much was written as if a feature were on.
 
     Args:
         lm: The model.
         unit: Layer and unit.
         doses: What the unit is held to read as, `(D,)`.
         label: Makes features of a text, the wanted one among them.
-        name: Of the feature.
+        feature: The wanted one, of any text.
         seed: Everything random follows from it; all doses draw the same random numbers.
     """
     memories = as_memory(doses, lm.network.architecture.cell)
@@ -97,33 +94,48 @@ def steer(
     shares, bits = [], []
     for k in range(len(doses)):
         mine = slice(k * TEXTS, (k + 1) * TEXTS)
-        shares.append(_share(lm, ids[:, mine].T, label, name))
+        shares.append(_share(lm, ids[:, mine].T, label, feature))
         bits.append(float(paid[:, mine].mean() * BITS))
-    order = np.arange(len(doses), dtype=np.float64)
-    return Steering([float(dose) for dose in doses], shares, bits, spearman(order, np.array(shares)))
+    return Steering([float(dose) for dose in doses], shares, bits, monotone(np.array(shares)))
 
 
-def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, name: str) -> float:
-    """Return how often a feature is on in texts `(N, T)`, the beginning of each left out."""
+def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, feature: Feature) -> float:
+    """Return how often a feature is on in texts `(N, T)`, each by itself, the beginning of each left out."""
     shares = []
     for ids in texts:
         text = "".join(chr(lm.vocabulary.codes[index]) for index in ids)
-        # Each by itself: what one leaves open is not open in the next.
-        feature = next((one for one in label(text) if one.name == name), None)
-        # A span that was cut off by the end was entered all the same: it counts.
-        on = np.zeros(len(text)) if feature is None else np.where(feature.known, feature.values, 1.0)
+        if feature.opener and feature.closer.strip():
+            on = taken_to_be_inside(text, feature.opener, feature.closer)
+        else:
+            on = next(
+                (one.positive for one in label(text) if one.name == feature.name),
+                np.zeros(len(text), np.bool_),
+            )
         shares.append(on[SETTLE:].mean())
     return float(np.mean(shares))
 
 
-def spearman(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    """Return the correlation of ranks, even ones in their middle; 0 where one never moves."""
+def taken_to_be_inside(text: str, opener: str, closer: str) -> Bools:
+    """Return where a text goes on to close what it does not open in between, `(T,)`; in sound text, the inside of its spans.
 
-    def ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
+    A writer whose memory is held is always inside, or never. Inside it opens nothing and closes time and again; outside it
+    opens and forgets. So what it took itself to be in is told by what comes, not by what came before: the text is read from its
+    end. Where both marks look alike, one that stands before a word opens and one that stands after a word closes.
+    """
+    behind, ahead = (r"(?<![^\s(\[{=,>~-])", r"(?=\S)") if opener == closer else ("", "")
+    marks = list(re.finditer(f"(?P<open>{behind}{re.escape(opener)}{ahead})|{re.escape(closer)}", text))
+    inside, depth, end = np.zeros(len(text), np.bool_), 0, len(text)
+    for mark in reversed(marks):
+        inside[mark.end() - 1 : end] = depth > 0
+        depth, end = max(0, depth - 1) if mark["open"] else 1 + depth * (opener[0] in "([{"), mark.end() - 1
+    inside[:end] = depth > 0
+    return inside
 
-    a, b = ranks(one), ranks(other)
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
+
+def monotone(values: npt.NDArray[np.float64]) -> float:
+    """Return Spearman's correlation of values with their places, even ones in their middle; 0 where nothing moves."""
+    ranks = np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
+    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1]) if ranks.std() > 0 else 0.0
 
 
 def write(

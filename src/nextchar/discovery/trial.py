@@ -1,7 +1,7 @@
 """The trial: what was found by association is ablated, patched and steered; and what matters but was not found."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -105,9 +105,9 @@ def _steer(
         row, feature = evidence[f].row, found.features[f]
         doses = steering.doses_of(found.states, row, feature, found.halves.fit, evidence[f].sign)
         steered = steering.steer(
-            found.lm, found.states.units[row], doses, found.label, feature.name, seed=found.search.seed
+            found.lm, found.states.units[row], doses, found.label, feature, seed=found.search.seed
         )
-        claims[f] = replace(claims[f], steer=steered.as_dict())
+        claims[f] = replace(claims[f], steer=asdict(steered))
 
 
 def _unexplained(found: Found, ablations: causes.Ablations, claims: list[Claim]) -> list[dict[str, Any]]:
