@@ -160,6 +160,15 @@ def steered(every: list[Found]) -> Iterator[Sequence[str]]:
                 yield found.kind, claim["feature"], shares, bits, f"{steer['monotone']:.2f}"
 
 
+def written(every: list[Found], least: float = 0.9) -> Iterator[str]:
+    """Yield how texts go at the first and the last dose of what could be steered well."""
+    for found in every:
+        for claim in found.claims:
+            steer = claim["steer"]
+            for k in (0, -1) if steer and steer["monotone"] >= least else ():
+                yield f"{found.kind}, {claim['feature']}, {steer['doses'][k]:+.2f}:\n\n```text\n{steer['samples'][k]}\n```\n"
+
+
 def figure(every: list[Found], path: Path) -> None:
     """Draw every claimed cell: the unit with its interval, and what it is held against."""
     points = [
@@ -225,10 +234,13 @@ said in [nextchar discover](../discover.md); cells are those of the 2015 post an
 {markdown(head, lines, left=5)}
 ## Steered
 
-What was written while the unit was held at seven doses, in percent of characters at which the feature is on, and what that text
-costs the network in bits per character when nothing is held.
+What was written while the unit was held at seven doses, from where the feature is off to where it is on: percent of characters that
+were [written as if it were on](../discover.md#steering), and what that text costs the network in bits per character when nothing is held.
 
-{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}"""
+{markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}
+How texts go at the first and the last dose:
+
+{chr(10).join(written(every))}"""
 
 
 def main() -> None:

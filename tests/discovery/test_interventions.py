@@ -235,6 +235,8 @@ def test_steering_the_latch_writes_more_brackets() -> None:
     steered = steering.steer(lm, (0, LATCH), doses, label, wanted)
     assert steered.monotone == pytest.approx(1)
     assert steered.shares[-1] > 2 * steered.shares[0]
+    assert [len(each) for each in steered.samples] == [steering.SHOWN] * 4
+    assert steered.samples[-1].count("]") > steered.samples[0].count("]")
 
 
 def test_what_is_watched_is_the_memory(lm: LanguageModel, text: str) -> None:

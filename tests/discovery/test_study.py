@@ -33,6 +33,7 @@ def claim(feature: str, verdict: str, **more: Any) -> dict[str, Any]:
 def found() -> list[neurons.Found]:
     """Return what was found in one text."""
     steer = {"shares": [0.1, 0.5], "bits": [2.0, 3.0], "monotone": 1.0}
+    steer |= {"doses": [-1.0, 1.0], "samples": ["int x;", "the lock */"]}
     effect = {"on_bits": 0.2, "off_bits": 0.01, "percentile": 100.0}
     claims = [claim("c_comment", "uses", steer=steer, effect=effect), claim("column", "detects")]
     dropped = {"c_string": "3 characters in 1 stretches"}
@@ -52,6 +53,7 @@ def test_every_claimed_cell_has_its_line(found: list[neurons.Found], tmp_path: P
     assert "too rare" in lines["strings"]
     assert "1 different features reach `tracks`" in page
     assert "10.0, 50.0" in page
+    assert "linux, c_comment, +1.00:\n\n```text\nthe lock */\n```" in page
     assert "some CPU, 2 cores, 2026-11-25" in page
     neurons.figure(found, tmp_path / "neurons.svg")
     assert "<svg" in (tmp_path / "neurons.svg").read_text(encoding="utf-8")

@@ -118,12 +118,10 @@ def command(
 def _show(claims: Any) -> None:
     """Print a line for each feature, found or not."""
     for claim in claims.claims:
-        layer, unit = claim.unit
-        name = claim.feature
-        strength = claim.evidence["strength"]
-        line = f"{claim.verdict:<12} {name:<{SHOWN}} {layer}:{unit:<5} {strength:6.3f}  {claim.because}"
+        (layer, unit), strength = claim.unit, claim.evidence["strength"]
+        line = (
+            f"{claim.verdict:<12} {claim.feature:<{SHOWN}} {layer}:{unit:<5} {strength:6.3f}  {claim.because}"
+        )
         print(line.rstrip())  # noqa: T201  data
-    say = stderr().print
     if claims.dropped:
-        names = ", ".join(claims.dropped)
-        say(f"too rare to be judged: {names}")
+        stderr().print(f"too rare to be judged: {', '.join(claims.dropped)}")

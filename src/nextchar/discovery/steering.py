@@ -20,6 +20,7 @@ from nextchar.model.compiled import own_threads
 
 DOSES = 7
 TEXTS, LENGTH = 32, 400  # written at every dose
+SHOWN = 240  # characters of a sample
 SETTLE = 64  # characters written before those that are counted
 PAIRS, DISTANCE = 64, 20  # minimal pairs, and how many characters after the mark they are compared
 SPAN = 8  # characters that a feature must hold on average to be steered
@@ -37,12 +38,14 @@ class Steering:
         shares: Of the characters written, how many were written as if the feature were on (`taken_to_be_inside`).
         bits: What they cost the network when nothing is held, in bits per character.
         monotone: Spearman's correlation of share and place among the doses.
+        samples: How the first text goes at each, 240 characters.
     """
 
     doses: list[float]
     shares: list[float]
     bits: list[float]
     monotone: float
+    samples: list[str]
 
 
 def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int) -> npt.NDArray[np.float64]:
@@ -96,7 +99,8 @@ def steer(
         mine = slice(k * TEXTS, (k + 1) * TEXTS)
         shares.append(_share(lm, ids[:, mine].T, label, feature))
         bits.append(float(paid[:, mine].mean() * BITS))
-    return Steering([float(dose) for dose in doses], shares, bits, monotone(np.array(shares)))
+    samples = [lm.vocabulary.decode(each) for each in ids[SETTLE : SETTLE + SHOWN, ::TEXTS].T]
+    return Steering([float(dose) for dose in doses], shares, bits, monotone(np.array(shares)), samples)
 
 
 def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, feature: Feature) -> float:

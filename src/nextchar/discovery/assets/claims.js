@@ -95,8 +95,13 @@ function choose(index) {
   charts.append(chart(`Probes of so many units (control: ${three(claim.probe.control)})`, sizes.map((size) => (size === "all" ? data.model.hidden * data.model.layers : Number(size))),
     [["strength", sizes.map((size) => claim.probe[size]), "rgb(var(--green))"]], "units"));
   if (claim.steer.doses) {
-    charts.append(chart(`Held while writing: how often the feature is on (Spearman ${three(claim.steer.monotone)})`, claim.steer.doses, [["share", claim.steer.shares, "rgb(var(--orange))"]], "dose"),
-      chart("and what the text costs when nothing is held", claim.steer.doses, [["bits per character", claim.steer.bits, "rgb(var(--blue))"]], "dose"));
+    charts.append(chart(`Held while writing: how much is written as if the feature were on (Spearman ${three(claim.steer.monotone)})`, claim.steer.doses, [["share", claim.steer.shares, "rgb(var(--orange))"]], "dose"),
+      chart("and what the text costs when nothing is held", claim.steer.doses, [["bits per character", claim.steer.bits, "rgb(var(--blue))"]], "dose"),
+      ...[0, claim.steer.doses.length - 1].map((k) => {
+        const figure = element("figure", undefined, { class: "written" });
+        figure.append(element("figcaption", `Written at ${claim.steer.doses[k].toFixed(2)}`), element("pre", claim.steer.samples[k]));
+        return figure;
+      }));
   }
   const born = data.births.features?.[claim.feature];
   if (born) charts.append(chart("While it learned", data.births.steps, [["this unit", born.unit, "rgb(var(--green))"], ["best unit", born.best, "rgb(var(--orange))"], ["all units", born.probe_all, "rgb(var(--blue))"]], "step"));
