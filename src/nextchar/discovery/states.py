@@ -27,14 +27,14 @@ LANES, DEPTH = 64, 2048
 CHUNK = 64
 FULL = 0.999
 SAME = 1e-3  # what a unit is read as may differ by
+REPAIRS = 2  # of all lanes side by side
 
 Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-Table = Callable[
-    [Ints, Floats], Floats
-]  # what each level is replaced by, from how often it comes and what it means
+# What each level is replaced by, from how often it comes and what it means.
+Table = Callable[[Ints, Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,13 @@ def _read(
     """Read consecutive lanes of ids `(T, N)` by the reference, and set `held` `(N, T, U)` and `surprisal` `(N, T)`.
 
     Each lane begins with what the lane before it ended in when that was read from the empty state. Where that proves not to
-    be what it ends in now, because something was not forgotten in a whole lane, it is read again.
+    be what it ends in now, because something was not forgotten in a whole lane, it is read again. Of a network that never
+    forgets, every time would change all lanes to come: after some times, one lane is read after the other, each once.
     """
     cell = lm.network.architecture.cell
     expected, state = _entering(lm, rows)
     ended, last = map_state(Tensor.clone, state), expected.clone()
-    todo = torch.arange(rows.shape[1])
+    todo, left = torch.arange(rows.shape[1]), REPAIRS
     while len(todo):
 
         def read(first: int, after: int, todo: Tensor = todo) -> None:
@@ -141,7 +142,8 @@ def _read(
             (readable(was[1:], cell) - readable(now[:-1], cell)).abs().amax(1) > SAME
             for was, now in vectors_of(state, ended)
         ]
-        todo = 1 + torch.stack(off).any(0).nonzero()[:, 0]
+        wrong = 1 + torch.stack(off).any(0).nonzero()[:, 0]
+        todo, left = wrong if left else wrong[:1], max(0, left - 1)
         expected[todo] = last[todo - 1]
         for was, now in vectors_of(state, ended):
             was[todo] = now[todo - 1]
