@@ -165,8 +165,9 @@ def written(every: list[Found], least: float = 0.9) -> Iterator[str]:
     for found in every:
         for claim in found.claims:
             steer = claim["steer"]
-            for k in (0, -1) if steer and steer["monotone"] >= least else ():
-                yield f"{found.kind}, {claim['feature']}, {steer['doses'][k]:+.2f}:\n\n```text\n{steer['samples'][k]}\n```\n"
+            for k, side in ((0, "off"), (-1, "on")) if steer and steer["monotone"] >= least else ():
+                held = f"{found.kind}, {claim['feature']} held {side} ({steer['doses'][k]:+.2f})"
+                yield f"{held}:\n\n```text\n{steer['samples'][k]}\n```\n"
 
 
 def figure(every: list[Found], path: Path) -> None:
@@ -238,7 +239,7 @@ What was written while the unit was held at seven doses, from where the feature 
 were [written as if it were on](../discover.md#steering), and what that text costs the network in bits per character when nothing is held.
 
 {markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}
-How texts go at the first and the last dose:
+How texts go at the first and the last dose of what could be steered well:
 
 {chr(10).join(written(every))}"""
 

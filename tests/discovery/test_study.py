@@ -53,7 +53,7 @@ def test_every_claimed_cell_has_its_line(found: list[neurons.Found], tmp_path: P
     assert "too rare" in lines["strings"]
     assert "1 different features reach `tracks`" in page
     assert "10.0, 50.0" in page
-    assert "linux, c_comment, +1.00:\n\n```text\nthe lock */\n```" in page
+    assert "linux, c_comment held on (+1.00):\n\n```text\nthe lock */\n```" in page
     assert "some CPU, 2 cores, 2026-11-25" in page
     neurons.figure(found, tmp_path / "neurons.svg")
     assert "<svg" in (tmp_path / "neurons.svg").read_text(encoding="utf-8")
