@@ -137,7 +137,7 @@ def draw(done: list[Run], path: Path) -> None:
     shown = [tick for tick in ticks if tick <= 1.5 * max(run.seconds for run in done)]
     axes.set_xticks(shown, [f"{tick} s" if tick < 60 else f"{tick // 60} min" for tick in shown])
     axes.minorticks_off()
-    axes.set_xlim(left=8)
+    axes.set_xlim(8, 1.4 * max(run.seconds for run in done))
     low = min(run.stream for run in done)
     axes.set_ylim(low - 0.05, low + 1.05)
     axes.set_xlabel("wall clock")

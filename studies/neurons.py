@@ -167,7 +167,8 @@ def written(every: list[Found], least: float = 0.9) -> Iterator[str]:
             steer = claim["steer"]
             for k, side in ((0, "off"), (-1, "on")) if steer and steer["monotone"] >= least else ():
                 held = f"{found.kind}, {claim['feature']} held {side} ({steer['doses'][k]:+.2f})"
-                yield f"{held}:\n\n```text\n{steer['samples'][k]}\n```\n"
+                sample = steer["samples"][k].replace("\r", "")
+                yield f"{held}:\n\n```text\n{sample}\n```\n"
 
 
 def figure(every: list[Found], path: Path) -> None:
@@ -200,7 +201,7 @@ def figure(every: list[Found], path: Path) -> None:
         axes.invert_yaxis()
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("strength on held-out text: |2 AUC - 1| or |r|")
-        axes.legend(fontsize=8, loc="lower right")
+        drawn.legend(fontsize=8, loc="outside upper center", ncols=5)
         drawn.savefig(path, metadata={"Date": None})
 
 
