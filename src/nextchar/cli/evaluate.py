@@ -99,9 +99,8 @@ def command(
         ids = part(files[0], model, split)
         what = f"the {split} part"
     learnt: Any = part(files[0], model, "train") if errors or ngram is not None else None
-    if ngram is not None:
-        # What cannot be counted is told before the scoring.
-        NGram(learnt[:ngram], len(vocabulary), order=ngram)
+    # Counted first, so that what cannot be counted is told before the scoring.
+    table = NGram(learnt, len(vocabulary), order=ngram) if ngram is not None else None
     networks = [to_language_model(file, pick_device(device)).network for file in files]
     if dynamic:
         stderr().print("choosing how to learn, and learning: this takes minutes", style="dim")
@@ -115,8 +114,8 @@ def command(
         result = (_with_csv(per_char, files[0], ids, score) if per_char else score()).as_dict()
     if left_out:
         result["skipped"] = left_out
-    if ngram is not None:
-        result["ngram"] = NGram(learnt, len(vocabulary), order=ngram).score(ids, vocabulary).as_dict()
+    if table is not None:
+        result["ngram"] = table.score(ids, vocabulary).as_dict()
     if json:
         print_json(result)
     else:

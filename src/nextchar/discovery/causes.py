@@ -177,8 +177,8 @@ def effect(ablations: Ablations, feature: Feature, row: int, states: States, poo
     mine = int(np.flatnonzero(ablations.rows == row)[0])
     layer = states.units[row][0]
     spread = np.array([_spread(states, int(each)) for each in ablations.rows])
-    alike = np.isin(ablations.rows, pool) & (ablations.rows != row)
-    peers = [int(k) for k in np.flatnonzero(alike) if states.units[ablations.rows[k]][0] == layer]
+    unclaimed = np.flatnonzero(np.isin(ablations.rows, pool))
+    peers = [int(k) for k in unclaimed if states.units[ablations.rows[k]][0] == layer]
     peers = sorted(peers, key=lambda k: abs(spread[k] - spread[mine]))[:CONTROLS]
     if not helped.any() or not others.any() or not peers:
         return {}
