@@ -20,7 +20,7 @@ from nextchar.config import BUDGETS, Config, compose, read_toml, to_toml
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import CONFIG, MODEL, holds_run, read_model, write_text
 from nextchar.text.catalogue import CATALOGUE
-from nextchar.text.paths import expand
+from nextchar.text.paths import STDIN, expand
 
 GROUPS = {
     name: Group(name, sort_key=place)
@@ -244,7 +244,7 @@ def _open(job: Job, options: Config) -> tuple[Any, float]:
 def _is_pipe(source: str) -> bool:
     """Tell whether a text can be read only once."""
     system = source.startswith(("/dev/", "/proc/")) and not Path(source).is_file()
-    return system or source in ("-", "/dev/stdin")
+    return system or source in STDIN
 
 
 def _absolute(source: str) -> str:

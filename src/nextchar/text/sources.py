@@ -20,13 +20,12 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError
 from nextchar.text.catalogue import CATALOGUE, fetch
-from nextchar.text.paths import expand
+from nextchar.text.paths import STDIN, expand
 from nextchar.text.vocabulary import Units
 
 CHUNK = 1 << 20
 OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-STDIN = ("-", "/dev/stdin")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done and how much there is, both in bytes."""
