@@ -39,7 +39,7 @@ CLAIMED: dict[str, dict[str, Sequence[str]]] = {
         "if-condition": ("if_condition",),
         "position in line": ("column", "late_in_line"),
         "indentation or depth": ("indentation", "indented", "braces.depth"),
-        "brackets": ("parentheses", "brackets"),
+        "brackets": ("parentheses", "brackets", "braces"),
         "preprocessor": ("preprocessor",),
     },
     "warpeace": {
@@ -60,16 +60,16 @@ CLAIMED: dict[str, dict[str, Sequence[str]]] = {
         "formulas": ("math", "display_math"),
         "environments": ("environment", "environment_proof", "environment_lemma", "environment_enumerate"),
         "references": ("reference",),
-        "braces": ("braces",),
-        "position in line": ("column",),
+        "brackets": ("parentheses", "brackets", "braces"),
+        "position in line": ("column", "late_in_line"),
     },
     "stdlib": {
         "strings": ("python_string", "python_single_string", "python_docstring"),
         "comments": ("python_comment",),
         "if-condition": ("if_condition",),
         "indentation or depth": ("indentation", "indented"),
-        "position in line": ("column",),
-        "brackets": ("parentheses",),
+        "position in line": ("column", "late_in_line"),
+        "brackets": ("parentheses", "brackets", "braces"),
     },
 }
 PROFILES = {"linux": "c", "warpeace": "prose", "wiki": "wiki", "latex": "latex", "stdlib": "python"}
@@ -198,7 +198,7 @@ def figure(every: list[Found], path: Path) -> None:
         axes.set_yticks(
             range(len(points)), [f"{label} ({claim['verdict']})" for label, claim in points], fontsize=8
         )
-        axes.invert_yaxis()
+        axes.set_ylim(len(points) - 0.4, -0.6)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("strength on held-out text: |2 AUC - 1| or |r|")
         drawn.legend(fontsize=8, loc="outside upper center", ncols=5)
