@@ -74,7 +74,11 @@ class Config(BaseModel):
     cold_start: Annotated[float, Field(ge=0, le=1)] = option(
         0.02, "Training", "Chance, per lane and step, to begin again from the empty state."
     )
-    optimizer: Literal["adamw", "rmsprop"] = option("adamw", "Training", "Which optimizer.")
+    optimizer: Literal["cautious", "adamw", "rmsprop"] = option(
+        "cautious",
+        "Training",
+        "Which optimizer; cautious is AdamW that moves no weight against its gradient.",
+    )
     learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
     warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
     hold: Annotated[float, Field(ge=0, le=1)] = option(
@@ -85,7 +89,7 @@ class Config(BaseModel):
         1.0, "Training", "Factor on the learning rate per epoch, after --decay-after epochs."
     )
     decay_after: Natural = option(10, "Training", "Epochs before --decay begins.")
-    beta1: Fraction = option(0.9, "Training", "AdamW's memory of the gradient.")
+    beta1: Fraction = option(0.8, "Training", "AdamW's memory of the gradient.")
     beta2: Fraction = option(0.99, "Training", "Memory of the squared gradient, of AdamW and RMSProp.")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
         None, "Training", "Decoupled weight decay of AdamW. Default: chosen."

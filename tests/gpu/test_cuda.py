@@ -53,7 +53,7 @@ def test_training_learns_and_scores(precision: str) -> None:
     assert abs(on_gpu.nats_per_char - on_cpu.nats_per_char) < 1e-3
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["cautious", "adamw", "rmsprop"])
 def test_going_on_is_the_same(optimizer: str) -> None:
     """Ten steps, a snapshot and ten more on the GPU end where twenty steps end."""
     config = Config(

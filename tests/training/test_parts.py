@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 from itertools import pairwise
 from typing import Literal
 
@@ -20,7 +21,14 @@ from nextchar.training.budget import (
     plan,
     weight_decay,
 )
-from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
+from nextchar.training.optimizer import (
+    Cautious,
+    clip,
+    make_optimizer,
+    move_plainly,
+    optimizer_arrays,
+    restore_optimizer,
+)
 from nextchar.training.schedule import factor, worth_a_sample
 
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
@@ -91,7 +99,64 @@ def test_rmsprop_is_the_equation() -> None:
     assert torch.allclose(network.head.bias, expected)
 
 
-@pytest.mark.parametrize(("name", "place"), [("adamw", "meta"), ("rmsprop", "cpu")])
+def gradients(optimizer: torch.optim.Optimizer, seed: int) -> None:
+    """Give every weight of an optimizer a random gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+
+
+def test_the_first_cautious_step_is_adamws() -> None:
+    """Nothing is remembered yet that a gradient could speak against."""
+    one = Network(SIZED.architecture(), 5)
+    other = deepcopy(one)
+    for network, name in ((one, "cautious"), (other, "adamw")):
+        optimizer = make_optimizer(network, SIZED.replace(optimizer=name))
+        gradients(optimizer, 0)
+        optimizer.step()
+    for mine, adamws in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, adamws, rtol=1e-5, atol=1e-6)
+
+
+def test_a_cautious_step_moves_no_weight_against_its_gradient() -> None:
+    """Where the gradient turns, a weight is only decayed, and the others go further; where it is 0, the memory leads."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = Cautious([{"params": [weight], "weight_decay": 0.5}], lr=0.1, betas=(0.5, 0.75))
+    for gradient in ([1.0] * 4, [1.0] * 4, [1.0, -0.5, 1.0, 0.0]):
+        weight.grad = torch.tensor(gradient)
+        before = weight.detach().clone()
+        optimizer.step()
+    # After n equal gradients both means are 1 - beta^n of them; a third one of 0 leaves half of the one, 3/4 of the other.
+    memory = (0.5 * (1 - 0.5**2) / (1 - 0.5**3)) / math.sqrt(0.75 * (1 - 0.75**2) / (1 - 0.75**3))
+    expected = before * (1 - 0.1 * 0.5) - 0.1 * torch.tensor([1.0, 0.0, 1.0, memory]) * 4 / 3
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("share", [1 << 16, 64])
+def test_compiled_cautious_steps_are_the_plain_ones(share: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six steps of every matrix, in one share or in several, leave what the equations leave."""
+    monkeypatch.setattr("nextchar.training.optimizer.SHARE", share)
+    one = Network(SIZED.architecture(), 5)
+    other = deepcopy(one)
+    plain = make_optimizer(other, SIZED.replace(optimizer="cautious"))
+    compiled = make_optimizer(one, SIZED.replace(optimizer="cautious"))
+    remembered = {
+        weight: (torch.zeros_like(weight), torch.zeros_like(weight)) for weight in other.parameters()
+    }
+    for step in range(1, 7):
+        for optimizer in (plain, compiled):
+            gradients(optimizer, step)
+        compiled.step()
+        with torch.no_grad():
+            for group in plain.param_groups:
+                for weight in group["params"]:
+                    move_plainly(weight, *remembered[weight], step, group)
+    for mine, equations in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, equations, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "place"), [("cautious", "cpu"), ("adamw", "meta"), ("rmsprop", "cpu")])
 def test_steps_are_counted_where_the_optimizer_wants_them(name: str, place: str) -> None:
     """What is put back lies beside its parameters; the count of steps does so only for a fused optimizer."""
     network, elsewhere = (Network(SIZED.architecture(), 5) for _ in range(2))

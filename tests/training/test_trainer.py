@@ -57,7 +57,7 @@ def same(one: Snapshot, other: Snapshot) -> bool:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["cautious", "adamw", "rmsprop"])
 def test_going_on_is_the_same_to_the_bit(corpus: Corpus, cell: Cell, optimizer: str) -> None:
     """Twenty steps are ten, a snapshot, and ten more in a new trainer."""
     config = SMALL.replace(cell=cell, optimizer=optimizer)

@@ -68,17 +68,16 @@ def measure(
     if "ceilings" in parts:
         say("ceilings")
         report["ceilings"] = ceilings(precision, seconds / 4)
+
+    def training(layers: int, hidden: int, seconds: float) -> Report:
+        return learning.measure(training_shape(layers, hidden), precision, seconds)
+
+    by_size = {"training": training, "generation": writing.measure, "scoring": scoring}
     for size, (layers, hidden) in shapes.items():
-        if "training" in parts:
-            say(f"training {size}")
-            row = learning.measure(training_shape(layers, hidden), precision, seconds)
-            report.setdefault("training", {})[size] = row
-        if "generation" in parts:
-            say(f"generation {size}")
-            report.setdefault("generation", {})[size] = writing.measure(layers, hidden, seconds)
-        if "scoring" in parts:
-            say(f"scoring {size}")
-            report.setdefault("scoring", {})[size] = scoring(layers, hidden, seconds)
+        for part, measured in by_size.items():
+            if part in parts:
+                say(f"{part} {size}")
+                report.setdefault(part, {})[size] = measured(layers, hidden, seconds)
     if "encoding" in parts:
         say("encoding")
         report["encoding"] = encoding(seconds)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nextchar.evaluation.novelty import Training
-    from nextchar.parsing.report import Structure
+    from nextchar.parsing.report import Measure, Structure
     from nextchar.parsing.sweep import Writing
     from nextchar.storage import ModelFile
     from nextchar.text.vocabulary import Vocabulary
@@ -275,23 +275,21 @@ def _show(results: "dict[str, Structure]") -> None:
     for name in names:
         cells = [next((m for m in result.measures if m.name == name), None) for result in results.values()]
         unit = next(f", {cell.unit}" for cell in cells if cell)
-        table.add_row(
-            name + unit,
-            *(
-                ""
-                if cell is None
-                else f"{_shown(cell.value)}  [dim]{_shown(cell.low)} to {_shown(cell.high)}[/]"
-                for cell in cells
-            ),
-        )
-    table.add_row(
-        "longest substring copied, chars", *(str(result.longest_copy or "-") for result in results.values())
-    )
+        table.add_row(name + unit, *map(_cell, cells))
+    longest = [str(result.longest_copy or "-") for result in results.values()]
+    table.add_row("longest substring copied, chars", *longest)
     console = Console(highlight=False)
     # A table in a file is no wider than it need be, and no narrower.
     console.print(table) if console.is_terminal else Console(highlight=False, width=200).print(table)
     for line in dict.fromkeys(line for result in results.values() for line in result.skipped):
         stderr().print(line)
+
+
+def _cell(measure: "Measure | None") -> str:
+    """Return a value with its interval; nothing for a measure that a text has not."""
+    if measure is None:
+        return ""
+    return f"{_shown(measure.value)}  [dim]{_shown(measure.low)} to {_shown(measure.high)}[/]"
 
 
 def _shown(value: float) -> str:

@@ -34,13 +34,9 @@ def _flags() -> type[Config]:
     for name, info in Config.model_fields.items():
         extra = info.json_schema_extra
         group = GROUPS[str(extra["group"])] if isinstance(extra, dict) else None
-        fields[name] = (
-            Annotated[
-                Config.__annotations__[name],
-                Parameter(group=group, show_default=not (info.default is False or info.default == ())),
-            ],
-            info,
-        )
+        shown = not (info.default is False or info.default == ())
+        flag = Parameter(group=group, show_default=shown)
+        fields[name] = (Annotated[Config.__annotations__[name], flag], info)
     return create_model("Flags", __base__=Config, **fields)
 
 

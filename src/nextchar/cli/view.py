@@ -23,11 +23,7 @@ class TrainingView:
         self._live = console.is_terminal
         self._said = 0.0
         self._valid = ""
-        columns = (
-            TextColumn("{task.percentage:>3.0f} %"),
-            BarColumn(24),
-            TextColumn("{task.fields[line]}"),
-        )
+        columns = (TextColumn("{task.percentage:>3.0f} %"), BarColumn(24), TextColumn("{task.fields[line]}"))
         self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", total=1.0, line="")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
+from nextchar.discovery.scores import Doubles
 from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
 from nextchar.kernels.threads import in_shares
 from nextchar.language_model import LanguageModel
@@ -27,8 +28,6 @@ TOGETHER = 192  # lanes read side by side
 CONTROLS, SPARE = 100, 130  # matched units, and of how many in a hundred of these they are the nearest
 USES_PERCENTILE, USES_RATIO = 99.0, 2.0
 BITS = 1 / np.log(2)
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,8 @@ class Ablations:
 
 def choose_stretches(features: Sequence[Feature], held: Ints, count: int = STRETCHES) -> Ints:
     """Return where stretches begin: half of them spread over the held-out half, half where rare features come and go."""
-    runs = np.flatnonzero(np.diff(held, prepend=held[0] - 2) > 1)
-    ends = np.append(runs[1:], len(held))
-    starts = np.concatenate(
-        [held[a:b][: max(0, b - a - STRETCH) : STRETCH] for a, b in zip(runs, ends, strict=True)]
-    )
+    runs = np.split(held, np.flatnonzero(np.diff(held) > 1) + 1)
+    starts = np.concatenate([run[: max(0, len(run) - STRETCH) : STRETCH] for run in runs])
     if len(starts) <= count:
         return starts
     chosen = list(starts[np.linspace(0, len(starts) - 1, count - count // 2).astype(int)])
@@ -81,11 +77,8 @@ def beside(states: States, rows: Sequence[int], seed: int, count: int = CONTROLS
     random = np.random.default_rng(seed)
     pool: set[int] = set()
     for layer in sorted({int(layers[row]) for row in rows}):
-        there = np.flatnonzero(layers == layer)
-        there = there[~np.isin(there, rows)]
-        pool |= {
-            int(row) for row in random.choice(there, min(len(there), SPARE * count // 100), replace=False)
-        }
+        there = np.setdiff1d(np.flatnonzero(layers == layer), rows)
+        pool |= set(random.choice(there, min(len(there), SPARE * count // 100), replace=False).tolist())
     return np.array(sorted(pool), np.int64)
 
 
@@ -202,18 +195,14 @@ def effect(ablations: Ablations, feature: Feature, row: int, states: States, poo
 def used(effect: dict[str, Any]) -> tuple[str, str]:
     """Return the word that a unit which tracks a feature earns by what its ablation did, and what kept it from `uses`."""
     if not effect:
-        return (
-            "tracks",
-            "it was not ablated: too many units are as good, or the feature is never both on and off",
-        )
-    if effect["passes"]:
+        why = "it was not ablated: too many units are as good, or the feature is never both on and off"
+    elif effect["passes"]:
         return "uses", ""
-    if effect["percentile"] < USES_PERCENTILE or effect["on_bits"] <= 0:
-        return "tracks", f"ablated, it costs more than only {effect['percentile']:.0f} % of units like it"
-    return (
-        "tracks",
-        f"ablated, it costs {effect['ratio']:.1f} times as much where the feature is on as where it is off",
-    )
+    elif effect["percentile"] < USES_PERCENTILE or effect["on_bits"] <= 0:
+        why = f"ablated, it costs more than only {effect['percentile']:.0f} % of units like it"
+    else:
+        why = f"ablated, it costs {effect['ratio']:.1f} times as much where the feature is on as where it is off"
+    return "tracks", why
 
 
 def _spread(states: States, row: int) -> float:

@@ -146,7 +146,7 @@ def _judge_binary(bench: Bench, feature: Feature, row: int, sign: int) -> Eviden
         "stratified_auc": float((auc(strata.off, strata.on) * weight).sum() / max(weight.sum(), 1e-9)),
     }
     tables = [as_codes(each)[places] for each in bench.suffixes.predictions(feature, bench.halves.fit)]
-    compare = _Areas(codes, tables, label, blocks_of(places, feature), bench.seed)
+    compare = _Areas([codes, *tables], label, blocks_of(places, feature), bench.seed)
     return _evidence(feature, places, compare, (row, sign, threshold), scores, known)
 
 
@@ -156,32 +156,28 @@ def _judge_ordinal(bench: Bench, feature: Feature, row: int, sign: int) -> Evide
     scores = {"r": float(correlation(moments(x, y, known, np.zeros(len(x), np.int64)))[0])}
     scores["eta_squared"] = eta_squared(x[known], y[known])
     tables = [each[places] for each in bench.suffixes.predictions(feature, bench.halves.fit)]
-    compare = _Correlations(sign * x, tables, y, blocks_of(places, feature), bench.seed)
+    compare = _Correlations([sign * x, *tables], y, blocks_of(places, feature), bench.seed)
     return _evidence(feature, places, compare, (row, sign, -1), scores, known)
 
 
+@dataclass(frozen=True, slots=True)
 class _Areas:
-    """Strengths |2 AUC - 1| of a unit and of tables, in resampled blocks."""
+    """Strengths |2 AUC - 1| of a unit, the first of the predictors, and of tables, in resampled blocks."""
 
-    def __init__(
-        self,
-        unit: npt.NDArray[Any],
-        tables: Sequence[npt.NDArray[Any]],
-        label: npt.NDArray[Any],
-        block: Ints,
-        seed: int,
-    ) -> None:
-        self.predictors, self.label, self.block, self.seed = [unit, *tables], label, block, seed
+    predictors: Sequence[npt.NDArray[Any]]
+    label: npt.NDArray[Any]
+    block: Ints
+    seed: int
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's strength at some places: first as it is, then in each draw."""
-        off, on = self._counts(which, where)
-        weights = np.concatenate([np.ones((1, len(off))), resampled(len(off), self.seed)])
-        return 2 * auc(weights @ off, weights @ on) - 1
+        counts, weights = tally(self.predictors[which], self.label, where, self.block), self.weights()
+        return 2 * auc(weights @ counts.off, weights @ counts.on) - 1
 
-    def _counts(self, which: int, where: Bools) -> tuple[Ints, Ints]:
-        counts = tally(self.predictors[which], self.label, where, self.block)
-        return counts.off, counts.on
+    def weights(self) -> Doubles:
+        """Return how often each block counts: once, then as in each draw."""
+        count = int(self.block.max()) + 1
+        return np.concatenate([np.ones((1, count)), resampled(count, self.seed)])
 
 
 class _Correlations(_Areas):
@@ -189,9 +185,7 @@ class _Correlations(_Areas):
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's correlation at some places: first as it is, then in each draw."""
-        sums = moments(self.predictors[which], self.label, where, self.block)
-        weights = np.concatenate([np.ones((1, len(sums))), resampled(len(sums), self.seed)])
-        return correlation(weights @ sums)
+        return correlation(self.weights() @ moments(self.predictors[which], self.label, where, self.block))
 
 
 def _evidence(
@@ -233,24 +227,19 @@ def verdict(  # noqa: PLR0911  a rung each
         untrained: Strength of the best unit of the networks that were not trained.
         alpha: Which q is small enough.
     """
+    suffix, deep = evidence.suffix, evidence.deep
     if evidence.low <= 0:
         return "nothing", "the held-out interval holds chance"
     if q > alpha:
         return "correlates", f"the best of all units by chance is as strong: q = {q:.3f}"
     if evidence.low <= untrained:
         return "significant", f"a unit of an untrained network has {untrained:.3f}"
-    if evidence.suffix["lead_low"] <= 0:
-        return (
-            "significant",
-            f"a table of the last {evidence.suffix['k']} characters has {evidence.suffix['best']:.3f}",
-        )
-    if not evidence.deep:
+    if suffix["lead_low"] <= 0:
+        return "significant", f"a table of the last {suffix['k']} characters has {suffix['best']:.3f}"
+    if not deep:
         return "detects", f"too few characters {DEEP} or more after a change to show a memory"
-    if evidence.deep["lead_low"] <= 0:
-        return (
-            "detects",
-            f"{DEEP} characters after a change a table of the last {evidence.deep['k']} does as well",
-        )
+    if deep["lead_low"] <= 0:
+        return "detects", f"{DEEP} characters after a change a table of the last {deep['k']} does as well"
     if "mcc" in evidence.scores and evidence.scores["mcc"] < TRACKS_MCC:
         return "detects", f"its threshold is right too rarely: MCC {evidence.scores['mcc']:.3f}"
     if "r" in evidence.scores and abs(evidence.scores["r"]) < TRACKS_R:

@@ -51,8 +51,7 @@ def shifted_best(
             (rows @ torch.cat([each.roll(amount, 0) for amount in some], 1)).chunk(len(some), 1)
             for rows, each in ((ranks, columns.ranked), (scaled, columns.scaled))
         ]
-        for row, products in enumerate(zip(*many, strict=True), first):
-            ranked, others = products
+        for row, (ranked, others) in enumerate(zip(*many, strict=True), first):
             result[row] = np.abs(gathered(ranked, others, columns)).max(0)
     return result
 
@@ -99,10 +98,8 @@ class Suffixes:
         self.numbers: list[Ints] = []
         for length in range(1, longest + 1):
             if length > 1:
-                before = np.concatenate([np.full(length - 1, -1), ids[: len(ids) - length + 1]]).astype(
-                    np.int64
-                )
-                place = place * (int(ids.max()) + 2) + before + 1
+                before = np.concatenate([np.full(length - 1, -1), ids[: len(ids) - length + 1]])
+                place = place * (int(ids.max()) + 2) + before.astype(np.int64) + 1
             # Numbers instead of the digits themselves: they would not fit an integer for long.
             place = np.unique(place, return_inverse=True)[1].astype(np.int64)
             self.numbers.append(place)

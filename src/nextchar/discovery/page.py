@@ -64,9 +64,7 @@ def _excerpt(claim: Claim, feature: Feature, found: Found) -> dict[str, Any]:
 def _where(feature: Feature, found: Found) -> int:
     """Return where the held-out text begins that has the feature on most nearly half of the time."""
     held = found.halves.held
-    edges = np.flatnonzero(np.diff(held, prepend=-2) > 1)
-    ends = np.append(edges[1:], len(held))
-    starts = [held[a:b:EXCERPT] for a, b in zip(edges, ends, strict=True)]
+    starts = [run[::EXCERPT] for run in np.split(held, np.flatnonzero(np.diff(held) > 1) + 1)]
     places = np.concatenate([each[:-1] if len(each) > 1 else each for each in starts])
     places = places[places + EXCERPT <= len(found.text)]
     middle = np.median(feature.values)

@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nextchar.discovery.features import Feature
-from nextchar.discovery.scores import auc
+from nextchar.discovery.nulls import as_codes
+from nextchar.discovery.scores import Doubles, auc
 from nextchar.discovery.states import LEVELS, Ints, Split, States
 
 SIZES = (1, 2, 4, 8, 16)
 RIDGE = 1e-3
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +126,6 @@ def _strength(kind: str, read: Doubles, label: Doubles) -> float:
     if kind != "binary":
         moves = read.std() > 0 and label.std() > 0
         return float(abs(np.corrcoef(read, label)[0, 1])) if moves else 0.0
-    edges = np.unique(np.quantile(read, np.linspace(0, 1, LEVELS + 1)[1:-1]))
-    codes = np.searchsorted(edges, read, side="right")
+    codes = as_codes(read)
     off, on = (np.bincount(codes[(label != 0) == side], minlength=LEVELS) for side in (False, True))
     return float(abs(2 * auc(off, on) - 1))

@@ -203,9 +203,8 @@ def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
 def c(text: str) -> Iterator[Feature]:
     """Yield what C has: comments, strings, the preprocessor, conditions, arguments."""
     yield from _tokens(text, "c", C_TOKENS)
-    code = re.sub(
-        C_TOKENS, lambda match: " " * len(match.group()), text
-    )  # what strings and comments say is no code
+    # What strings and comments say is no code.
+    code = re.sub(C_TOKENS, lambda match: " " * len(match.group()), text)
     for name, before in (
         ("if_condition", r"\b(?:if|while)\s*\("),
         ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
@@ -213,12 +212,8 @@ def c(text: str) -> Iterator[Feature]:
         yield from stretch_features(name, len(text), bracketed(code, before), closer=")")
     directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
     yield from stretch_features("preprocessor", len(text), directive, opener="#", closer="\n")
-    yield binary(
-        "keyword",
-        matches(
-            text, r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
-        ),
-    )
+    keyword = r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
+    yield binary("keyword", matches(text, keyword))
     yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
     yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
@@ -265,10 +260,8 @@ def python(text: str) -> Iterator[Feature]:
     yield from stretch_features("if_condition", len(text), conditions(code), opener="if ", closer=":")
     parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
     yield from stretch_features("parameters", len(text), parameters, opener="(", closer=")")
-    yield binary(
-        "keyword",
-        matches(text, r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"),
-    )
+    keyword = r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"
+    yield binary("keyword", matches(text, keyword))
     yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
     yield binary("import_line", matches(text, r"^(?:import|from) [^\n]*"))
 

@@ -19,7 +19,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.recurrence import Recurrence, dense
-from nextchar.model.state import LayerState, State, lanes_of, map_state, vectors_of
+from nextchar.model.state import LayerState, State, join_lanes, lanes_of, map_state, vectors_of
 
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
@@ -184,14 +184,8 @@ def _entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
         last, state = logits, first
         for begin in range(0, len(rows) if lanes > 1 else 0, CHUNK):
             last, state = network(rows[begin : begin + CHUNK], state)
-
-    def mixed(mine: Tensor, ended: Tensor) -> Tensor:
-        return torch.cat([mine[:1], ended[:-1]])
-
-    pairs = zip(first, state, strict=True)
-    return mixed(logits[-1], last[-1]), tuple(
-        tuple(mixed(*vectors) for vectors in zip(*layers, strict=True)) for layers in pairs
-    )
+    entering = join_lanes([lanes_of(first, slice(1)), lanes_of(state, slice(-1))])
+    return torch.cat([logits[-1, :1], last[-1, :-1]]), entering
 
 
 def watching(seen: list[Tensor]) -> Recurrence:

@@ -1,7 +1,7 @@
 """Writing with a unit held at a dose, and reading with a unit patched in from a text that differs in one mark."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.discovery.causes import begin_states, costs
+from nextchar.discovery.causes import BITS, begin_states, costs
+from nextchar.discovery.chosen import Labeller
 from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
@@ -24,9 +25,6 @@ SHOWN = 240  # characters of a sample
 SETTLE = 64  # characters written before those that are counted
 PAIRS, DISTANCE = 64, 20  # minimal pairs, and how many characters after the mark they are compared
 SPAN = 8  # characters that a feature must hold on average to be steered
-BITS = 1 / np.log(2)
-
-Labeller = Callable[[str], Iterator[Feature]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +109,8 @@ def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, fea
         if feature.opener and feature.closer.strip():
             on = taken_to_be_inside(text, feature.opener, feature.closer)
         else:
-            on = next(
-                (one.positive for one in label(text) if one.name == feature.name),
-                np.zeros(len(text), np.bool_),
-            )
+            found = (one.positive for one in label(text) if one.name == feature.name)
+            on = next(found, np.zeros(len(text), np.bool_))
         shares.append(on[SETTLE:].mean())
     return float(np.mean(shares))
 

@@ -59,9 +59,8 @@ def lexed(profile: str, text: str) -> Iterator[Feature]:
     kinds = {f"lexer_{name.lower()}": token.string_to_tokentype(name) for name in TOKENS}
     inside = {name: np.zeros(len(text), np.bool_) for name in kinds}
     # Not get_tokens, which strips and normalises; its offsets would not be those of the text.
-    for at, kind, value in lexers.get_lexer_by_name(
-        LEXERS[profile], stripnl=False, ensurenl=False
-    ).get_tokens_unprocessed(text):
+    lexer = lexers.get_lexer_by_name(LEXERS[profile], stripnl=False, ensurenl=False)
+    for at, kind, value in lexer.get_tokens_unprocessed(text):
         for name, wanted in kinds.items():
             if kind in wanted:
                 inside[name][at : at + len(value)] = True
@@ -87,10 +86,8 @@ def parsed(profile: str, text: str) -> Iterator[Feature]:
     tree = library.Parser(library.Language(grammar.language())).parse(source)
     # Offsets of the tree are of bytes; several of them may be one character.
     character = np.cumsum([(byte & 0xC0) != 0x80 for byte in source]) - 1
-    depth, inside = (
-        np.zeros(len(text) + 1, np.int64),
-        {name: np.zeros(len(text), np.bool_) for name in NODES[profile]},
-    )
+    depth = np.zeros(len(text) + 1, np.int64)
+    inside = {name: np.zeros(len(text), np.bool_) for name in NODES[profile]}
     for node, parent, field in _walk(tree.root_node):
         if node.end_byte <= node.start_byte:
             continue

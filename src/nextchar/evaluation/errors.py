@@ -7,7 +7,7 @@ beginnings of words, punctuation and white space, the rest.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ def kinds_of_error(text: str, nats: Costs, ngram: Costs, training: str) -> list[
     """
     if not len(text) == len(nats) == len(ngram):
         raise TextError(f"{len(text)} characters have {len(nats)} and {len(ngram)} costs")
+    counts, words = Counter(WORD.findall(training)), list(WORD.finditer(text))
     left = nats >= HALF
     found = []
     total = int(left.sum())
@@ -92,9 +93,9 @@ def kinds_of_error(text: str, nats: Costs, ngram: Costs, training: str) -> list[
         (
             ngram < HALF,
             remembered(text, left & (ngram >= HALF)),
-            _in_rare_words(text, Counter(WORD.findall(training))),
-            _beginnings(text),
-            ~_in_words(text),
+            _marks(text, (word.span() for word in words if counts[word[0]] <= RARE)),
+            _marks(text, ((word.start(), word.start() + 1) for word in words)),
+            ~_marks(text, (word.span() for word in words)),
             np.ones(len(text), bool),
         ),
         strict=True,
@@ -122,24 +123,11 @@ def remembered(text: str, wanted: Marks) -> Marks:
     return known
 
 
-def _in_words(text: str) -> Marks:
+def _marks(text: str, stretches: Iterable[tuple[int, int]]) -> Marks:
+    """Return which characters stand in one of some stretches, `(T,)`."""
     marks = np.zeros(len(text), bool)
-    for word in WORD.finditer(text):
-        marks[word.start() : word.end()] = True
-    return marks
-
-
-def _in_rare_words(text: str, counts: Mapping[str, int]) -> Marks:
-    marks = np.zeros(len(text), bool)
-    for word in WORD.finditer(text):
-        marks[word.start() : word.end()] = counts.get(word[0], 0) <= RARE
-    return marks
-
-
-def _beginnings(text: str) -> Marks:
-    marks = np.zeros(len(text), bool)
-    for word in WORD.finditer(text):
-        marks[word.start()] = True
+    for begin, end in stretches:
+        marks[begin:end] = True
     return marks
 
 

@@ -38,6 +38,10 @@ class _Order:
     backoff: npt.NDArray[np.float64]
     discounts: npt.NDArray[np.float64]
 
+    def left(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return what the discounts leave of counts."""
+        return np.maximum(counts - self.discounts[np.minimum(counts, 3)], 0.0)
+
 
 class NGram:
     """A table of all n-grams of a training text up to an order.
@@ -65,9 +69,8 @@ class NGram:
         self.size, self.order = vocabulary_size, order
         text = np.asarray(ids, np.int64)
         self._orders: list[_Order] = []
-        ends = np.zeros(
-            len(text), np.int64
-        )  # number of the context before each character, of the order at hand
+        # The number of the context before each character, of the order at hand.
+        ends = np.zeros(len(text), np.int64)
         found: list[tuple[Keys, Keys]] = []
         for length in range(1, order + 1):
             keys, first, numbers, counts = np.unique(
@@ -101,10 +104,9 @@ class NGram:
             place = place[order.total[context[place]] > 0]
             where, hit = _look_up(order.keys, context[place] * self.size + text[place])
             count = np.where(hit, order.counts[where], 0)
-            share = (
-                np.maximum(count - order.discounts[np.minimum(count, 3)], 0.0) / order.total[context[place]]
+            p[place] = (
+                order.left(count) / order.total[context[place]] + order.backoff[context[place]] * p[place]
             )
-            p[place] = share + order.backoff[context[place]] * p[place]
             # The n-gram ending here is the context of the next character, one order up.
             where, hit = _look_up(order.keys, context * self.size + text)
             hit &= usable
@@ -161,14 +163,9 @@ class NGram:
             p[lanes] *= order.backoff[at][:, None]
             # All n-grams that begin with one of these contexts, one after the other.
             sizes = first[at + 1] - first[at]
-            index = np.arange(sizes.sum()) + np.repeat(
-                first[at] - np.concatenate([[0], sizes.cumsum()[:-1]]), sizes
-            )
-            counts = order.counts[index]
-            left = np.maximum(counts - order.discounts[np.minimum(counts, 3)], 0.0)
-            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += left / np.repeat(
-                order.total[at], sizes
-            )
+            index = np.arange(sizes.sum()) + np.repeat(first[at] - (sizes.cumsum() - sizes), sizes)
+            shares = order.left(order.counts[index]) / np.repeat(order.total[at], sizes)
+            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += shares
         return p
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from nextchar.errors import ConfigError, TextError
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network
-from nextchar.model.state import State, lanes_of, largest_difference, map_state
+from nextchar.model.state import State, lanes_of, largest_difference, map_state, vectors_of
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
 
@@ -198,10 +198,9 @@ def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) 
     together = max(1, min(LANES * 4, BLOCK // window)) * window
     for begin in range(0, len(ids), together):
         end = min(begin + together, whole) if begin < whole else len(ids)
-        pieces = (
-            [(begin, end)] if end == begin + together or end == len(ids) else [(begin, end), (end, len(ids))]
-        )
-        for first, last in pieces:
+        # A round that the whole windows do not fill takes along the shorter one after them.
+        shorter = [] if end in (begin + together, len(ids)) else [(end, len(ids))]
+        for first, last in [(begin, end), *shorter]:
             rows = np.asarray(ids[first:last], np.int64).reshape(-1, min(window, last - first))
             inputs = np.concatenate([np.full((len(rows), 1), start), rows[:, :-1]], axis=1)
             nats, _ = _run(network, inputs.T, rows.T, network.empty_state(len(rows)))
@@ -306,9 +305,8 @@ def _take(state: State, lanes: Any) -> State:
 def _put(state: State, values: State, lanes: Any) -> State:
     """Return a copy of a state with some lanes replaced."""
     result = map_state(Tensor.clone, state)
-    for layer, new in zip(result, values, strict=True):
-        for vector, value in zip(layer, new, strict=True):
-            vector[torch.as_tensor(lanes, device=vector.device)] = value.to(vector.dtype)
+    for vector, value in vectors_of(result, values):
+        vector[torch.as_tensor(lanes, device=vector.device)] = value.to(vector.dtype)
     return result
 
 

@@ -5,7 +5,6 @@ one that is predicted, as at every cold start in training.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,16 +22,13 @@ from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network
 from nextchar.model.recurrence import Recurrence, fastest
-from nextchar.model.state import LayerState, State
+from nextchar.model.state import LayerState, State, join_lanes
 
 DISTANCE = 1000
 PLACES = 24  # of the gradient
 TOGETHER = 8  # places gone back from side by side: the memory follows from it
-SHORT, SHORT_LANES, LONG_LANES = (
-    32,
-    512,
-    64,
-)  # many lanes for short contexts, whose curve has no neighbours to lean on
+# Many lanes for short contexts, whose curve has no neighbours to lean on.
+SHORT, SHORT_LANES, LONG_LANES = 32, 512, 64
 CONTEXTS = (0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000)
 CHUNK = 4096
 ENOUGH = 0.01  # a context is enough where it costs less than this share of the loss
@@ -95,29 +91,18 @@ def reach(lm: LanguageModel, text: Given, *, places: int = PLACES, distance: int
     network = lm.network
     with network.threads():
         nats, states = _stream(network, ids, lm.vocabulary.start, targets - distance)
+        batches = [slice(begin, begin + TOGETHER) for begin in range(0, len(targets), TOGETHER)]
         gradient = [
-            _back(network, _windows(ids, some - distance, distance + 1), _lanes(states, begin))
-            for begin, some in _batches(targets)
+            _back(network, _windows(ids, targets[some] - distance, distance + 1), join_lanes(states[some]))
+            for some in batches
         ]
         contexts, cost, error = _truncated(network, ids, nats, lm.vocabulary.start, distance)
     return Reach(targets, np.concatenate(gradient), contexts, cost, error, float(nats.mean()))
 
 
-def _batches(targets: Ids) -> list[tuple[int, Ids]]:
-    return [(begin, targets[begin : begin + TOGETHER]) for begin in range(0, len(targets), TOGETHER)]
-
-
 def _windows(ids: Ids, starts: Ids, length: int) -> Tensor:
     """Return what stands from each start on, `(length, N)`."""
     return torch.from_numpy(ids[starts + np.arange(length)[:, None]])
-
-
-def _lanes(states: Sequence[State], begin: int) -> State:
-    """Put some states of one lane side by side."""
-    return tuple(
-        tuple(torch.cat(vectors) for vectors in zip(*layers, strict=True))
-        for layers in zip(*states[begin : begin + TOGETHER], strict=True)
-    )
 
 
 def _nats(logits: Tensor, targets: Tensor) -> Floats:

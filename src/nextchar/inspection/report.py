@@ -22,15 +22,7 @@ UNITS = 64
 MAIN_STEPS, GATE_STEPS = 63, 10  # what a value of 1 is in the page: with more, 64 busy units pass 5 MB
 DECADES = 4  # a gradient so many powers of ten below the largest is not seen
 POINTS = 60  # of a curve over distances
-PROGRAMS = (
-    "data.js",
-    "strip.js",
-    "charts.js",
-    "unit.js",
-    "overview.js",
-    "raster.js",
-    "page.js",
-)
+PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raster.js", "page.js")
 
 
 def report(

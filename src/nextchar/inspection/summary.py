@@ -15,10 +15,8 @@ from nextchar.inspection.trace import GATES, MAIN, SIGNALS, Floats, Trace
 BINS = 64
 WINDOW = 64
 WINDOWS = 5  # strongest, and as many weakest, of each unit
-LEFT, RIGHT = (
-    0.1,
-    0.9,
-)  # below the one a gate is left-saturated, above the other right-saturated: arXiv 1506.02078
+# Below the one a gate is left-saturated, above the other right-saturated: arXiv 1506.02078.
+LEFT, RIGHT = 0.1, 0.9
 
 Ints = npt.NDArray[np.int64]
 

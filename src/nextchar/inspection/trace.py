@@ -22,7 +22,7 @@ from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network
 from nextchar.model.recurrence import Recurrence, with_gates
-from nextchar.model.state import LayerState, State
+from nextchar.model.state import LayerState, State, join_lanes, lanes_of
 from nextchar.storage import write_atomically
 from nextchar.text.vocabulary import Unknown, Vocabulary
 
@@ -230,13 +230,9 @@ def _read(
         starts = [state]
         for lane in lanes[:-1]:
             starts.append(network(lane[:, None], starts[-1])[1])
-        together = tuple(
-            tuple(torch.cat(vectors) for vectors in zip(*layers, strict=True))
-            for layers in zip(*starts, strict=True)
-        )
-        logits, after, seen = watch(network, lanes.T, together)
+        logits, after, seen = watch(network, lanes.T, join_lanes(starts))
         results.append((logits, seen))
-        state = tuple(tuple(vector[-1:] for vector in layer) for layer in after)
+        state = lanes_of(after, slice(-1, None))
     if whole * chunk < len(ids):
         logits, state, seen = watch(network, inputs[whole * chunk :, None], state)
         results.append((logits, seen))

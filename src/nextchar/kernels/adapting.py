@@ -1,4 +1,4 @@
-"""One step of dynamic evaluation over a flat array of weights: every number is read once."""
+"""Steps over a flat array of weights, of dynamic evaluation and of training: every number is read once."""
 
 from typing import Any
 
@@ -24,3 +24,29 @@ def fall_back_and_step(weights: Any, trained: Any, gradient: Any, usual: Any, se
         back = min(np.float32(1), pull * usual[index])
         weights[index] += back * (trained[index] - weights[index])
         weights[index] -= rate * gradient[index] / (usual[index] + floor)
+
+
+@compiled
+def remember(gradient: Any, mean: Any, square: Any, settings: Any) -> int:
+    """Take a gradient into what is remembered; set it to Adam's step, or to 0 where that would climb.
+
+    Args:
+        gradient: `(W,)` float32, set.
+        mean: `(W,)`, the running mean of gradients, set.
+        square: `(W,)`, the running mean of their squares, set.
+        settings: `(5,)` float32: beta1, beta2, what the two means are divided with for having begun at 0, and epsilon.
+
+    Returns:
+        How many weights move.
+    """
+    beta1, beta2, first, second, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
+    moving = 0
+    for index in range(len(gradient)):
+        slope = gradient[index]
+        mean[index] = beta1 * mean[index] + (np.float32(1) - beta1) * slope
+        square[index] = beta2 * square[index] + (np.float32(1) - beta2) * slope * slope
+        step = (mean[index] / first) / (np.sqrt(square[index] / second) + epsilon)
+        agrees = step * slope >= 0  # a character that does not occur has no say
+        moving += agrees
+        gradient[index] = step if agrees else np.float32(0)
+    return moving

@@ -23,9 +23,6 @@ ANNOTATION = re.compile(
 CHAIN = re.compile(r"\b[A-Za-z_]\w*(?:\s*(?:->|\.)\s*[A-Za-z_]\w*)+")
 UNKNOWN_TYPE = re.compile(r"unknown type name '(\w+)'")
 UNKNOWN_NAME = re.compile(r"'(\w+)' undeclared")
-UNKNOWN_STRUCT = re.compile(
-    r"(?:undefined type '(\w+ \w+)|storage size of '\w+' isn't known|incomplete type '(\w+ \w+))"
-)
 
 
 def functions(text: str) -> Pieces:

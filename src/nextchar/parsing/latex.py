@@ -149,9 +149,8 @@ def typeset(fragment: str, known: Usage) -> tuple[str, bytes]:
     if not failed and pdf:
         return "", pdf
     error = re.search(r"^! .*(?:\n.*)?", said, re.MULTILINE)
-    return next(
-        kind for kind, words_ in KINDS.items() if words_.search(error[0] if error else "Runaway")
-    ), b""
+    reason = error[0] if error else "Runaway"
+    return next(kind for kind, pattern in KINDS.items() if pattern.search(reason)), b""
 
 
 def export(fragment: str) -> dict[str, bytes]:

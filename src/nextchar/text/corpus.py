@@ -5,7 +5,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,8 @@ def open_corpus(
     try:
         total = sum(source.size for source in sources)
         show = progress if total >= LONG else no_progress
-        names = _digest_all(sources, total, show)
+        step = _telling(show, "reading", total)
+        names = [{"name": each.name, "bytes": each.size, "sha256": digest(each, step)} for each in sources]
         key = _key(names, units, encoding)
         if not (cached := _read_cache(key)):
             _write_cache(key, sources, names, units, encoding, show)
@@ -186,15 +187,16 @@ def read_ids(
     return ids, left_out
 
 
-def _digest_all(sources: Sequence[Source], total: int, show: Progress) -> list[dict[str, Any]]:
+def _telling(show: Progress, what: str, total: int) -> Callable[[int], None]:
+    """Return what is told how many bytes more were read, and shows how many of the total that makes."""
     done = 0
 
     def step(count: int) -> None:
         nonlocal done
         done += count
-        show("reading", done, total)
+        show(what, done, total)
 
-    return [{"name": source.name, "bytes": source.size, "sha256": digest(source, step)} for source in sources]
+    return step
 
 
 def _key(names: Sequence[dict[str, Any]], units: Units, encoding: str) -> str:
@@ -274,13 +276,7 @@ class _Encoder:
 
     def run(self, sources: Sequence[Source], encoding: str, show: Progress) -> tuple[Vocabulary, int]:
         """Encode all sources into one file; return the vocabulary and the number of ids."""
-        total, done, count = sum(source.size for source in sources), 0, 0
-
-        def step(read: int) -> None:
-            nonlocal done
-            done += read
-            show("encoding", done, total)
-
+        step, count = _telling(show, "encoding", sum(source.size for source in sources)), 0
         dtype = np.dtype(np.uint8)
         file = self._path.open("wb")
         try:
