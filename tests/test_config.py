@@ -187,7 +187,7 @@ def test_karpathy2015_is_the_recipe_of_the_post() -> None:
     config, _ = compose({}, preset="karpathy2015")
     recipe = {
         "cell": "lstm", "layers": 2, "hidden": 128, "embedding": 0, "dropout": 0.0,
-        "lanes": 50, "window": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "beta2": 0.95,
+        "lanes": 50, "window": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "head_rate": 1.0, "beta2": 0.95,
         "decay": 0.97, "decay_after": 10, "clip_value": 5.0, "clip_norm": 0.0,
         "initialization": "uniform", "sum_outputs": False, "hold": 1.0, "warmup": 0, "cold_start": 0.0,
     }  # fmt: skip

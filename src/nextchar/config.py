@@ -80,6 +80,7 @@ class Config(BaseModel):
         "Which optimizer; cautious is AdamW that moves no weight against its gradient.",
     )
     learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
+    head_rate: Positive = option(4.0, "Training", "Factor on the learning rate of the last linear map.")
     warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
     hold: Annotated[float, Field(ge=0, le=1)] = option(
         0.3, "Training", "Share of the run at the peak, before the learning rate falls to zero; 1 never does."
@@ -89,7 +90,7 @@ class Config(BaseModel):
         1.0, "Training", "Factor on the learning rate per epoch, after --decay-after epochs."
     )
     decay_after: Natural = option(10, "Training", "Epochs before --decay begins.")
-    beta1: Fraction = option(0.8, "Training", "AdamW's memory of the gradient.")
+    beta1: Fraction = option(0.7, "Training", "AdamW's memory of the gradient.")
     beta2: Fraction = option(0.99, "Training", "Memory of the squared gradient, of AdamW and RMSProp.")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
         None, "Training", "Decoupled weight decay of AdamW. Default: chosen."
@@ -167,6 +168,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cold_start": 0.0,
         "optimizer": "rmsprop",
         "learning_rate": 2e-3,
+        "head_rate": 1.0,
         "beta2": 0.95,
         "warmup": 0,
         "hold": 1.0,

@@ -178,8 +178,8 @@ def highest_rate(hidden: int, per_step: int) -> float:
 
 
 def learning_rate(highest: float, epochs: float) -> float:
-    """Return the peak: the highest for a text that is read three times, a third of it for one that is read once."""
-    return highest * 3 ** (min(1.0, max(0.0, (epochs - 1.5) / 1.8)) - 1)
+    """Return the peak: the highest for a text that is read two or three times, half of it for one that is read once."""
+    return highest * 2 ** (min(1.0, max(0.0, epochs - 1.5)) - 1)
 
 
 def weight_decay(epochs: float) -> float:

@@ -12,7 +12,13 @@ from nextchar.model.regularization import Dropout
 from nextchar.model.state import State, detach, empty_lanes, join_lanes, lanes_of
 from nextchar.storage import Arrays
 from nextchar.text.lanes import Batch
-from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer
+from nextchar.training.optimizer import (
+    clip,
+    make_optimizer,
+    optimizer_arrays,
+    restore_optimizer,
+    set_rate,
+)
 
 
 class Learner:
@@ -51,8 +57,7 @@ class Learner:
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:
         inputs, targets, cold = (torch.from_numpy(array).to(self._device) for array in batch[:3])
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self._optimizer, rate)
         self._dropout.restart((self._config.seed << 32) ^ number)
         state = empty_lanes(detach(self.state), cold)
         lanes = len(cold)

@@ -17,22 +17,31 @@ SHARE = 1 << 16  # weights, fewer than which are not worth a thread
 
 
 def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
-    """Build the optimizer; only the matrices of the recurrence and the head are decayed."""
+    """Build the optimizer; only the matrices of the recurrence and the head are decayed, and the head has a rate of its own."""
     rate = required(config.learning_rate, "learning_rate")
-    matrices = [
-        p for name, p in network.named_parameters() if p.ndim == 2 and not name.startswith("embedding")
-    ]
-    others = [p for name, p in network.named_parameters() if p.ndim == 1 or name.startswith("embedding")]
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop([*matrices, *others], lr=rate, alpha=config.beta2)
+    decay = 0.0 if config.optimizer == "rmsprop" else required(config.weight_decay, "weight_decay")
+    kinds: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        factor = config.head_rate if name.startswith("head") else 1.0
+        decayed = parameter.ndim == 2 and not name.startswith("embedding")
+        # The rate multiplies the decay, which is to be the same everywhere.
+        kinds.setdefault((factor, decay / factor if decayed else 0.0), []).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": required(config.weight_decay, "weight_decay")},
-        {"params": others, "weight_decay": 0.0},
+        {"params": parameters, "lr": rate * factor, "factor": factor, "weight_decay": own}
+        for (factor, own), parameters in kinds.items()
     ]
     betas = (config.beta1, config.beta2)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rate, alpha=config.beta2)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
     return Cautious(groups, lr=rate, betas=betas)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step: each group takes its own multiple."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 class Cautious(torch.optim.Optimizer):
