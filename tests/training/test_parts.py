@@ -13,6 +13,7 @@ from nextchar.model.network import Network
 from nextchar.text.corpus import Corpus
 from nextchar.training.budget import (
     Clock,
+    dropout,
     hidden_units,
     highest_rate,
     lane_count,
@@ -218,6 +219,19 @@ def test_more_compute_and_more_text_give_larger_networks() -> None:
     assert hidden_units(1e12, 10**7) < hidden_units(1e13, 10**7) < hidden_units(1e15, 10**7)
     assert hidden_units(1e17, 20_000) < hidden_units(1e17, 10**6) < hidden_units(1e17, 10**8)
     assert lane_count(1e5, 64) <= lane_count(1e7, 64) <= lane_count(1e9, 64)
+
+
+@given(
+    epochs=st.tuples(st.floats(0, 99), st.floats(0, 99)), weights=st.tuples(st.floats(0, 9), st.floats(0, 9))
+)
+def test_dropout_grows_with_epochs_and_weights(
+    epochs: tuple[float, float], weights: tuple[float, float]
+) -> None:
+    """A text is learnt by heart by reading it often with many weights; either alone asks for less."""
+    (seldom, often), (few, many) = sorted(epochs), sorted(weights)
+    shares = [dropout(seldom, few), dropout(often, few), dropout(often, many)]
+    assert 0.0 <= shares[0] <= shares[1] <= shares[2] <= 0.7
+    assert dropout(8, 2) == pytest.approx(dropout(8, 4) - 0.08)
 
 
 @given(epochs=st.tuples(st.floats(0, 9), st.floats(0, 9)))

@@ -124,11 +124,13 @@ def _size(
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
+    drop = dropout(epochs, matrix_weights(sized, vocabulary_size) / max(characters, 1))
     highest = highest_rate(hidden, lanes * window)
     rate = learning_rate(highest, epochs)
     chosen = {
-        "dropout": dropout(epochs),
-        "recurrent_dropout": recurrent_dropout(epochs),
+        "dropout": drop,
+        # Little, until a text is read very often.
+        "recurrent_dropout": max(0.4 * drop, drop * drop),
         # AdamW multiplies the decay by the rate.
         "weight_decay": weight_decay(epochs) * highest / rate,
         "learning_rate": rate,
@@ -161,15 +163,15 @@ def most_epochs(characters: int) -> float:
     return 64 * max(1.0, characters / 20_000) ** 0.3
 
 
-def dropout(epochs: float) -> float:
-    """Return the share to drop: the more often a text is read, the more."""
-    return min(0.7, max(0.0, 0.13 * math.log2(max(epochs, 1e-9)) - 0.15))
+def dropout(epochs: float, weights: float) -> float:
+    """Return the share to drop: more, the more often a text is read, and less, if there are few weights to learn it by heart.
 
-
-def recurrent_dropout(epochs: float) -> float:
-    """Return the share of hidden units that a layer does not see of itself: little, until a text is read very often."""
-    share = dropout(epochs)
-    return max(0.4 * share, share * share)
+    Args:
+        epochs: How often.
+        weights: For each character of the text; from four on they are enough.
+    """
+    often, few = math.log2(max(epochs, 1e-9)), math.log2(min(1.0, max(weights / 4, 1e-9)))
+    return min(0.7, max(0.0, 0.13 * often - 0.15 + 0.08 * few))
 
 
 def highest_rate(hidden: int, per_step: int) -> float:
