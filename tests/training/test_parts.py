@@ -222,7 +222,8 @@ def test_more_compute_and_more_text_give_larger_networks() -> None:
 
 
 @given(
-    epochs=st.tuples(st.floats(0, 99), st.floats(0, 99)), weights=st.tuples(st.floats(0, 9), st.floats(0, 9))
+    epochs=st.tuples(st.floats(0, 99), st.floats(0, 99)),
+    weights=st.tuples(st.floats(0.001, 9), st.floats(0.001, 9)),
 )
 def test_dropout_grows_with_epochs_and_weights(
     epochs: tuple[float, float], weights: tuple[float, float]

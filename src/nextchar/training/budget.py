@@ -114,7 +114,8 @@ def _size(
     often = math.sqrt(compute / (6 * squares * OFTEN * characters)) if timed else 0.0
     hidden = config.hidden or hidden_units(compute, characters, often)
     sized = config.replace(hidden=hidden)
-    trained = compute / (6 * matrix_weights(sized, vocabulary_size))
+    weights = matrix_weights(sized, vocabulary_size)
+    trained = compute / (6 * weights)
     if timed:
         trained = min(trained, most_epochs(characters) * characters)
     window = config.window or 64
@@ -124,13 +125,12 @@ def _size(
     if config.lanes is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
-    drop = dropout(epochs, matrix_weights(sized, vocabulary_size) / max(characters, 1))
+    drop = dropout(epochs, weights / max(characters, 1))
     highest = highest_rate(hidden, lanes * window)
     rate = learning_rate(highest, epochs)
     chosen = {
         "dropout": drop,
-        # Little, until a text is read very often.
-        "recurrent_dropout": max(0.4 * drop, drop * drop),
+        "recurrent_dropout": recurrent_dropout(drop),
         # AdamW multiplies the decay by the rate.
         "weight_decay": weight_decay(epochs) * highest / rate,
         "learning_rate": rate,
@@ -170,8 +170,13 @@ def dropout(epochs: float, weights: float) -> float:
         epochs: How often.
         weights: For each character of the text; from four on they are enough.
     """
-    often, few = math.log2(max(epochs, 1e-9)), math.log2(min(1.0, max(weights / 4, 1e-9)))
+    often, few = math.log2(max(epochs, 1e-9)), math.log2(min(1.0, weights / 4))
     return min(0.7, max(0.0, 0.13 * often - 0.15 + 0.08 * few))
+
+
+def recurrent_dropout(share: float) -> float:
+    """Return the share of hidden units that a layer does not see of itself: little, until the other dropout is high."""
+    return max(0.4 * share, share * share)
 
 
 def highest_rate(hidden: int, per_step: int) -> float:
