@@ -152,7 +152,7 @@ def page(done: list[Run], about: dict[str, Any], command: str) -> str:
     """Return the page: what was run where, the table, the figure, and how to read them."""
     return f"""# Time to quality
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Validation in nats per character, one
+`{command}`: {about["cpu"]}, {about["cores"]} cores, {about["precision"]}, torch {about["torch"]}, {about["date"]}. Validation in nats per character, one
 seed each. The split is the first 90 % of the text to train on and the last 10 % to validate.
 
 ![validation against wall clock](time_to_quality.svg)

@@ -149,10 +149,10 @@ def page(rows: list[Row], command: str) -> str:
     better = sum(row.ours[0] < min(row.preset[0], row.ngram[0]) for row in rows)
     return f"""# Many texts, {minutes:g} minutes each
 
-`{command}`: {machines}. Bits per unit on the last {TEST:.0%} of each text, every one scored once in order (*stream*), one seed each;
+`{command}`: {machines}. Bits per unit on the last {100 * TEST:g} % of each text, every one scored once in order (*stream*), one seed each;
 trained on the first 90 %. nextchar has no option but its minutes; *2015* is `--preset {PRESET}` in the same minutes; the table of
-{ORDER}-grams (modified Kneser-Ney) is counted on all of the training part, however long that takes. nextchar is the best of the three on {better} of
-{len(rows)}.
+{ORDER}-grams (modified Kneser-Ney) is counted on all of the training part, however long that takes. A short text is known by heart before its minutes
+are up: both trainings stop there, after some 80 epochs of the shortest. nextchar is the best of the three on {better} of {len(rows)}.
 
 {markdown(head, map(cells, rows), left=3)}"""
 

@@ -66,7 +66,7 @@ def test_every_text_has_a_row_in_its_units(
     page = (out / "corpora.md").read_text()
     assert page.count("| characters |") == 2
     assert page.count("| wide.tex | bytes |") == 1
-    assert "on the last 5% of each text" in page
+    assert "on the last 5 % of each text" in page
     assert page.count("**") == 6
     monkeypatch.setattr(corpora, "train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(sys, "argv", [*words, "--only", "below"])
