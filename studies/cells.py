@@ -1,0 +1,188 @@
+"""What layer normalisation and a Mogrifier would buy: lstms in plain torch, as many steps of each.
+
+    python studies/cells.py TEXT --steps 900 --hidden 192
+
+The compiled window has none of this, so each has to pay for a kernel and for its own time. All else is what `nextchar train`
+chooses for as many steps. The last 10 % of the text are validation, read in 32 pieces, each after the 512 characters before it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nextchar.architecture import Architecture, Cell
+from nextchar.config import Config, compose, required
+from nextchar.model.cells import Weights, lstm
+from nextchar.model.compiled import Lookup
+from nextchar.model.network import Network, initialize
+from nextchar.model.recurrence import dense
+from nextchar.model.regularization import Regularizer
+from nextchar.model.state import LayerState, State
+from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.training.learner import Learner
+from nextchar.training.schedule import factor
+from nextchar.training.trainer import Trainer
+from tables import markdown
+
+VALID = 0.1
+PIECES, BEFORE = 32, 512
+
+
+class Plain(nn.Module):
+    """The lstm as it is."""
+
+    def forward(self, x: Tensor, state: LayerState, weights: Weights) -> LayerState:
+        """Advance by one character: input `(N, X)`, hidden and cell `(N, H)`."""
+        return lstm(x, state, weights)[0]
+
+
+class Normalised(nn.Module):
+    """Layer normalisation of what comes from the input, of what comes from the hidden state, and of the cell.
+
+    Source: Ba, Kiros & Hinton 2016, arXiv 1607.06450, equations 20 to 22.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.from_input = nn.LayerNorm(4 * hidden, bias=False)
+        self.from_hidden = nn.LayerNorm(4 * hidden, bias=False)
+        self.cell = nn.LayerNorm(hidden)
+
+    def forward(self, x: Tensor, state: LayerState, weights: Weights) -> LayerState:
+        """Advance by one character."""
+        hidden, cell = state
+        stacked = self.from_input(x @ weights.weight_ih.T) + self.from_hidden(hidden @ weights.weight_hh.T)
+        i, f, g, o = (stacked + weights.bias_ih + weights.bias_hh).chunk(4, dim=-1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(self.cell(cell)), cell
+
+
+class Mogrifier(nn.Module):
+    """Input and hidden state scale each other, in turns, before the lstm sees them; at first by 1.
+
+    Source: Melis, Kocisky & Blunsom 2020, arXiv 1909.01792, equations 1 and 2.
+    """
+
+    def __init__(self, width: int, hidden: int, rounds: int) -> None:
+        super().__init__()
+        widths = (width, hidden)
+        self.rounds = nn.ModuleList(
+            nn.Linear(widths[1 - turn % 2], widths[turn % 2], bias=False) for turn in range(rounds)
+        )
+
+    def forward(self, x: Tensor, state: LayerState, weights: Weights) -> LayerState:
+        """Advance by one character."""
+        both = [x, state[0]]
+        for turn, scale in enumerate(self.rounds):
+            own = turn % 2
+            both[own] = 2 * torch.sigmoid(scale(both[1 - own])) * both[own]
+        return lstm(both[0], (both[1], state[1]), weights)[0]
+
+
+STEPS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lstm": lambda _, __: Plain(),
+    "layer normalisation": lambda _, hidden: Normalised(hidden),
+    "mogrifier, 2 rounds": lambda width, hidden: Mogrifier(width, hidden, 2),
+    "mogrifier, 5 rounds": lambda width, hidden: Mogrifier(width, hidden, 5),
+}
+
+
+class Varied(Network):
+    """A network whose layers take another kind of step, one character after the other."""
+
+    def __init__(self, architecture: Architecture, vocabulary_size: int, kind: str, seed: int) -> None:
+        super().__init__(architecture, vocabulary_size)
+        widths = [
+            architecture.shapes(vocabulary_size)[f"layers.{k}.weight_ih"][1]
+            for k in range(architecture.layers)
+        ]
+        self.kinds = nn.ModuleList(STEPS[kind](width, architecture.hidden) for width in widths)
+        initialize(self, torch.Generator().manual_seed(seed))
+        for module in self.kinds.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+
+    def is_compiled(self) -> bool:
+        """Say no: these are torch's operations, and torch's threads."""
+        return False
+
+    def forward(  # type: ignore[override]
+        self, ids: Tensor, state: State, regularize: Regularizer | None = None
+    ) -> tuple[Tensor, State]:
+        """Do what `Network.forward` does, with steps of this kind."""
+        kinds = iter(self.kinds)
+
+        def recurrence(
+            _: Cell, x: Tensor | Lookup, own: LayerState, weights: Weights
+        ) -> tuple[Tensor, LayerState]:
+            step, outputs = next(kinds), []
+            for at in dense(x):
+                own = step(at, own, weights)
+                outputs.append(own[0])
+            return torch.stack(outputs), own
+
+        return super().forward(ids, state, regularize, recurrence)
+
+
+def nats(network: Network, ids: np.ndarray) -> float:
+    """Return what a text costs in pieces, each read after some characters that come before it."""
+    long = (len(ids) - BEFORE) // PIECES
+    rows = np.stack([ids[begin : begin + BEFORE + long] for begin in range(0, PIECES * long, long)], 1)
+    read = torch.from_numpy(rows)
+    with torch.inference_mode():
+        logits, _ = network(read[:-1], network.empty_state(PIECES))
+        seen = slice(BEFORE - 1, None)
+        return float(functional.cross_entropy(logits[seen].flatten(0, 1), read[1:][seen].flatten()))
+
+
+def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]:
+    """Train one kind; return its parameters, milliseconds a step, and nats per character of the validation part."""
+    trainer = Trainer(corpus, config)  # for what it chooses, and its lanes
+    chosen, steps = trainer.config, trainer.steps
+    network = Varied(chosen.architecture(), len(corpus.vocabulary), kind, chosen.seed)
+    learner = Learner(network, chosen, torch.device("cpu"), "fp32")
+    rate = required(chosen.learning_rate, "learning_rate")
+    begun = time.perf_counter()
+    for step in range(steps):
+        batch = trainer.lanes.batch(step)
+        learner.step(batch, rate * factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
+    milliseconds = 1e3 * (time.perf_counter() - begun) / steps
+    return network.size(), milliseconds, nats(network, corpus.part("valid", VALID, 0.0).take(0, len(corpus)))
+
+
+def main() -> None:
+    """Read the command line, train every kind, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("text")
+    parser.add_argument("--kinds", nargs="+", default=list(STEPS), choices=list(STEPS))
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--hidden", type=int, default=192)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    corpus = open_corpus([options.text])
+    given = {
+        "steps": options.steps,
+        "hidden": options.hidden,
+        "seed": options.seed,
+        "valid": VALID,
+        "test": 0.0,
+    }
+    config, _ = compose(given)
+    rows = []
+    for kind in options.kinds:
+        size, milliseconds, cost = train(corpus, config, kind)
+        rows.append((kind, f"{size:,}", f"{milliseconds:.0f}", f"{cost:.4f}"))
+        print(*rows[-1], sep=" | ", flush=True)
+    print()
+    print(markdown(["kind", "parameters", "ms a step", "nats per character"], rows))
+
+
+if __name__ == "__main__":
+    main()
