@@ -104,6 +104,11 @@ class Config(BaseModel):
     loss_sum: bool = option(
         False, "Training", "Sum the loss over the window's characters, as char-rnn did, instead of its mean."
     )
+    calibrate: bool = option(
+        True,
+        "Training",
+        "Divide the logits, at the end, by the temperature at which the validation part costs least.",
+    )
     validate_every: Count | None = option(
         None, "Training", "Steps between validations; the best model is kept. Default: an eighth of the run."
     )
@@ -177,6 +182,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip_norm": 0.0,
         "clip_value": 5.0,
         "loss_sum": True,
+        "calibrate": False,
         "initialization": "uniform",
         "forget_bias": 1.0,
     },

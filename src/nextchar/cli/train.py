@@ -289,9 +289,10 @@ def _farewell(job: Job, done: Any) -> None:
     }[done.reason]
     say(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
     if score := done.score:
+        calibrated = f"; calibrated, temperature {done.temperature:.2f}" if done.temperature != 1 else ""
         say(
             f"best model: {score.bits_per_char:.3f} bits/char ({score.nats_per_char:.4f} nats) on {score.chars:,} "
-            f"validation characters, stream"
+            f"validation characters, stream{calibrated}"
         )
     say(f"kept in {folder}: {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Go on with:")
     say(f"  nextchar sample {folder} -n 1000")

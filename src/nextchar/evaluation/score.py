@@ -203,7 +203,7 @@ def windows(network: Predictor, ids: npt.NDArray[Any], start: int, window: int) 
         for first, last in [(begin, end), *shorter]:
             rows = np.asarray(ids[first:last], np.int64).reshape(-1, min(window, last - first))
             inputs = np.concatenate([np.full((len(rows), 1), start), rows[:, :-1]], axis=1)
-            nats, _ = _run(network, inputs.T, rows.T, network.empty_state(len(rows)))
+            nats, _ = read(network, inputs.T, rows.T, network.empty_state(len(rows)))
             yield nats.T.reshape(-1)
 
 
@@ -232,7 +232,7 @@ def stream(
         )
         yield nats
         if whole < len(block):
-            rest, state = _run(network, inputs[whole:, None], block[whole:, None], state)
+            rest, state = read(network, inputs[whole:, None], block[whole:, None], state)
             yield rest[:, 0]
         before = int(block[-1])
 
@@ -258,7 +258,7 @@ def _side_by_side(
     entering = [_put(network.empty_state(count), state, [0])]
     for edge in edges:
         piece = slice(edge, edge + CHUNK)
-        nats[piece], after = _run(network, inputs[piece], targets[piece], entering[-1])
+        nats[piece], after = read(network, inputs[piece], targets[piece], entering[-1])
         entering.append(after)
 
     def repair(lanes: npt.NDArray[np.int64]) -> bool:
@@ -272,7 +272,7 @@ def _side_by_side(
                 return changed
             entering[index] = _put(entering[index], current, lanes)
             piece = slice(edge, edge + CHUNK)
-            nats[piece, lanes], current = _run(network, inputs[piece, lanes], targets[piece, lanes], current)
+            nats[piece, lanes], current = read(network, inputs[piece, lanes], targets[piece, lanes], current)
             differs = _differs(current, _take(entering[index + 1], lanes))
             lanes, current = lanes[differs], _take(current, differs)
         entering[-1] = _put(entering[-1], current, lanes)
@@ -310,10 +310,20 @@ def _put(state: State, values: State, lanes: Any) -> State:
     return result
 
 
-def _run(
-    network: Predictor, inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], state: State
-) -> tuple[Nats, State]:
-    """Read `(T, N)` ids in pieces; return the loss of each target, `(T, N)`, and the state after."""
+def _losses(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return -ln p of each target, `(T, N)`, from logits `(T, N, V)`."""
+    loss = functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+    return loss.reshape(wanted.shape).double()
+
+
+def read(
+    network: Predictor,
+    inputs: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+    state: State,
+    of: Callable[[Tensor, Tensor], Tensor] = _losses,
+) -> tuple[npt.NDArray[Any], State]:
+    """Read `(T, N)` ids in pieces; return what is made of logits and targets, `(T, N, ...)`, and the state after."""
     device = state[0][0].device
     parts = []
     threads = network.threads() if isinstance(network, Network) else nullcontext()
@@ -322,6 +332,5 @@ def _run(
             ids = torch.from_numpy(np.ascontiguousarray(inputs[begin : begin + CHUNK])).to(device)
             wanted = torch.from_numpy(np.ascontiguousarray(targets[begin : begin + CHUNK])).to(device)
             logits, state = network(ids, state)
-            loss = functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="none")
-            parts.append(loss.reshape(wanted.shape).double().cpu().numpy())
+            parts.append(of(logits.float(), wanted).cpu().numpy())
     return np.concatenate(parts), state

@@ -63,9 +63,9 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
         # A step's characters depend on the size and the size on the characters: a few rounds settle it.
         sized, _ = _size(config, characters, vocabulary_size, 1e12)
         for _ in range(8):
-            trained = float(config.steps or 1) * sized_lanes(sized) * sized_window(sized)
+            trained = float(config.steps or 1) * step_chars(sized)
             sized = _size_for(config, characters, vocabulary_size, trained)
-    per_step = sized_lanes(sized) * sized_window(sized)
+    per_step = step_chars(sized)
     if config.epochs is not None:
         steps = max(1, round(config.epochs * (characters // per_step)))
     else:
@@ -194,14 +194,9 @@ def weight_decay(epochs: float) -> float:
     return max(0.05, min(0.04 * epochs, 0.2), min(0.008 * epochs, 0.5))
 
 
-def sized_lanes(config: Config) -> int:
-    """Return N, chosen by now."""
-    return config.lanes or 1
-
-
-def sized_window(config: Config) -> int:
-    """Return T, chosen by now."""
-    return config.window or 1
+def step_chars(config: Config) -> int:
+    """Return N times T, chosen by now."""
+    return (config.lanes or 1) * (config.window or 1)
 
 
 def matrix_weights(config: Config, vocabulary_size: int) -> int:
@@ -223,10 +218,8 @@ def check_memory(config: Config, vocabulary_size: int) -> None:
         ConfigError: With both sizes.
     """
     shape = config.architecture()
-    activations = (
-        shape.layers * sized_lanes(config) * sized_window(config) * shape.hidden * (GATES[shape.cell] + 4)
-    )
-    logits = 3 * sized_lanes(config) * sized_window(config) * vocabulary_size
+    activations = shape.layers * step_chars(config) * shape.hidden * (GATES[shape.cell] + 4)
+    logits = 3 * step_chars(config) * vocabulary_size
     needed = 4.0 * (4 * shape.parameters(vocabulary_size) + activations + logits)
     try:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -234,8 +227,8 @@ def check_memory(config: Config, vocabulary_size: int) -> None:
         return
     if needed > 0.9 * there:
         raise ConfigError(
-            f"{shape.layers} layers of {shape.hidden} units, {sized_lanes(config)} lanes and windows of "
-            f"{sized_window(config)} need about {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; "
+            f"{shape.layers} layers of {shape.hidden} units, {config.lanes} lanes and windows of "
+            f"{config.window} need about {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; "
             f"make them smaller"
         )
 

@@ -79,9 +79,13 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """Training is done. `reason` is "steps", "patience", "time", or "text" if that was too short for all of its time."""
+    """Training is done. `reason` is "steps", "patience", "time", or "text" if that was too short for all of its time.
+
+    The score is that of the kept model, whose logits have been divided by `temperature`.
+    """
 
     reason: str
     epochs: float
     chars_per_second: float
     score: Score | None
+    temperature: float = 1.0

@@ -11,6 +11,7 @@ import torch
 from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError
+from nextchar.evaluation.calibrate import calibrate
 from nextchar.evaluation.score import Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
@@ -259,14 +260,16 @@ class Trainer:
     def _finish(self, reason: str) -> Finished:
         if reason == "steps" and self._clock and self.steps - self.begin >= self._most:
             reason = "text"
-        score = None
+        score, temperature = None, 1.0
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
-            kept = self.best_model()
+            kept = to_language_model(self.best_model(), self.device)
+            if self.config.calibrate:
+                temperature = calibrate(kept.network, self._valid)
             ids = self._valid.take(0, self._final_chars(self.step))
-            score = estimate(to_language_model(kept, self.device).network, ids, self.vocabulary)
-            told = {**kept.provenance, "steps": self.steps, "valid": score.as_dict()}
-            self.best = replace(kept, config=self._options(), provenance=told)
+            score = estimate(kept.network, ids, self.vocabulary)
+            told = {"steps": self.steps, "temperature": temperature, "valid": score.as_dict()}
+            self.best = replace(to_file(kept), config=self._options(), provenance={**kept.provenance, **told})
         return Finished(
             step=self.step,
             seconds=self.seconds,
@@ -274,6 +277,7 @@ class Trainer:
             epochs=self.step / self.lanes.steps_per_epoch,
             chars_per_second=self.chars_per_second,
             score=score,
+            temperature=temperature,
         )
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -300,8 +304,8 @@ class Trainer:
         return self._look_seconds or 20 * self._step_seconds()
 
     def _ending(self) -> float:
-        """Estimate the seconds after the last step: a look, the last score (with a repair), files and curve."""
-        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
+        """Estimate the seconds after the last step: a look, calibration, the last score (with a repair), files and curve."""
+        looks = 2 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
         return looks * self._one_look() + 1.5 if self._valid else 1.5
 
     def _final_chars(self, end: int) -> int:
