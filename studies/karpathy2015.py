@@ -119,7 +119,7 @@ def page(cells: list[Cell], corpus: Corpus, command: str) -> str:
     hours = sum(each.seconds for each in cells) / 3600
     return f"""# War and Peace, ten years later
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}; {hours:.1f} hours of training. Test part in nats per
+`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}; {hours:.1f} hours of training, all networks together. Test part in nats per
 byte, *stream*, one seed each; the split is 80 / 10 / 10 of the paper's file, and the model kept is the best on validation.
 
 {table(cells)}

@@ -26,7 +26,7 @@ def calibrate(network: Network, text: Corpus) -> float:
     starts = np.linspace(0, len(text) - window, count).astype(int)
     targets = np.stack([text.take(start, start + window) for start in starts], axis=1).astype(np.int64)
     inputs = np.concatenate([np.full((1, count), network.vocabulary_size), targets[:-1]])
-    every, _ = read(network, inputs, targets, network.empty_state(count), lambda logits, _: logits)
+    every = read(network, inputs, targets, network.empty_state(count), lambda logits, _: logits)[0]
     logits = torch.from_numpy(every).flatten(0, 1)
     right = logits.gather(1, torch.from_numpy(targets).reshape(-1, 1)).double().mean()
     scale = 1.0

@@ -204,11 +204,8 @@ def matrix_weights(config: Config, vocabulary_size: int) -> int:
     shape = config.architecture()
     rows = GATES[shape.cell] * shape.hidden
     first = shape.embedding or vocabulary_size
-    return (
-        rows * (first + shape.hidden)
-        + (shape.layers - 1) * rows * 2 * shape.hidden
-        + shape.hidden * vocabulary_size
-    )
+    above = (shape.layers - 1) * 2 * shape.hidden
+    return rows * (first + shape.hidden + above) + shape.hidden * vocabulary_size
 
 
 def check_memory(config: Config, vocabulary_size: int) -> None:

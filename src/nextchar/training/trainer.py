@@ -156,9 +156,7 @@ class Trainer:
                 yield SampleDue(self.step, self.seconds)
             if self._valid and look:
                 yield self._validate()
-                yield CheckpointDue(self.step, self.seconds)
-                saved = time.monotonic()
-            elif last or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if look or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
             if self._clock and self._unfinished():
@@ -264,10 +262,8 @@ class Trainer:
         if self._valid:
             # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
             kept = to_language_model(self.best_model(), self.device)
-            if self.config.calibrate:
-                temperature = calibrate(kept.network, self._valid)
-            ids = self._valid.take(0, self._final_chars(self.step))
-            score = estimate(kept.network, ids, self.vocabulary)
+            temperature = calibrate(kept.network, self._valid) if self.config.calibrate else 1.0
+            score = estimate(kept.network, self._valid.take(0, self._final_chars(self.step)), self.vocabulary)
             told = {"steps": self.steps, "temperature": temperature, "valid": score.as_dict()}
             self.best = replace(to_file(kept), config=self._options(), provenance={**kept.provenance, **told})
         return Finished(
