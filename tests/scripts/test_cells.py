@@ -70,11 +70,11 @@ def test_pieces_score_every_character_as_one_reading_does() -> None:
 
 @pytest.mark.parametrize("kind", list(cells.STEPS))
 def test_every_kind_learns(kind: str) -> None:
-    """Forty steps take a fifth and more off what a character costs."""
+    """Forty short steps take a tenth and more off what a character costs."""
     corpus = Corpus.from_text(inspect.getsource(inspect)[:40_000])
     config, _ = compose(
-        {"steps": 40, "hidden": 24, "valid": cells.VALID, "test": 0.0, "lanes": 8, "window": 32}
+        {"steps": 40, "hidden": 16, "valid": cells.VALID, "test": 0.0, "lanes": 8, "window": 16}
     )
     size, milliseconds, nats = cells.train(corpus, config, kind)
-    assert nats < 0.8 * math.log(len(corpus.vocabulary))
+    assert nats < 0.9 * math.log(len(corpus.vocabulary))
     assert size > 0 < milliseconds

@@ -301,8 +301,8 @@ class Trainer:
 
     def _ending(self) -> float:
         """Estimate the seconds after the last step: a look, calibration, the last score (with a repair), files and curve."""
-        looks = 2 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
-        return looks * self._one_look() + 1.5 if self._valid else 1.5
+        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
+        return looks * self._one_look() + 2 if self._valid else 1.5
 
     def _final_chars(self, end: int) -> int:
         """Return how much of the validation part the last score reads, if the last step is `end`."""
