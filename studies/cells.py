@@ -3,20 +3,19 @@
     python studies/cells.py TEXT --steps 900 --hidden 192
 
 The compiled window has none of this, so each has to pay for a kernel and for its own time. All else is what `nextchar train`
-chooses for as many steps. The last 10 % of the text are validation, read in 32 pieces, each after the 512 characters before it.
+chooses for as many steps. The last 10 % of the text are validation, under *stream*.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nextchar.architecture import Architecture, Cell
 from nextchar.config import Config, compose, required
+from nextchar.evaluation.score import score_ids
 from nextchar.model.cells import Weights, lstm
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network, initialize
@@ -30,7 +29,6 @@ from nextchar.training.trainer import Trainer
 from tables import markdown
 
 VALID = 0.1
-PIECES, BEFORE = 32, 512
 
 
 class Plain(nn.Module):
@@ -129,17 +127,6 @@ class Varied(Network):
         return super().forward(ids, state, regularize, recurrence)
 
 
-def nats(network: Network, ids: np.ndarray) -> float:
-    """Return what a text costs in pieces, each read after some characters that come before it."""
-    long = (len(ids) - BEFORE) // PIECES
-    rows = np.stack([ids[begin : begin + BEFORE + long] for begin in range(0, PIECES * long, long)], 1)
-    read = torch.from_numpy(rows)
-    with torch.inference_mode():
-        logits, _ = network(read[:-1], network.empty_state(PIECES))
-        seen = slice(BEFORE - 1, None)
-        return float(functional.cross_entropy(logits[seen].flatten(0, 1), read[1:][seen].flatten()))
-
-
 def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]:
     """Train one kind; return its parameters, milliseconds a step, and nats per character of the validation part."""
     trainer = Trainer(corpus, config)  # for what it chooses, and its lanes
@@ -152,7 +139,8 @@ def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]
         batch = trainer.lanes.batch(step)
         learner.step(batch, rate * factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
     milliseconds = 1e3 * (time.perf_counter() - begun) / steps
-    return network.size(), milliseconds, nats(network, corpus.part("valid", VALID, 0.0).take(0, len(corpus)))
+    valid = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
+    return network.size(), milliseconds, score_ids(network, valid, corpus.vocabulary).nats_per_char
 
 
 def main() -> None:

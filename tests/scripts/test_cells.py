@@ -8,10 +8,12 @@ import torch
 import cells
 from nextchar.architecture import Architecture
 from nextchar.config import compose
+from nextchar.evaluation.score import DEPTH, score_ids
 from nextchar.model.cells import Weights, lstm
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import reference
 from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
 
 SHAPE = Architecture(hidden=12, embedding=7)
 IDS = torch.arange(10).reshape(5, 2) % 6
@@ -53,19 +55,22 @@ def test_layer_normalisation_sees_no_scale() -> None:
     torch.testing.assert_close(step(*given, weights), step(*given, larger), rtol=1e-3, atol=1e-4)
 
 
-def test_pieces_score_every_character_as_one_reading_does() -> None:
-    """A network without memory costs in pieces what it costs in a row."""
-    network = Network(SHAPE, 6)
-    initialize(network, torch.Generator().manual_seed(0))
+def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
+    """The scorer takes it like any other: lanes of it cost what one reading costs."""
+    network = cells.Varied(SHAPE, 6, "lstm", 0)
     with torch.no_grad():
         for layer in network.layers:
             layer.weight_hh.zero_()
             layer.bias_ih[12:24] = -1e4  # forgets everything
-    ids = np.random.default_rng(0).integers(0, 6, cells.BEFORE + 20 * cells.PIECES)
+    ids = np.random.default_rng(0).integers(0, 6, 2 * DEPTH)
     read = torch.from_numpy(ids)[:, None]
-    logits, _ = network(read[:-1], network.empty_state(1))
-    expected = torch.nn.functional.cross_entropy(logits[cells.BEFORE - 1 :, 0], read[cells.BEFORE :, 0])
-    assert cells.nats(network, ids) == pytest.approx(expected.item(), rel=1e-5)
+    start = torch.cat([torch.tensor([[6]]), read[:-1]])
+    with torch.no_grad():
+        logits, _ = network(start, network.empty_state(1))
+    expected = torch.nn.functional.cross_entropy(logits[:, 0], read[:, 0])
+    vocabulary = Vocabulary("characters", tuple(map(ord, "abcdef")))
+    score = score_ids(network, ids, vocabulary)
+    assert score.nats_per_char == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", list(cells.STEPS))
