@@ -18,7 +18,7 @@ from torch.nn import functional
 
 LAYERS, HEADS, WIDTH, BLOCK, BATCH = 4, 4, 128, 64, 12
 STEPS, WARMUP, PEAK, LEAST = 2000, 100, 1e-3, 1e-4
-TOGETHER = 256  # windows scored at a time
+MR = 256  # windows scored at a time
 
 Ids = npt.NDArray[Any]
 
@@ -122,11 +122,11 @@ def nats(network: GPT, ids: Ids, stride: int = BLOCK) -> float:
     fresh = np.diff(ends, prepend=0)
     total = 0.0
     with torch.no_grad():
-        for first in range(0, len(ends), TOGETHER):
-            rows = np.stack([ids[end - BLOCK : end + 1] for end in ends[first : first + TOGETHER]])
+        for first in range(0, len(ends), MR):
+            rows = np.stack([ids[end - BLOCK : end + 1] for end in ends[first : first + MR]])
             windows = torch.from_numpy(rows.astype(np.int64))
             logits = network(windows[:, :-1]).transpose(1, 2)
             costs = functional.cross_entropy(logits, windows[:, 1:], reduction="none").double().numpy()
-            last = fresh[first : first + TOGETHER, None]
+            last = fresh[first : first + MR, None]
             total += costs[np.arange(BLOCK) >= BLOCK - last].sum()
     return total / (len(ids) - 1)

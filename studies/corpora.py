@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from kept import Kept, trained
+from cache import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
 from nextchar.evaluation.ngram import NGram

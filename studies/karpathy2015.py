@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from kept import Kept, trained
+from cache import Kept, trained
 from nextchar.benchmark.report import machine
 from nextchar.config import compose
 from nextchar.evaluation.ngram import NGram

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import reach
-from kept import train_into
+from cache import train_into
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.evaluation.ngram import NGram
@@ -144,7 +144,7 @@ def persistence(models: list[Model], table: NGram, test: str, learnt: str) -> di
 
 
 def text_part(options: argparse.Namespace, folder: Path) -> str:
-    """Train on the text, ask what the models remember of it, draw, and return this part of the page."""
+    """Train on the text, ask what the models cautious_adam_direction of it, draw, and return this part of the page."""
     corpus = open_corpus([options.text])
     models = trained(corpus, options.minutes, options.cache)
     learnt_ids, ids = (corpus.part(name, VALID, TEST).take(0, len(corpus)) for name in ("train", "test"))

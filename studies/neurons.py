@@ -16,14 +16,14 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from kept import Kept
+from cache import Kept
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.page import page as claims_page
+from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.search import look
-from nextchar.discovery.trial import claims_of
 from nextchar.storage import load, write_text
 from nextchar.text.corpus import open_corpus
 from nextchar.training.run import LOG, read_log, record

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kept import Kept
+from cache import Kept
 from nextchar.architecture import Architecture, Cell
 from nextchar.model.cells import STEPS
 from nextchar.model.network import Layer, Network, initialize

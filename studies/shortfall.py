@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kept import Kept
+from cache import Kept
 from nextchar.cli.structure import pieces_of
 from nextchar.evaluation.score import stream
 from nextchar.language_model import LanguageModel

@@ -12,7 +12,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from kept import train_into
+from cache import train_into
 from nextchar.benchmark.report import machine
 from nextchar.config import Config, compose
 from nextchar.evaluation.dynamic import score_dynamic

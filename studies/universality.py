@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import pictures
-from kept import Kept, train_into
+from cache import Kept, train_into
 from nextchar.benchmark.report import machine
 from nextchar.cli.structure import pieces_of
 from nextchar.config import Config

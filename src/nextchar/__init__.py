@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nextchar.config import Config
     from nextchar.discovery.claims import Claims, Search
-    from nextchar.discovery.trial import discover
+    from nextchar.discovery.pipeline import discover
     from nextchar.errors import NextcharError
     from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
@@ -50,7 +50,7 @@ _HOMES = {
     "Trace": "nextchar.inspection.trace",
     "Trainer": "nextchar.training.trainer",
     "Vocabulary": "nextchar.text.vocabulary",
-    "discover": "nextchar.discovery.trial",
+    "discover": "nextchar.discovery.pipeline",
     "evaluate": "nextchar.evaluation.score",
     "evaluate_dynamic": "nextchar.evaluation.dynamic",
     "gates": "nextchar.inspection.gates",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nextchar.discovery.chosen import labeller
+from nextchar.discovery.feature_sets import labeller
 from nextchar.discovery.features import Feature, Span, binary, keep, scan, span_features
 from nextchar.discovery.profiles import SPANS, general, guess
 from nextchar.errors import ConfigError

@@ -11,9 +11,9 @@ from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.features import Feature
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.nulls import p_values, shifted_best, shifts
+from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.scores import design, signed
 from nextchar.discovery.search import Found, look
-from nextchar.discovery.trial import claims_of
 
 LENGTH = 12_000
 SEARCH = Search(shifts=99, rotations=2, causal=False)

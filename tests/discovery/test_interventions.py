@@ -9,8 +9,8 @@ import torch
 
 from discovery.golden import golden_text
 from inspection.handset import DEPTH, LATCH, golden_model
-from nextchar.discovery import causes, steering
-from nextchar.discovery.chosen import labeller
+from nextchar.discovery import ablation, steering
+from nextchar.discovery.feature_sets import labeller
 from nextchar.discovery.features import Feature, binary
 from nextchar.discovery.interventions import (
     Edit,
@@ -118,14 +118,14 @@ def test_ablating_the_latch_costs_where_it_is_on() -> None:
     lm, text, feature = latched()
     ids = lm.vocabulary.encode(text)
     states = read_states(lm, ids)
-    starts = causes.choose_stretches([feature], np.arange(2000, 12_000), 8)
+    starts = ablation.choose_stretches([feature], np.arange(2000, 12_000), 8)
     rows = np.arange(60)
-    ablations = causes.ablate(lm, ids, states, rows, starts)
+    ablations = ablation.ablate(lm, ids, states, rows, starts)
     moved = np.abs(ablations.bits).mean(1)
     assert int(np.argmax(moved)) == LATCH
     assert moved[DEPTH] < 1e-4
     pool = np.array([row for row in rows if row not in (LATCH, DEPTH)])
-    effect = causes.effect(ablations, feature, LATCH, states, pool)
+    effect = ablation.effect(ablations, feature, LATCH, states, pool)
     assert effect["controls"] == 58
     assert effect["closing_bits"] is not None
 
@@ -137,8 +137,8 @@ def test_stretches_do_not_touch(random: np.random.Generator) -> None:
     codes, levels = quantize(random.normal(size=(3, 500)))
     states = States(((0, 0), (0, 1), (0, 2)), codes, levels, np.zeros(500))
     on = binary("on", np.arange(500) < 250)
-    ablations = causes.Ablations(places, np.arange(3), bits)
-    effect = causes.effect(ablations, on, 0, states, np.array([1, 2]))
+    ablations = ablation.Ablations(places, np.arange(3), bits)
+    effect = ablation.effect(ablations, on, 0, states, np.array([1, 2]))
     assert effect["characters_on"] == 100
     assert effect["closing_bits"] is None
     assert effect["on_bits"] == pytest.approx(bits[0, :100].mean())
@@ -148,11 +148,11 @@ def test_stretches_do_not_touch(random: np.random.Generator) -> None:
 def test_what_an_ablation_says_in_words() -> None:
     """A unit that tracks is told what kept it from `uses`, also where it was not ablated."""
     effect = {"passes": False, "percentile": 99.0, "on_bits": 0.1, "ratio": 1.4}
-    assert causes.used({}) == ("tracks", causes.used({})[1])
-    assert causes.used({}).count("") == 0
-    assert "1.4 times" in causes.used(effect)[1]
-    assert "only 50 %" in causes.used({**effect, "percentile": 50.0})[1]
-    assert causes.used({**effect, "passes": True}) == ("uses", "")
+    assert ablation.used({}) == ("tracks", ablation.used({})[1])
+    assert ablation.used({}).count("") == 0
+    assert "1.4 times" in ablation.used(effect)[1]
+    assert "only 50 %" in ablation.used({**effect, "percentile": 50.0})[1]
+    assert ablation.used({**effect, "passes": True}) == ("uses", "")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nextchar.evaluation.dynamic import (
     usual_sizes,
 )
 from nextchar.evaluation.score import evaluate, nats_of
-from nextchar.kernels.adapting import fall_back_and_step
+from nextchar.kernels.optimizer_steps import rms_decay_update
 from nextchar.language_model import LanguageModel
 from nextchar.text.corpus import Corpus
 
@@ -107,7 +107,7 @@ def test_weights_fall_back_in_proportion_to_their_usual_gradients() -> None:
     """A weight goes its share of the way back to what was trained, never further, and then against its gradient."""
     weights, trained = np.float32([1, 1, 1]), np.float32([0, 2, 3])
     usual, gradient = np.float32([0.5, 1, 8]), np.float32([1, -1, 0])
-    fall_back_and_step(weights, trained, gradient, usual, np.float32([0.25, 0.1, 0.5]))
+    rms_decay_update(weights, trained, gradient, usual, np.float32([0.25, 0.1, 0.5]))
     np.testing.assert_allclose(weights, [1 - 0.125 - 0.1, 1 + 0.25 + 0.1 / 1.5, 3], rtol=1e-6)
 
 

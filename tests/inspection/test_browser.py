@@ -12,8 +12,8 @@ from inspection.browser import BROWSER, Page, browser
 from inspection.handset import COLUMN, DEPTH, LATCH, TEXT, expected_cells, golden_model
 from nextchar.discovery.claims import Search
 from nextchar.discovery.page import page as claims_page
+from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.search import look
-from nextchar.discovery.trial import claims_of
 from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
 from nextchar.inspection.timeline import timeline_page

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from conftest import make_model
 from nextchar.architecture import CELLS, STATES, Architecture, Cell
 from nextchar.errors import ConfigError
-from nextchar.kernels.choice import Rules
-from nextchar.kernels.packing import KINDS, Lanes, Packed, WeightKind, empty_lanes, pack
+from nextchar.kernels.barrier import Team, gathered, new_team
+from nextchar.kernels.packing import KINDS, Packed, StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.sampler import Rules
 from nextchar.kernels.steps import TO_CHOOSE, Drawing, Passage, rounded, run, run_together
-from nextchar.kernels.team import Team, gathered, new_team
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.engine import Engine
 from nextchar.storage import ModelFile, to_file
@@ -52,7 +52,7 @@ def _in_torch(lm: LanguageModel, ids: Array, dtype: torch.dtype = torch.float64)
     return logits[:, 0].numpy(), np.array(vectors)
 
 
-def _vectors(shape: Architecture, lanes: Lanes) -> Array:
+def _vectors(shape: Architecture, lanes: StreamState) -> Array:
     """Return the state of the first lane as `(S, L, H)`."""
     both = [lanes.hidden[0], lanes.memory[0]][: STATES[shape.cell]]
     return np.array([vector.reshape(shape.layers, -1)[:, : shape.hidden] for vector in both])
@@ -200,7 +200,7 @@ def _write(
 ) -> list[Array]:
     """Let lanes write from START in calls of so many characters; return ids, nats and every array of the state."""
     count = len(keys)
-    lanes = empty_lanes(packed, rounded(count))
+    lanes = empty_streams(packed, rounded(count))
     drawing = Drawing(
         rules, np.array(keys, np.uint64), np.arange(count, dtype=np.int64) % 3, np.zeros(V, np.bool_)
     )
@@ -305,7 +305,7 @@ def test_a_team_reads_and_records_what_one_core_does() -> None:
         np.zeros((42, 1)),
         np.zeros((42, 1, V), np.float32),
     )
-    assert _in_threads(2, passage, engine.packed, empty_lanes(engine.packed, 1), drawing) == 41
+    assert _in_threads(2, passage, engine.packed, empty_streams(engine.packed, 1), drawing) == 41
     np.testing.assert_array_equal(passage.record[:40, 0], expected)
 
 

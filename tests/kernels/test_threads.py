@@ -27,5 +27,5 @@ def test_an_error_waits_for_the_other_shares(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(threads, "wait", wait)
     with pytest.raises(ValueError, match="here"):
-        threads.in_shares(work, 8, 4)
+        threads.parallel_for(work, 8, 4)
     assert done == [4]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nextchar.architecture import Architecture
 from nextchar.kernels import threads
-from nextchar.kernels.microkernel import HAS_BF16
+from nextchar.kernels.gemm import HAS_BF16
 from nextchar.model import compiled
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.network import Network, initialize
@@ -168,7 +168,7 @@ def test_shares_cover_everything_once(cores: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(threads, "cores", lambda: cores)
     for count in range(1, 40):
         for multiple in (1, 4):
-            found = threads.shares(count, multiple)
+            found = threads.split_range(count, multiple)
             assert [n for first, last in found for n in range(first, last)] == list(range(count))
             assert len(found) <= cores
             assert all(first % multiple == 0 for first, _ in found)
@@ -183,7 +183,7 @@ def test_an_error_in_a_share_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ValueError("not here")
 
     with pytest.raises(ValueError, match="not here"):
-        threads.in_shares(fail, 8, 4)
+        threads.parallel_for(fail, 8, 4)
 
 
 def test_a_share_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,21 +192,21 @@ def test_a_share_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
     inner: list[list[tuple[int, int]]] = []
 
     def again(first: int, _: int) -> None:
-        inner.append(threads.shares(6, 1))
-        threads.in_shares(lambda *share: inner.append([share]), 6, 1)
+        inner.append(threads.split_range(6, 1))
+        threads.parallel_for(lambda *share: inner.append([share]), 6, 1)
         if first:
             raise ValueError("after it")
 
     for _ in range(2):
         with pytest.raises(ValueError, match="after it"):
-            threads.in_shares(again, 2, 1)
+            threads.parallel_for(again, 2, 1)
     assert inner == 8 * [[(0, 6)]]
-    assert len(threads.shares(6, 1)) == 2
+    assert len(threads.split_range(6, 1)) == 2
 
 
 def _in_a_child(queue: "multiprocessing.Queue[list[int]]") -> None:
     done: list[int] = []
-    threads.in_shares(lambda first, _: done.append(first), 2 * threads.cores(), 2)
+    threads.parallel_for(lambda first, _: done.append(first), 2 * threads.available_cores(), 2)
     queue.put(sorted(done))
 
 
@@ -214,12 +214,12 @@ def _in_a_child(queue: "multiprocessing.Queue[list[int]]") -> None:
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_threads_of_its_own() -> None:
     """Work is shared out in a child, though the threads of its parent did not come with it."""
-    threads.in_shares(lambda *_: None, 2 * threads.cores(), 2)
+    threads.parallel_for(lambda *_: None, 2 * threads.available_cores(), 2)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_in_a_child, args=(queue,))
     child.start()
-    assert queue.get(timeout=30) == list(range(0, 2 * threads.cores(), 2))
+    assert queue.get(timeout=30) == list(range(0, 2 * threads.available_cores(), 2))
     child.join()
 
 

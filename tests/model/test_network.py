@@ -7,7 +7,7 @@ from nextchar.architecture import CELLS, GATES, Architecture, Cell
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import fused, reference
 from nextchar.model.regularization import Regularizer
-from nextchar.model.state import State, detach, empty_lanes, largest_difference, map_state
+from nextchar.model.state import State, detach, largest_difference, map_state, reset_rows
 from nextchar.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("characters", tuple(map(ord, "abcdefghijk")))
@@ -198,7 +198,7 @@ def test_only_cold_lanes_are_emptied(cell: Cell) -> None:
     """Emptying zeroes the cold lanes, keeps the others bit for bit, and modifies nothing."""
     state = _warm(_network(cell), 4)
     before = map_state(torch.clone, state)
-    after = empty_lanes(state, torch.tensor([False, True, False, True]))
+    after = reset_rows(state, torch.tensor([False, True, False, True]))
     for was, given, got in zip(sum(before, ()), sum(state, ()), sum(after, ()), strict=True):
         assert torch.equal(was, given)
         assert torch.equal(got[[0, 2]], was[[0, 2]])

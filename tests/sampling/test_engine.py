@@ -6,7 +6,7 @@ from conftest import make_model
 from nextchar.architecture import CELLS, Cell
 from nextchar.errors import ConfigError
 from nextchar.evaluation.score import score_ids
-from nextchar.kernels.packing import Lanes
+from nextchar.kernels.packing import StreamState
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.engine import Engine, Filters, Group
 from nextchar.storage import to_file
@@ -17,7 +17,7 @@ VOCABULARY = Vocabulary("characters", tuple(range(ord("a"), ord("a") + 13)))
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 
 
-def _predicted(state: Lanes) -> np.ndarray:
+def _predicted(state: StreamState) -> np.ndarray:
     """Return the logits of what comes next, `(V,)`."""
     return state.logits[0, : len(VOCABULARY)]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import universality
-from kept import Kept
+from cache import Kept
 from universality import Learnt, Result
 
 BRACKETS = "functions with balanced brackets"

@@ -10,7 +10,7 @@ from nextchar.kernels import threads
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import reference
 from nextchar.model.regularization import Dropout
-from nextchar.text.lanes import Batch
+from nextchar.text.batches import Batch
 from nextchar.training.learner import Learner
 
 CPU = torch.device("cpu")

@@ -26,12 +26,12 @@ from nextchar.training.optimizer import (
     Cautious,
     clip,
     make_optimizer,
-    move_plainly,
     optimizer_arrays,
+    reference_update,
     restore_optimizer,
     set_rate,
 )
-from nextchar.training.schedule import factor, worth_a_sample
+from nextchar.training.schedule import factor, is_sample_step
 
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
 
@@ -64,7 +64,7 @@ def test_the_post_decays_by_epoch() -> None:
 
 def test_samples_are_due_on_a_log_schedule() -> None:
     """Samples come at 10, 20, 30, 50, 70, 100 and so on."""
-    assert [step for step in range(3000) if worth_a_sample(step)] == [
+    assert [step for step in range(3000) if is_sample_step(step)] == [
         10,
         20,
         30,
@@ -164,7 +164,7 @@ def test_compiled_cautious_steps_are_the_plain_ones(share: int, monkeypatch: pyt
         with torch.no_grad():
             for group in plain.param_groups:
                 for weight in group["params"]:
-                    move_plainly(weight, *remembered[weight], step, group)
+                    reference_update(weight, *remembered[weight], step, group)
     for mine, equations in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, equations, rtol=1e-4, atol=1e-5)
 

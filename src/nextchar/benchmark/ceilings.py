@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.gemm import compiled
 
 
 class Product(NamedTuple):

@@ -13,7 +13,7 @@ from nextchar.architecture import Architecture
 from nextchar.benchmark.ceilings import Product, rate, read_rate, seconds_each
 from nextchar.benchmark.training import VOCABULARY
 from nextchar.kernels.packing import KINDS
-from nextchar.kernels.threads import cores, in_shares
+from nextchar.kernels.threads import available_cores, parallel_for
 from nextchar.model.compiled import own_threads
 from nextchar.model.network import Network, initialize
 from nextchar.sampling.engine import Engine, Filters, Group
@@ -44,9 +44,9 @@ def one_stream(engine: Engine, seconds: float) -> float:
 
 def many_streams(engine: Engine, seconds: float, streams: int = STREAMS) -> float:
     """Return characters per second of many texts together on all cores."""
-    size = -(-streams // cores())
+    size = -(-streams // available_cores())
     groups = []
-    for _ in range(cores()):
+    for _ in range(available_cores()):
         group = Group(engine, size, Filters(), team=1)
         for key in range(size):
             group.add(engine.start, key)
@@ -55,7 +55,7 @@ def many_streams(engine: Engine, seconds: float, streams: int = STREAMS) -> floa
     def one(first: int, _: int) -> None:
         groups[first].write(16)
 
-    each = seconds_each(lambda: in_shares(one, len(groups), 1), seconds)
+    each = seconds_each(lambda: parallel_for(one, len(groups), 1), seconds)
     return 16 * size * len(groups) / each
 
 

@@ -23,7 +23,7 @@ from nextchar.device import pick_precision
 from nextchar.errors import ConfigError
 from nextchar.evaluation.score import score_ids
 from nextchar.kernels.packing import KINDS
-from nextchar.kernels.threads import cores
+from nextchar.kernels.threads import available_cores
 from nextchar.sampling.engine import Engine
 from nextchar.storage import ModelFile, to_language_model, write_model
 from nextchar.text.corpus import Corpus, encode
@@ -96,7 +96,7 @@ def machine(precision: str | None = None) -> Report:
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     return {
         "cpu": name,
-        "cores": cores(),
+        "cores": available_cores(),
         "precision": precision or pick_precision("auto", torch.device("cpu"))[0],
         "torch": torch.__version__,
         "python": platform.python_version(),

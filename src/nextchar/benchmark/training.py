@@ -11,7 +11,7 @@ from torch.nn import functional
 from nextchar.benchmark.ceilings import Product, product_seconds, seconds_in_turns
 from nextchar.config import Config
 from nextchar.model.network import Network, initialize
-from nextchar.text.lanes import Batch
+from nextchar.text.batches import Batch
 from nextchar.training.learner import Learner
 
 VOCABULARY = 65

@@ -74,11 +74,11 @@ def command(
     json
         Print one JSON object on standard output.
     """
-    from nextchar.discovery.births import births_of, checkpoints  # noqa: PLC0415  torch takes long to import
     from nextchar.discovery.claims import Search  # noqa: PLC0415  as above
+    from nextchar.discovery.emergence import births_of, checkpoints  # noqa: PLC0415  torch takes long to import
     from nextchar.discovery.page import page  # noqa: PLC0415  as above
+    from nextchar.discovery.pipeline import claims_of  # noqa: PLC0415  as above
     from nextchar.discovery.search import look  # noqa: PLC0415  as above
-    from nextchar.discovery.trial import claims_of  # noqa: PLC0415  as above
     from nextchar.inspection.report import report  # noqa: PLC0415  as above
     from nextchar.storage import read_model, to_language_model, write_text  # noqa: PLC0415  as above
     from nextchar.text.corpus import read_ids  # noqa: PLC0415  as above

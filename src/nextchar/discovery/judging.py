@@ -3,7 +3,7 @@
 The words of the verdict, each of which asks for all before it: `correlates` (the held-out interval leaves out chance),
 `significant` (rarer than 5 % as the best of all units by chance, and among all features), `detects` (stronger than any unit of
 an untrained network, and than any table of the last 1 to 8 characters), `tracks` (still so 15 characters and more after the
-label changed, and close to right: MCC at least 0.8, or |r| at least 0.9), `uses` (`nextchar.discovery.causes`).
+label changed, and close to right: MCC at least 0.8, or |r| at least 0.9), `uses` (`nextchar.discovery.ablation`).
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from nextchar.discovery.states import LEVELS, Ints, Split, States
 
 VERDICTS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
 CANDIDATES = 8  # strongest units on the fit half, of which the one with the best threshold is taken
-DEEP = 15  # characters after a change from which on a memory is needed
+TILE_DEPTH = 15  # characters after a change from which on a memory is needed
 LEAST_DEEP = 50
 TRACKS_MCC, TRACKS_R = 0.8, 0.9
 
@@ -199,7 +199,7 @@ def _evidence(
     mine, suffix = _lead(compare, known)
     low, high = interval(mine[1:])
     deep: dict[str, Any] = {}
-    late = known & (feature.age()[places] >= DEEP)
+    late = known & (feature.age()[places] >= TILE_DEPTH)
     on = late & (feature.values[places] != 0) if feature.kind == "binary" else late
     if on.sum() >= LEAST_DEEP and (late & ~on).sum() >= (LEAST_DEEP if feature.kind == "binary" else 0):
         there, deep = _lead(compare, late)
@@ -237,9 +237,12 @@ def verdict(  # noqa: PLR0911  a rung each
     if suffix["lead_low"] <= 0:
         return "significant", f"a table of the last {suffix['k']} characters has {suffix['best']:.3f}"
     if not deep:
-        return "detects", f"too few characters {DEEP} or more after a change to show a memory"
+        return "detects", f"too few characters {TILE_DEPTH} or more after a change to show a memory"
     if deep["lead_low"] <= 0:
-        return "detects", f"{DEEP} characters after a change a table of the last {deep['k']} does as well"
+        return (
+            "detects",
+            f"{TILE_DEPTH} characters after a change a table of the last {deep['k']} does as well",
+        )
     if "mcc" in evidence.scores and evidence.scores["mcc"] < TRACKS_MCC:
         return "detects", f"its threshold is right too rarely: MCC {evidence.scores['mcc']:.3f}"
     if "r" in evidence.scores and abs(evidence.scores["r"]) < TRACKS_R:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import nulls
-from nextchar.discovery.chosen import Labeller, labeller
 from nextchar.discovery.claims import Claim, Claims, Search
+from nextchar.discovery.feature_sets import Labeller, labeller
 from nextchar.discovery.features import Feature, keep
 from nextchar.discovery.judging import VERDICTS, Bench, Evidence, judge, verdict
 from nextchar.discovery.probes import Probe, probe

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from nextchar.architecture import Cell
-from nextchar.kernels.threads import in_shares
+from nextchar.kernels.threads import parallel_for
 from nextchar.language_model import LanguageModel
 from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.recurrence import Recurrence, dense
-from nextchar.model.state import LayerState, State, join_lanes, lanes_of, map_state, vectors_of
+from nextchar.model.state import LayerState, State, concatenate_rows, map_state, select_rows, vectors_of
 
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
@@ -137,7 +137,7 @@ def _read(
                 vector[some] = value
 
         with own_threads():
-            in_shares(read, len(todo), 1)
+            parallel_for(read, len(todo), 1)
         off = [
             (readable(was[1:], cell) - readable(now[:-1], cell)).abs().amax(1) > SAME
             for was, now in vectors_of(state, ended)
@@ -158,7 +158,7 @@ def _read_lanes(
 ) -> tuple[Tensor, State]:
     """Read some lanes from their beginning; return the logits and the state at their end."""
     (held, surprisal), cell = result, lm.network.architecture.cell
-    before, now = begin[0][lanes], lanes_of(begin[1], lanes)
+    before, now = begin[0][lanes], select_rows(begin[1], lanes)
     for first in range(0, len(rows), CHUNK):
         chunk, seen = rows[first : first + CHUNK][:, lanes], list[Tensor]()
         logits, now = lm.network(chunk, now, recurrence=watching(seen))
@@ -184,7 +184,7 @@ def _entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
         last, state = logits, first
         for begin in range(0, len(rows) if lanes > 1 else 0, CHUNK):
             last, state = network(rows[begin : begin + CHUNK], state)
-    entering = join_lanes([lanes_of(first, slice(1)), lanes_of(state, slice(-1))])
+    entering = concatenate_rows([select_rows(first, slice(1)), select_rows(state, slice(-1))])
     return torch.cat([logits[-1, :1], last[-1, :-1]]), entering
 
 

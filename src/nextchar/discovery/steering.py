@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.discovery.causes import BITS, begin_states, costs
-from nextchar.discovery.chosen import Labeller
+from nextchar.discovery.ablation import BITS, begin_states, costs
+from nextchar.discovery.feature_sets import Labeller
 from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
-from nextchar.kernels.threads import in_shares
+from nextchar.kernels.threads import parallel_for
 from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 
@@ -90,7 +90,7 @@ def steer(
         paid[:, mine] = costs(lm, read, lm.network.empty_state(lanes), [])[1:]
 
     with own_threads():
-        in_shares(some, len(doses), 1)
+        parallel_for(some, len(doses), 1)
     paid = paid[SETTLE:]
     shares, bits = [], []
     for k in range(len(doses)):

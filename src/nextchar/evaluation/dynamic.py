@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation.score import Nats, Score, averaged, make_score, nats_of
-from nextchar.kernels.adapting import fall_back_and_step
-from nextchar.kernels.microkernel import WIDE
-from nextchar.kernels.threads import in_shares
+from nextchar.kernels.gemm import VECTOR_WIDTH
+from nextchar.kernels.optimizer_steps import rms_decay_update
+from nextchar.kernels.threads import parallel_for
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network
 from nextchar.model.state import State, detach
@@ -172,10 +172,10 @@ def _step(
     """Move one weight matrix: back to what was trained, and on against its gradient."""
     if weight.device.type == "cpu":
         flat = [tensor.contiguous().view(-1).numpy() for tensor in (weight, trained, gradient, usual)]
-        in_shares(
-            lambda first, last: fall_back_and_step(*(array[first:last] for array in flat), settings),
+        parallel_for(
+            lambda first, last: rms_decay_update(*(array[first:last] for array in flat), settings),
             weight.numel(),
-            WIDE,
+            VECTOR_WIDTH,
         )
         return
     pull, rate, floor = settings.tolist()

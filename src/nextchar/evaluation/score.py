@@ -19,7 +19,7 @@ from torch.nn import functional
 from nextchar.errors import ConfigError, TextError
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network
-from nextchar.model.state import State, lanes_of, largest_difference, map_state, vectors_of
+from nextchar.model.state import State, largest_difference, map_state, select_rows, vectors_of
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
 
@@ -299,7 +299,7 @@ def _seen(state: State) -> State:
 
 
 def _take(state: State, lanes: Any) -> State:
-    return lanes_of(state, torch.as_tensor(lanes, device=state[0][0].device))
+    return select_rows(state, torch.as_tensor(lanes, device=state[0][0].device))
 
 
 def _put(state: State, values: State, lanes: Any) -> State:

@@ -22,11 +22,11 @@ from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network
 from nextchar.model.recurrence import Recurrence, fastest
-from nextchar.model.state import LayerState, State, join_lanes
+from nextchar.model.state import LayerState, State, concatenate_rows
 
 DISTANCE = 1000
 PLACES = 24  # of the gradient
-TOGETHER = 8  # places gone back from side by side: the memory follows from it
+MR = 8  # places gone back from side by side: the memory follows from it
 # Many lanes for short contexts, whose curve has no neighbours to lean on.
 SHORT, SHORT_LANES, LONG_LANES = 32, 512, 64
 CONTEXTS = (0, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000)
@@ -91,9 +91,11 @@ def reach(lm: LanguageModel, text: Given, *, places: int = PLACES, distance: int
     network = lm.network
     with network.threads():
         nats, states = _stream(network, ids, lm.vocabulary.start, targets - distance)
-        batches = [slice(begin, begin + TOGETHER) for begin in range(0, len(targets), TOGETHER)]
+        batches = [slice(begin, begin + MR) for begin in range(0, len(targets), MR)]
         gradient = [
-            _back(network, _windows(ids, targets[some] - distance, distance + 1), join_lanes(states[some]))
+            _back(
+                network, _windows(ids, targets[some] - distance, distance + 1), concatenate_rows(states[some])
+            )
             for some in batches
         ]
         contexts, cost, error = _truncated(network, ids, nats, lm.vocabulary.start, distance)

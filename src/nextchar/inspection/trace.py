@@ -22,7 +22,7 @@ from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network
 from nextchar.model.recurrence import Recurrence, with_gates
-from nextchar.model.state import LayerState, State, join_lanes, lanes_of
+from nextchar.model.state import LayerState, State, concatenate_rows, select_rows
 from nextchar.storage import write_atomically
 from nextchar.text.vocabulary import Unknown, Vocabulary
 
@@ -230,9 +230,9 @@ def _read(
         starts = [state]
         for lane in lanes[:-1]:
             starts.append(network(lane[:, None], starts[-1])[1])
-        logits, after, seen = watch(network, lanes.T, join_lanes(starts))
+        logits, after, seen = watch(network, lanes.T, concatenate_rows(starts))
         results.append((logits, seen))
-        state = lanes_of(after, slice(-1, None))
+        state = select_rows(after, slice(-1, None))
     if whole * chunk < len(ids):
         logits, state, seen = watch(network, inputs[whole * chunk :, None], state)
         results.append((logits, seen))

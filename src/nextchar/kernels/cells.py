@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextchar.kernels.functions import sigmoid, store, tanh
-from nextchar.kernels.microkernel import WIDE, compiled
+from nextchar.kernels.gemm import VECTOR_WIDTH, compiled
 from nextchar.kernels.packing import Array, Floats
 
 
@@ -33,7 +33,7 @@ def lstm(gates: Floats, memory: Floats, hidden: Array, layer: int, part: Part) -
     """Hidden and cell from the gates i, f, g, o; memory holds the cell."""
     for lane in range(part.lanes):
         for block in range(part.first, part.last):
-            for unit in range(WIDE):
+            for unit in range(VECTOR_WIDTH):
                 i = sigmoid(gates[lane, block, 0, unit])
                 f = sigmoid(gates[lane, block, 1, unit])
                 g = tanh(gates[lane, block, 2, unit])
@@ -48,7 +48,7 @@ def gru(gates: Floats, memory: Floats, hidden: Array, layer: int, part: Part) ->
     """Hidden from r, z, and what input and hidden add to n; memory holds the hidden unrounded."""
     for lane in range(part.lanes):
         for block in range(part.first, part.last):
-            for unit in range(WIDE):
+            for unit in range(VECTOR_WIDTH):
                 r = sigmoid(gates[lane, block, 0, unit])
                 z = sigmoid(gates[lane, block, 1, unit])
                 n = tanh(gates[lane, block, 2, unit] + r * gates[lane, block, 3, unit])
@@ -62,6 +62,6 @@ def rnn(gates: Floats, hidden: Array, layer: int, part: Part) -> None:
     """Hidden from the one gate; a block is four groups of units."""
     for lane in range(part.lanes):
         for group in range(4 * part.first, 4 * part.last):
-            for unit in range(WIDE):
+            for unit in range(VECTOR_WIDTH):
                 value = tanh(gates[lane, group // 4, group % 4, unit])
                 hidden[lane, layer, group, unit] = store(value, hidden)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextchar.kernels.choice import exponentials, largest
-from nextchar.kernels.microkernel import ROWS, WIDE, compiled
-from nextchar.kernels.packing import Floats, Lanes, Packed
+from nextchar.kernels.barrier import Team
+from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, compiled
+from nextchar.kernels.packing import Floats, Packed, StreamState
+from nextchar.kernels.sampler import exponentials, largest
 from nextchar.kernels.steps import Drawing, Passage, Work, advance, look_at
-from nextchar.kernels.team import Team
 
 # What is less likely than this costs as much as this: its logarithm still is a number.
 LEAST = np.float32(1e-37)
@@ -27,11 +27,11 @@ class Member(NamedTuple):
     """
 
     packed: Packed
-    lanes: Lanes
+    lanes: StreamState
     work: Work
 
 
-def new_member(packed: Packed, lanes: Lanes, size: int) -> Member:
+def new_member(packed: Packed, lanes: StreamState, size: int) -> Member:
     """Return a network with lanes and room for them.
 
     Args:
@@ -42,8 +42,8 @@ def new_member(packed: Packed, lanes: Lanes, size: int) -> Member:
     rows, layers, units, _ = lanes.hidden.shape
     work = Work(
         np.zeros((rows, len(packed.first) * ROWS), np.float32),
-        lanes.hidden.reshape(rows, layers * units * WIDE),
-        np.zeros((rows, units * WIDE), lanes.hidden.dtype),
+        lanes.hidden.reshape(rows, layers * units * VECTOR_WIDTH),
+        np.zeros((rows, units * VECTOR_WIDTH), lanes.hidden.dtype),
         np.empty(size, np.float32),
         np.empty(size, np.int64),
     )
@@ -79,7 +79,7 @@ def run(passage: Passage, members: tuple[Member, ...], mixed: Floats, drawing: D
         alone: A team of one.
     """
     first = members[0]
-    seen = Lanes(first.lanes.hidden, first.lanes.memory, mixed)
+    seen = StreamState(first.lanes.hidden, first.lanes.memory, mixed)
     length = len(passage.ids)
     for step in range(length):
         average(members, mixed, len(alone.now))

@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import overload
 
-from nextchar.kernels.microkernel import compiled
-from nextchar.kernels.tiles import instruction
+from nextchar.kernels.amx import instruction
+from nextchar.kernels.gemm import compiled
 
 _I32 = ir.IntType(32)
 UNIT = 4096

@@ -6,9 +6,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from nextchar.kernels.amx import instruction
 from nextchar.kernels.functions import store
-from nextchar.kernels.microkernel import compiled
-from nextchar.kernels.tiles import instruction
+from nextchar.kernels.gemm import compiled
 
 _I32 = ir.IntType(32)
 

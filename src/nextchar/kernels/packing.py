@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nextchar.architecture import CELLS, GATES, Architecture
 from nextchar.errors import ConfigError
 from nextchar.kernels.functions import UNIT
-from nextchar.kernels.microkernel import ROWS, WIDE, add_block, lay_out
+from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, pack_blocks
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -32,7 +32,7 @@ _PLACES: dict[str, tuple[list[int], list[int]]] = {
 class Packed(NamedTuple):
     """A network as the step reads it: B blocks a layer, V vocabulary, L layers, P = 16 U padded units.
 
-    Blocks of matrices are as `lay_out` has them: `(C, 64)` in fp32, else `(C / 2, 128)`.
+    Blocks of matrices are as `pack_blocks` has them: `(C, 64)` in fp32, else `(C / 2, 128)`.
 
     Attributes:
         table: `(V + 1, B, 64)` float32, what each id, START last, adds to the first layer's gates, biases included.
@@ -59,7 +59,7 @@ class Packed(NamedTuple):
     sum_outputs: bool
 
 
-class Lanes(NamedTuple):
+class StreamState(NamedTuple):
     """What N streams have read, side by side. The arrays are written to.
 
     Attributes:
@@ -116,21 +116,21 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
     )
 
 
-def empty_lanes(packed: Packed, count: int) -> Lanes:
+def empty_streams(packed: Packed, count: int) -> StreamState:
     """Return the state before any text of `count` streams. Nothing is predicted before START is read."""
-    units = packed.first.shape[1] * packed.first.shape[2] // ROWS // WIDE
+    units = packed.first.shape[1] * packed.first.shape[2] // ROWS // VECTOR_WIDTH
     hidden = np.int16 if packed.first.dtype == np.int8 else np.float32
     layers = 1 + len(packed.above)
-    return Lanes(
-        np.zeros((count, layers, units, WIDE), hidden),
-        np.zeros((count, layers, units, WIDE), np.float32),
+    return StreamState(
+        np.zeros((count, layers, units, VECTOR_WIDTH), hidden),
+        np.zeros((count, layers, units, VECTOR_WIDTH), np.float32),
         np.zeros((count, packed.head_bias.size), np.float32),
     )
 
 
 def _padded(shape: Architecture) -> int:
     """Return how many units a layer has with those that fill its last block."""
-    step = ROWS if shape.cell == "rnn" else WIDE
+    step = ROWS if shape.cell == "rnn" else VECTOR_WIDTH
     return shape.hidden + -shape.hidden % step
 
 
@@ -143,12 +143,12 @@ def _rows(shape: Architecture, stacked: Array, part: int) -> Floats:
         part: 0 where it belongs to the input, 1 to the hidden.
     """
     gates = np.asarray(stacked, np.float32).reshape(GATES[shape.cell], shape.hidden, -1)
-    groups = 1 if shape.cell == "rnn" else ROWS // WIDE
+    groups = 1 if shape.cell == "rnn" else ROWS // VECTOR_WIDTH
     placed = np.zeros((groups, _padded(shape), gates.shape[2]), np.float32)
     placed[_PLACES[shape.cell][part], : shape.hidden] = gates
     if groups == 1:
         return placed[0]
-    units = placed.reshape(groups, -1, WIDE, gates.shape[2]).swapaxes(0, 1)
+    units = placed.reshape(groups, -1, VECTOR_WIDTH, gates.shape[2]).swapaxes(0, 1)
     return np.ascontiguousarray(units).reshape(-1, gates.shape[2])
 
 
@@ -159,7 +159,7 @@ def _table(shape: Architecture, arrays: dict[str, Array]) -> Floats:
         # Not by numpy: the threads of its library go on spinning for a while, on the cores that are to write.
         vectors = np.array(arrays["embedding.weight"], np.float32, order="C")
         table = np.zeros((len(weight) // ROWS, len(vectors), ROWS), np.float32)
-        for block, sums in zip(lay_out(weight, pairs=False), table, strict=True):
+        for block, sums in zip(pack_blocks(weight, pairs=False), table, strict=True):
             add_block(block, vectors, sums, np.empty(0, np.float32))
         return np.ascontiguousarray(table.swapaxes(0, 1)).reshape(len(vectors), -1)
     # One row after the other in memory, as everything is that compiled code reads.
@@ -194,9 +194,11 @@ def _store(rows: Floats, kind: str, shape: Architecture, reach: int) -> tuple[Ar
                 f"a model of {shape.layers} layers of {shape.hidden} units is too large for the whole numbers of "
                 "--weights int8; take --weights bf16"
             )
-        return lay_out(whole, pairs=True), (scale / np.float32(UNIT)).reshape(-1, ROWS)
+        return pack_blocks(whole, pairs=True), (scale / np.float32(UNIT)).reshape(-1, ROWS)
     scales = np.ones((len(rows) // ROWS, ROWS), np.float32)
-    return lay_out(_bfloat16(rows), pairs=True) if kind == "bf16" else lay_out(rows, pairs=False), scales
+    return pack_blocks(_bfloat16(rows), pairs=True) if kind == "bf16" else pack_blocks(
+        rows, pairs=False
+    ), scales
 
 
 def _bfloat16(values: Floats) -> npt.NDArray[np.uint16]:

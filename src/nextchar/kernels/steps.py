@@ -11,11 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from nextchar.kernels.cells import Part, gru, lstm, rnn
-from nextchar.kernels.choice import Rules, choose, cost, uniform
-from nextchar.kernels.microkernel import ROWS, TOGETHER, WIDE, add_block, compiled, set_blocks
-from nextchar.kernels.packing import Array, Floats, Lanes, Packed
-from nextchar.kernels.team import (
+from nextchar.kernels.barrier import (
     OVER,
     Team,
     arrive,
@@ -28,7 +24,11 @@ from nextchar.kernels.team import (
     share,
     stalled,
 )
-from nextchar.kernels.threads import cores, pool
+from nextchar.kernels.cells import Part, gru, lstm, rnn
+from nextchar.kernels.gemm import MR, ROWS, VECTOR_WIDTH, add_block, compiled, set_blocks
+from nextchar.kernels.packing import Array, Floats, Packed, StreamState
+from nextchar.kernels.sampler import Rules, choose, cost, uniform
+from nextchar.kernels.threads import available_cores, pool
 
 Ids = npt.NDArray[np.int64]
 TO_CHOOSE = -1
@@ -85,7 +85,7 @@ class Work(NamedTuple):
 @register_jitable
 def rounded(count: int) -> int:
     """Return how many lanes are multiplied for so many: three and one that nobody looks at are faster than two and one."""
-    return count + (count % TOGETHER == TOGETHER - 1)
+    return count + (count % MR == MR - 1)
 
 
 # What one lane does is spelt out number by number, because views of arrays cost more here than what is done with them.
@@ -134,13 +134,13 @@ def add(weights: Array, x: Array, sums: Floats, scales: Floats, part: Part) -> N
 
 
 @compiled
-def copy_hidden(layer: int, lanes: Lanes, work: Work, count: int) -> None:
+def copy_hidden(layer: int, lanes: StreamState, work: Work, count: int) -> None:
     """Copy what the first lanes put out of a layer into a member's room."""
     units = lanes.hidden.shape[2]
     for lane in range(count):
         for group in range(units):
-            at = (layer * units + group) * WIDE
-            for unit in range(WIDE):
+            at = (layer * units + group) * VECTOR_WIDTH
+            for unit in range(VECTOR_WIDTH):
                 work.hidden[lane, at + unit] = lanes.hidden[lane, layer, group, unit]
 
 
@@ -162,13 +162,13 @@ def predict(packed: Packed, work: Work, logits: Floats, part: Part) -> None:
 
 
 @compiled
-def advance(packed: Packed, lanes: Lanes, work: Work, team: Team, count: int) -> int:
+def advance(packed: Packed, lanes: StreamState, work: Work, team: Team, count: int) -> int:
     """Let each lane read its id, and set its logits: this member's share of it. Return the next count.
 
     Where a layer ends all members meet. Until then each has written its own units alone, and read what it had copied.
     """
     rows, layers, _, _ = lanes.hidden.shape
-    gates = work.sums.reshape(rows, len(packed.first), ROWS // WIDE, WIDE)
+    gates = work.sums.reshape(rows, len(packed.first), ROWS // VECTOR_WIDTH, VECTOR_WIDTH)
     first, last = share(len(packed.first), team)
     part = Part(len(team.now), first, last)
     for layer in range(layers):
@@ -188,7 +188,7 @@ def advance(packed: Packed, lanes: Lanes, work: Work, team: Team, count: int) ->
 
 
 @compiled
-def join(lanes: Lanes, work: Work, team: Team) -> tuple[int, Work]:
+def join(lanes: StreamState, work: Work, team: Team) -> tuple[int, Work]:
     """Come together between two steps; return the next count, or OVER, and room with a hidden of one's own."""
     count = arrive(team)
     if count != OVER:
@@ -201,7 +201,7 @@ def join(lanes: Lanes, work: Work, team: Team) -> tuple[int, Work]:
 
 
 @compiled
-def assist(packed: Packed, lanes: Lanes, work: Work, team: Team) -> None:
+def assist(packed: Packed, lanes: StreamState, work: Work, team: Team) -> None:
     """Do a helper's share of every step from the one before which all have come."""
     count, own = join(lanes, work, team)
     while count != OVER:
@@ -211,7 +211,7 @@ def assist(packed: Packed, lanes: Lanes, work: Work, team: Team) -> None:
 
 
 @compiled
-def look_at(step: int, passage: Passage, lanes: Lanes, drawing: Drawing, work: Work, now: Ids) -> bool:
+def look_at(step: int, passage: Passage, lanes: StreamState, drawing: Drawing, work: Work, now: Ids) -> bool:
     """Set now `(N,)` to the ids of a step, given or chosen, and what they cost; return whether one of them ends."""
     size = len(drawing.ends)
     ended = False
@@ -230,7 +230,7 @@ def look_at(step: int, passage: Passage, lanes: Lanes, drawing: Drawing, work: W
 
 
 @compiled
-def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: Team) -> int:
+def run(passage: Passage, packed: Packed, lanes: StreamState, drawing: Drawing, team: Team) -> int:
     """Let lanes read ids, or choose them; return how many steps were done. A helper helps until its leader is done.
 
     Args:
@@ -243,8 +243,8 @@ def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: 
     rows, layers, units, _ = lanes.hidden.shape
     shared = Work(
         np.zeros((rows, len(packed.first) * ROWS), np.float32),
-        lanes.hidden.reshape(rows, layers * units * WIDE),
-        np.zeros((rows, units * WIDE), lanes.hidden.dtype),
+        lanes.hidden.reshape(rows, layers * units * VECTOR_WIDTH),
+        np.zeros((rows, units * VECTOR_WIDTH), lanes.hidden.dtype),
         np.empty(len(drawing.ends), np.float32),
         np.empty(len(drawing.ends), np.int64),
     )
@@ -276,9 +276,9 @@ def run(passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing, team: 
     return done
 
 
-def run_together(size: int, passage: Passage, packed: Packed, lanes: Lanes, drawing: Drawing) -> int:
+def run_together(size: int, passage: Passage, packed: Packed, lanes: StreamState, drawing: Drawing) -> int:
     """Do what `run` does with so many cores, as far as threads for them are free."""
-    size = min(size, cores())
+    size = min(size, available_cores())
     team = new_team(size, passage.ids.shape[1])
     helpers: list[Future[int]] = []
     try:

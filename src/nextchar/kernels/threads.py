@@ -8,7 +8,7 @@ from functools import cache
 
 
 @cache
-def cores() -> int:
+def available_cores() -> int:
     """Return how many cores this process may use; `OMP_NUM_THREADS` limits them, as it does for torch."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -18,7 +18,7 @@ def cores() -> int:
 @cache
 def pool() -> ThreadPoolExecutor:
     """Return the threads that help the one that asks; all cores but its own, and at least one."""
-    return ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="nextchar")
+    return ThreadPoolExecutor(max(1, available_cores() - 1), thread_name_prefix="nextchar")
 
 
 # A forked child has the pool but none of its threads.
@@ -35,16 +35,16 @@ class _Place(threading.local):
 _place = _Place()
 
 
-def shares(count: int, multiple: int) -> list[tuple[int, int]]:
+def split_range(count: int, multiple: int) -> list[tuple[int, int]]:
     """Cut `count` into one share a core, each but the last a multiple of `multiple`: pairs of first and after last."""
     groups = -(-count // multiple)
-    each = -(-groups // (1 if _place.in_share else cores())) * multiple
+    each = -(-groups // (1 if _place.in_share else available_cores())) * multiple
     return [(first, min(first + each, count)) for first in range(0, count, each)]
 
 
-def in_shares(function: Callable[[int, int], None], count: int, multiple: int) -> None:
+def parallel_for(function: Callable[[int, int], None], count: int, multiple: int) -> None:
     """Call `function(first, after last)` for every share at once, the first in this thread."""
-    mine, *others = shares(count, multiple)
+    mine, *others = split_range(count, multiple)
     if not others:
         function(*mine)
         return

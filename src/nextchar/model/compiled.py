@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from nextchar.architecture import Cell
-from nextchar.kernels import windows
-from nextchar.kernels.microkernel import HAS_BF16, ROWS, TOGETHER, WIDE
-from nextchar.kernels.threads import cores, in_shares, shares
+from nextchar.kernels import lstm_training
+from nextchar.kernels.gemm import HAS_BF16, MR, ROWS, VECTOR_WIDTH
+from nextchar.kernels.threads import available_cores, parallel_for, split_range
 from nextchar.model.cells import Weights
 from nextchar.model.state import LayerState
 
-GATES = windows.GATES
+GATES = lstm_training.GATES
 
 
 class Lookup(NamedTuple):
@@ -47,7 +47,7 @@ def own_threads() -> Iterator[None]:
 
 def suits(cell: Cell, units: int, device: torch.device) -> bool:
     """Tell whether `lstm` is meant for a network's layers: an LSTM on a CPU, of whole vectors of units."""
-    return cell == "lstm" and device.type == "cpu" and units % WIDE == 0
+    return cell == "lstm" and device.type == "cpu" and units % VECTOR_WIDTH == 0
 
 
 def possible(x: "Tensor | Lookup", state: LayerState) -> bool:
@@ -55,7 +55,7 @@ def possible(x: "Tensor | Lookup", state: LayerState) -> bool:
     width = 0 if isinstance(x, Lookup) else x.shape[-1]
     return (
         state[0].dtype == torch.float32
-        and width % WIDE == 0
+        and width % VECTOR_WIDTH == 0
         and (HAS_BF16 or not torch.is_autocast_enabled("cpu"))
     )
 
@@ -107,23 +107,23 @@ class _Window(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run; the gates begin as rows `ids` `(T, N)` of the table `(U, 4H)`, and x `(T, N, X)` adds to them."""
         (steps, lanes), units = ids.shape, weight_hh.shape[1]
-        blocks = units // WIDE
+        blocks = units // VECTOR_WIDTH
         gates = np.empty((steps, lanes, blocks, ROWS), np.float32)
-        outputs = np.empty((steps + 1, lanes, blocks, WIDE), np.uint16 if bf16 else np.float32)
-        outputs[0] = array(hidden.detach().to(_kind(bf16))).reshape(lanes, blocks, WIDE)
-        cells = np.empty((steps + 1, lanes, blocks, WIDE), np.float32)
-        cells[0] = cell.detach().numpy().reshape(lanes, blocks, WIDE)
+        outputs = np.empty((steps + 1, lanes, blocks, VECTOR_WIDTH), np.uint16 if bf16 else np.float32)
+        outputs[0] = array(hidden.detach().to(_kind(bf16))).reshape(lanes, blocks, VECTOR_WIDTH)
+        cells = np.empty((steps + 1, lanes, blocks, VECTOR_WIDTH), np.float32)
+        cells[0] = cell.detach().numpy().reshape(lanes, blocks, VECTOR_WIDTH)
         blocked = _by_block(table.detach(), units).contiguous().numpy()
         packed = _packed(weight_hh, bf16)
         packed_ih = None if weight_ih is None else _packed(weight_ih, bf16)
 
         def run(first: int, last: int) -> None:
-            windows.begin(blocked, ids.numpy(), gates, first, last)
+            lstm_training.begin(blocked, ids.numpy(), gates, first, last)
             if x is not None and packed_ih is not None:
-                windows.add_inputs(packed_ih, array(x.detach()), gates, first, last)
-            windows.forward(packed, gates, outputs, cells, first, last)
+                lstm_training.add_inputs(packed_ih, array(x.detach()), gates, first, last)
+            lstm_training.forward(packed, gates, outputs, cells, first, last)
 
-        in_shares(run, lanes, TOGETHER)
+        parallel_for(run, lanes, MR)
         ctx.save_for_backward(x, weight_ih, weight_hh)
         ctx.made, ctx.ids, ctx.bf16, ctx.table_rows = (gates, cells, outputs), ids, bf16, len(table)
         ctx.set_materialize_grads(False)
@@ -146,24 +146,23 @@ class _Window(torch.autograd.Function):
         if d_last is not None:
             d_hidden[-1, :, :units] += d_last
         d_cells = torch.zeros(lanes, units) if d_last_cell is None else d_last_cell.clone()
-        blocks = units // WIDE
-        d_gates = np.empty((steps, lanes, GATES, blocks, WIDE), outputs.dtype)
+        blocks = units // VECTOR_WIDTH
+        d_gates = np.empty((steps, lanes, GATES, blocks, VECTOR_WIDTH), outputs.dtype)
         parts = {
-            first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32)
-            for first, _ in shares(lanes, TOGETHER)
+            first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32) for first, _ in split_range(lanes, MR)
         }
         transposed = _packed(weight_hh, ctx.bf16, transposed=True)
 
         def back(first: int, last: int) -> None:
             gradients = (
                 d_hidden.numpy(),
-                d_cells.numpy().reshape(lanes, blocks, WIDE),
+                d_cells.numpy().reshape(lanes, blocks, VECTOR_WIDTH),
                 d_gates,
                 parts[first],
             )
-            windows.backward(transposed, (gates, cells), gradients, ctx.ids.numpy(), first, last)
+            lstm_training.backward(transposed, (gates, cells), gradients, ctx.ids.numpy(), first, last)
 
-        in_shares(back, lanes, TOGETHER)
+        parallel_for(back, lanes, MR)
         rows = _tensor(d_gates.reshape(steps * lanes, -1))
         before = _tensor(outputs.reshape(steps + 1, lanes, units))[:-1].reshape(steps * lanes, -1)
         d_weight_hh = torch.empty(weight_hh.shape, dtype=rows.dtype)
@@ -189,10 +188,10 @@ def _multiply(products: list[tuple[Tensor, Tensor, Tensor]]) -> None:
     def some(share: int, end: int) -> None:
         with torch.no_grad():  # which is a setting of each thread
             for a, b, result in products:
-                first, last = share * len(a) // cores(), end * len(a) // cores()
+                first, last = share * len(a) // available_cores(), end * len(a) // available_cores()
                 torch.mm(a[first:last], b, out=result[first:last])
 
-    in_shares(some, cores(), 1)
+    parallel_for(some, available_cores(), 1)
 
 
 def _kind(bf16: bool) -> torch.dtype:
@@ -214,20 +213,26 @@ def _packed(weight: Tensor, bf16: bool, *, transposed: bool = False) -> npt.NDAr
     """Return `(4H, C)` weights as the forward product reads them, or their transpose as the backward one does."""
     rows, columns = weight.shape
     pair, kind = (2, np.uint16) if bf16 else (1, np.float32)
-    pack, outer, inner = windows.pack_units, rows, columns
+    pack, outer, inner = lstm_training.pack_units, rows, columns
     if transposed:
-        pack, outer, inner = windows.pack_transposed, columns, rows
+        pack, outer, inner = lstm_training.pack_transposed, columns, rows
     packed = np.zeros((-(-outer // ROWS), inner // pair, ROWS * pair), kind)
     whole = weight.detach().contiguous().numpy()
-    in_shares(lambda first, last: pack(whole, packed, first, last), len(packed), 1)
+    parallel_for(lambda first, last: pack(whole, packed, first, last), len(packed), 1)
     return packed
 
 
 def _by_block(table: Tensor, units: int) -> Tensor:
     """Return rows `(U, 4H)`, gate after gate, as blocks of 16 units with their gates, `(U, B, 64)`."""
-    return table.reshape(-1, GATES, units // WIDE, WIDE).transpose(1, 2).reshape(len(table), -1, ROWS)
+    return (
+        table.reshape(-1, GATES, units // VECTOR_WIDTH, VECTOR_WIDTH)
+        .transpose(1, 2)
+        .reshape(len(table), -1, ROWS)
+    )
 
 
 def _by_gate(table: Tensor, units: int) -> Tensor:
     """Undo `_by_block`."""
-    return table.reshape(-1, units // WIDE, GATES, WIDE).transpose(1, 2).reshape(len(table), -1)
+    return (
+        table.reshape(-1, units // VECTOR_WIDTH, GATES, VECTOR_WIDTH).transpose(1, 2).reshape(len(table), -1)
+    )

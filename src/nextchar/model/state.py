@@ -30,17 +30,17 @@ def detach(state: State) -> State:
     return map_state(Tensor.detach, state)
 
 
-def empty_lanes(state: State, cold: Tensor) -> State:
+def reset_rows(state: State, cold: Tensor) -> State:
     """Empty the lanes where `cold`, `(N,)`, is true."""
     return map_state(lambda vector: torch.where(cold[:, None], vector.new_zeros(()), vector), state)
 
 
-def lanes_of(state: State, lanes: Tensor | slice) -> State:
+def select_rows(state: State, lanes: Tensor | slice) -> State:
     """Return the state of some lanes."""
     return map_state(lambda vector: vector[lanes], state)
 
 
-def join_lanes(states: list[State]) -> State:
+def concatenate_rows(states: list[State]) -> State:
     """Return the states of some lanes after those of others as one."""
     layers = zip(*states, strict=True)
     return tuple(tuple(torch.cat(vectors) for vectors in zip(*layer, strict=True)) for layer in layers)

@@ -10,7 +10,7 @@ import numpy as np
 
 from nextchar.errors import ConfigError, TextError, did_you_mean
 from nextchar.evaluation.novelty import WINDOW, Training, looping
-from nextchar.kernels.threads import cores
+from nextchar.kernels.threads import available_cores
 from nextchar.parsing.domain import Domain, Ratio, Tally, Unit
 
 DOMAINS = ("abc", "c", "drama", "latex", "python", "wikitext")
@@ -137,7 +137,7 @@ def _tallies(domain: Domain, samples: Sequence[str], facts: Any) -> list[Tally]:
     """Check every sample; side by side where that means to wait for programs, since Python's parsers take turns anyway."""
     if not any(program.there() for program in domain.programs):
         return [domain.check(sample, facts) for sample in samples]
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(lambda sample: domain.check(sample, facts), samples))
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import ConfigError
-from nextchar.kernels.choice import Rules
-from nextchar.kernels.packing import Floats, Lanes, WeightKind, empty_lanes, pack
+from nextchar.kernels.packing import Floats, StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.sampler import Rules
 from nextchar.kernels.steps import TO_CHOOSE, Drawing, Ids, Passage, rounded, run_together
-from nextchar.kernels.threads import cores
-from nextchar.sampling.pace import Pace, sizes
+from nextchar.kernels.threads import available_cores
+from nextchar.sampling.thread_tuner import ThreadTuner, sizes
 from nextchar.storage import ModelFile
 
 Nats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ class Filters:
 
 
 class Engine:
-    """A network ready to step. The state of a stream is a value, one lane of `Lanes`, and is never modified.
+    """A network ready to step. The state of a stream is a value, one lane of `StreamState`, and is never modified.
 
     Args:
         model: The network.
@@ -72,18 +72,20 @@ class Engine:
     def __init__(self, model: ModelFile, weights: WeightKind = "fp32", team: int | None = None) -> None:
         self.packed = pack(model.architecture, model.arrays, len(model.vocabulary), weights)
         self.vocabulary_size = len(model.vocabulary)
-        self.pace = Pace(sizes(min(cores(), len(self.packed.first))) if team is None else [team])
-        self.empty: Lanes = empty_lanes(self.packed, 1)
+        self.pace = ThreadTuner(
+            sizes(min(available_cores(), len(self.packed.first))) if team is None else [team]
+        )
+        self.empty: StreamState = empty_streams(self.packed, 1)
         self.start = self._read(np.array([self.vocabulary_size]), self.empty)[1]
 
-    def read(self, ids: npt.ArrayLike, state: Lanes) -> tuple[Floats, Lanes]:
+    def read(self, ids: npt.ArrayLike, state: StreamState) -> tuple[Floats, StreamState]:
         """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
         wide = np.asarray(ids, np.int64)
         record = np.empty((len(wide), 1, self.vocabulary_size), np.float32)
         _, after = self._read(wide, state, record)
         return record[:, 0], after
 
-    def begin(self, prompt: npt.ArrayLike = ()) -> Lanes:
+    def begin(self, prompt: npt.ArrayLike = ()) -> StreamState:
         """Return the state after START and a prompt `(T,)`, which knows what it predicts next."""
         return self._read(np.asarray(prompt, np.int64), self.start)[1]
 
@@ -97,9 +99,9 @@ class Engine:
         """Return what each id of a text costs, `(T,)`, read from the empty state."""
         return self._read(np.asarray(ids, np.int64), self.start)[0]
 
-    def _read(self, ids: Ids, state: Lanes, record: Floats | None = None) -> tuple[Nats, Lanes]:
+    def _read(self, ids: Ids, state: StreamState, record: Floats | None = None) -> tuple[Nats, StreamState]:
         """Read ids `(T,)`; return what each cost, and the state after."""
-        after = Lanes(*(array.copy() for array in state))
+        after = StreamState(*(array.copy() for array in state))
         nats = np.zeros(len(ids))
         idle = drawing(Filters(), 1, self.vocabulary_size)
         for begin in range(0, len(ids), PIECE):
@@ -125,7 +127,7 @@ def drawing(filters: Filters, lanes: int, size: int) -> Drawing:
 
 
 class Group:
-    """Lanes that write side by side. Those in use are the first ones; what one writes does not depend on the others.
+    """StreamState that write side by side. Those in use are the first ones; what one writes does not depend on the others.
 
     Args:
         engine: The network.
@@ -145,14 +147,14 @@ class Group:
         self, engine: Engine, size: int, filters: Filters, ends: npt.ArrayLike = (), team: int | None = None
     ) -> None:
         self._engine = engine
-        self._pace = engine.pace if team is None else Pace([team])
+        self._pace = engine.pace if team is None else ThreadTuner([team])
         rows = rounded(size)
-        self.lanes = empty_lanes(engine.packed, rows)
+        self.lanes = empty_streams(engine.packed, rows)
         self.drawing = drawing(filters, rows, engine.vocabulary_size)
         self.drawing.ends[np.asarray(ends, np.int64)] = True
         self.count = 0
 
-    def add(self, state: Lanes, key: int) -> None:
+    def add(self, state: StreamState, key: int) -> None:
         """Begin a text in the next free lane: character k of it takes number k of the key's random stream."""
         for array, one in zip(self.lanes, state, strict=True):
             array[self.count] = one[0]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.kernels.barrier import new_team
 from nextchar.kernels.ensemble import new_member, run
-from nextchar.kernels.packing import Lanes, WeightKind
+from nextchar.kernels.packing import StreamState, WeightKind
 from nextchar.kernels.steps import TO_CHOOSE, Ids, Passage
-from nextchar.kernels.team import new_team
 from nextchar.sampling.engine import Engine, Filters, Group, Nats
 from nextchar.storage import ModelFile
 
@@ -28,7 +28,7 @@ class EnsembleEngine:
         self.engines = [Engine(model, weights) for model in models]
         self.vocabulary_size = len(models[0].vocabulary)
 
-    def begin(self, prompt: npt.ArrayLike = ()) -> tuple[Lanes, ...]:
+    def begin(self, prompt: npt.ArrayLike = ()) -> tuple[StreamState, ...]:
         """Return the states after START and a prompt `(T,)`."""
         return tuple(engine.begin(prompt) for engine in self.engines)
 
@@ -40,7 +40,7 @@ class EnsembleEngine:
 
 
 class EnsembleGroup:
-    """Lanes that write side by side, as those of a `Group` do, with one core.
+    """StreamState that write side by side, as those of a `Group` do, with one core.
 
     Args:
         engine: The networks.
@@ -63,7 +63,7 @@ class EnsembleGroup:
         """How many lanes are in use."""
         return self._groups[0].count
 
-    def add(self, states: tuple[Lanes, ...], key: int) -> None:
+    def add(self, states: tuple[StreamState, ...], key: int) -> None:
         """Begin a text in the next free lane: character k of it takes number k of the key's random stream."""
         for group, state in zip(self._groups, states, strict=True):
             group.add(state, key)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nextchar.errors import ConfigError
-from nextchar.kernels.packing import Lanes, WeightKind
-from nextchar.kernels.threads import cores
+from nextchar.kernels.packing import StreamState, WeightKind
+from nextchar.kernels.threads import available_cores
 from nextchar.sampling.engine import Engine, Filters, Group, Nats
 from nextchar.sampling.ensemble import EnsembleEngine
 from nextchar.storage import ModelFile, to_file
@@ -182,14 +182,14 @@ class Writer:
             self._engine = (
                 EnsembleEngine(files, options.weights) if several else Engine(files[0], options.weights)
             )
-            self._threads, self._lanes = cores(), LANES
+            self._threads, self._lanes = available_cores(), LANES
         elif len(files) > 1:
             raise ConfigError(
                 f"{len(files)} models were given, but on {options.device} one model writes; take --device cpu"
             )
         else:
             from nextchar.device import pick_device  # noqa: PLC0415  only a device of torch's needs torch
-            from nextchar.sampling.captured import DeviceEngine  # noqa: PLC0415  as above
+            from nextchar.sampling.cuda_graph import DeviceEngine  # noqa: PLC0415  as above
 
             self._engine = DeviceEngine(files[0], pick_device(options.device))
             self._threads, self._lanes = 1, DEVICE_LANES
@@ -222,9 +222,9 @@ class Writer:
         """
         return self._several(self._begin(prompt), count)
 
-    def _begin(self, prompt: str) -> Lanes:
+    def _begin(self, prompt: str) -> StreamState:
         """Read a prompt; all texts go on from there."""
-        state: Lanes = self._engine.begin(
+        state: StreamState = self._engine.begin(
             self.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")
         )
         return state
@@ -241,7 +241,7 @@ class Writer:
             for lane, text in enumerate(texts)
         ]
 
-    def _one(self, state: Lanes, index: int) -> Iterator[tuple[Text, bytes]]:
+    def _one(self, state: StreamState, index: int) -> Iterator[tuple[Text, bytes]]:
         text, group, size = Text(self, index), self._group(1), 1
         group.add(state, key(self.options.seed, index))
         while text.finish_reason is None:
@@ -249,7 +249,7 @@ class Writer:
             # The first character comes at once.
             size = min(2 * size, CHUNK_ALONE)
 
-    def _several(self, state: Lanes, count: int) -> Iterator[Text]:
+    def _several(self, state: StreamState, count: int) -> Iterator[Text]:
         """Write texts in threads, each of which takes the next one waiting; which one does has no say in the text."""
         if count == 1:
             yield [text for text, _ in self._one(state, 0)][-1]
@@ -284,7 +284,7 @@ class Writer:
                 stopped.set()
 
     def _side_by_side(
-        self, state: Lanes, waiting: Iterator[int], lanes: int, stopped: Event
+        self, state: StreamState, waiting: Iterator[int], lanes: int, stopped: Event
     ) -> Iterator[Text]:
         """Write the texts waiting, so many at a time, and yield each when it has ended."""
         group = self._group(lanes, team=1)

@@ -16,7 +16,7 @@ from nextchar.architecture import GATES
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.errors import ConfigError
 from nextchar.model.network import Network
-from nextchar.text.lanes import Batch
+from nextchar.text.batches import Batch
 from nextchar.training.learner import Learner
 
 PROBE_SECONDS = 0.7

@@ -5,13 +5,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from nextchar.config import Config, required
-from nextchar.kernels.microkernel import TOGETHER
-from nextchar.kernels.threads import in_shares, shares
+from nextchar.kernels.gemm import MR
+from nextchar.kernels.threads import parallel_for, split_range
 from nextchar.model.network import Network, same_weights, set_weights
 from nextchar.model.regularization import Dropout
-from nextchar.model.state import State, detach, empty_lanes, join_lanes, lanes_of
+from nextchar.model.state import State, concatenate_rows, detach, reset_rows, select_rows
 from nextchar.storage import Arrays
-from nextchar.text.lanes import Batch
+from nextchar.text.batches import Batch
 from nextchar.training.optimizer import (
     clip,
     make_optimizer,
@@ -38,7 +38,7 @@ class Learner:
         self._dropout = Dropout(config.dropout or 0.0, device, recurrent=config.recurrent_dropout or 0.0)
         lanes = required(config.lanes, "lanes")
         self.state: State = network.empty_state(lanes)
-        self._shares = shares(lanes, TOGETHER) if network.is_compiled() else [(0, lanes)]
+        self._shares = split_range(lanes, MR) if network.is_compiled() else [(0, lanes)]
         # Threads that build graphs on the same parameters would wait for each other, if need be forever.
         self._views = [network, *(same_weights(network) for _ in self._shares[1:])]
         self.losses = torch.zeros((), device=device)
@@ -59,21 +59,21 @@ class Learner:
         inputs, targets, cold = (torch.from_numpy(array).to(self._device) for array in batch[:3])
         set_rate(self._optimizer, rate)
         self._dropout.restart((self._config.seed << 32) ^ number)
-        state = empty_lanes(detach(self.state), cold)
+        state = reset_rows(detach(self.state), cold)
         lanes = len(cold)
         parts: dict[int, tuple[Tensor, State]] = {}
 
         def learn(share: int, _: int) -> None:
             first, last = self._shares[share]
             dropout = self._dropout.of_lanes(first, last, lanes)
-            own = (inputs[:, first:last], targets[:, first:last], lanes_of(state, slice(first, last)))
+            own = (inputs[:, first:last], targets[:, first:last], select_rows(state, slice(first, last)))
             parts[share] = self._part(self._views[share], *own, dropout)
 
         # Each core takes its lanes through everything, so that cores wait for each other where gradients are added up.
-        in_shares(learn, len(self._shares), 1)
-        in_shares(self._add_up, len(self._shares), 1)
+        parallel_for(learn, len(self._shares), 1)
+        parallel_for(self._add_up, len(self._shares), 1)
         losses, states = zip(*(parts[share] for share in sorted(parts)), strict=True)
-        self.state = join_lanes(list(states))
+        self.state = concatenate_rows(list(states))
         self.norm = clip(self.network, self._config)
         self._optimizer.step()
         self.losses += torch.stack(losses).sum() / targets.numel()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nextchar.config import Config, required
-from nextchar.kernels.adapting import remember
-from nextchar.kernels.threads import in_shares
+from nextchar.kernels.optimizer_steps import cautious_adam_direction
+from nextchar.kernels.threads import parallel_for
 from nextchar.model.network import Network
 from nextchar.storage import Arrays
 
@@ -68,11 +68,13 @@ class Cautious(torch.optim.Optimizer):
                     state["step"] = torch.zeros(())
                     state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
                 state["step"] += 1
-                move = _move_compiled if weight.device.type == "cpu" else move_plainly
+                move = _move_compiled if weight.device.type == "cpu" else reference_update
                 move(weight, state["exp_avg"], state["exp_avg_sq"], int(state["step"]), group)
 
 
-def move_plainly(weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]) -> None:
+def reference_update(
+    weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]
+) -> None:
     """Move one matrix: the equations, word for word; `mean` and `square` are remembered in place.
 
     Args:
@@ -93,7 +95,7 @@ def move_plainly(weight: Tensor, mean: Tensor, square: Tensor, step: int, group:
 
 
 def _move_compiled(weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]) -> None:
-    """Do what `move_plainly` does, with one reading of what is remembered; the gradient is overwritten."""
+    """Do what `reference_update` does, with one reading of what is remembered; the gradient is overwritten."""
     assert weight.grad is not None
     flat = [tensor.view(-1).numpy() for tensor in (weight.grad, mean, square)]
     beta1, beta2 = group["betas"]
@@ -101,9 +103,9 @@ def _move_compiled(weight: Tensor, mean: Tensor, square: Tensor, step: int, grou
     moving: list[int] = []
 
     def share(first: int, last: int) -> None:
-        moving.append(remember(*(array[first:last] for array in flat), settings))
+        moving.append(cautious_adam_direction(*(array[first:last] for array in flat), settings))
 
-    in_shares(share, weight.numel(), SHARE)
+    parallel_for(share, weight.numel(), SHARE)
     rate = group["lr"] / max(sum(moving) / weight.numel(), Cautious.LEAST)
     weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(weight.grad, alpha=rate)
 

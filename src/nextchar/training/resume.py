@@ -120,7 +120,7 @@ def _below(prefix: str, arrays: Arrays) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def transplant(model: ModelFile, network: Network, vocabulary: Vocabulary) -> None:
+def load_extended_vocabulary(model: ModelFile, network: Network, vocabulary: Vocabulary) -> None:
     """Put a model's weights into a network over a larger vocabulary.
 
     Rows of characters that both know are kept; rows of new characters stay as they were initialized. The last row of

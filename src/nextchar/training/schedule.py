@@ -27,7 +27,7 @@ def factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> 
     return float(warm * left * config.decay**epochs)
 
 
-def worth_a_sample(step: int) -> bool:
+def is_sample_step(step: int) -> bool:
     """Tell whether a step is on the log schedule 10, 20, 30, 50, 70, 100, 200, 300 and so on."""
     if step < 10:
         return False

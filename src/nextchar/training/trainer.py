@@ -16,8 +16,8 @@ from nextchar.evaluation.score import Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.storage import ModelFile, to_file, to_language_model
+from nextchar.text.batches import BatchLoader
 from nextchar.text.corpus import Corpus
-from nextchar.text.lanes import Lanes
 from nextchar.text.vocabulary import Vocabulary
 from nextchar.training.budget import VALIDATIONS, Clock, check_memory, measure_flops, plan, scored_last
 from nextchar.training.events import (
@@ -31,8 +31,8 @@ from nextchar.training.events import (
     Validated,
 )
 from nextchar.training.learner import Learner
-from nextchar.training.resume import Snapshot, transplant
-from nextchar.training.schedule import factor, worth_a_sample
+from nextchar.training.resume import Snapshot, load_extended_vocabulary
+from nextchar.training.schedule import factor, is_sample_step
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
@@ -98,7 +98,7 @@ class Trainer:
             self._choose(config, len(training))
         config = self.config
         check_memory(config, len(vocabulary))
-        self.lanes = Lanes(
+        self.lanes = BatchLoader(
             training,
             required(config.lanes, "lanes"),
             required(config.window, "window"),
@@ -109,7 +109,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed)
         initialize(network, generator, how=config.initialization, forget_bias=config.forget_bias)
         if init_from:
-            transplant(init_from, network, vocabulary)
+            load_extended_vocabulary(init_from, network, vocabulary)
         self.learner = Learner(network, config, self.device, self.precision)
         self.best: ModelFile | None = None
         self._best_nats, self._since_best, self._stopping = math.inf, 0, False
@@ -152,7 +152,7 @@ class Trainer:
             look = last or self.step % required(self.config.validate_every, "validate_every") == 0
             if look or time.monotonic() - self._since >= PROGRESS_SECONDS:
                 yield self._progress()
-            if worth_a_sample(self.step) or last:
+            if is_sample_step(self.step) or last:
                 yield SampleDue(self.step, self.seconds)
             if self._valid and look:
                 yield self._validate()

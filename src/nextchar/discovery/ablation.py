@@ -17,14 +17,14 @@ from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.scores import Doubles
 from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
-from nextchar.kernels.threads import in_shares
+from nextchar.kernels.threads import parallel_for
 from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 from nextchar.model.state import State, map_state
 
 STRETCH, WARM = 256, 64  # characters of a stretch, of which the first are read but not counted
 STRETCHES = 16
-TOGETHER = 192  # lanes read side by side
+MR = 192  # lanes read side by side
 CONTROLS, SPARE = 100, 130  # matched units, and of how many in a hundred of these they are the nearest
 USES_PERCENTILE, USES_RATIO = 99.0, 2.0
 BITS = 1 / np.log(2)
@@ -90,7 +90,7 @@ def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints,
     means = np.array([states.levels[row][states.codes[row]].mean() for row in rows])
     means = as_memory(means, lm.network.architecture.cell)
     bits = np.empty((len(rows), (STRETCH - WARM) * len(starts)), np.float32)
-    each = max(1, TOGETHER // len(starts))
+    each = max(1, MR // len(starts))
 
     def some(first_group: int, after_group: int) -> None:
         for first in range(first_group * each, min(after_group * each, len(rows)), each):
@@ -103,7 +103,7 @@ def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints,
             bits[mine] = (more * BITS).reshape(len(units), -1)
 
     with own_threads():
-        in_shares(some, -(-len(rows) // each), 1)
+        parallel_for(some, -(-len(rows) // each), 1)
     places = (starts[:, None] + np.arange(WARM, STRETCH)).ravel()
     return Ablations(places, rows, bits)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.gemm import compiled
 
 
 @compiled
-def fall_back_and_step(weights: Any, trained: Any, gradient: Any, usual: Any, settings: Any) -> None:
+def rms_decay_update(weights: Any, trained: Any, gradient: Any, usual: Any, settings: Any) -> None:
     """Move weights towards what was trained, and against their gradient over its usual size.
 
     Args:
@@ -27,7 +27,7 @@ def fall_back_and_step(weights: Any, trained: Any, gradient: Any, usual: Any, se
 
 
 @compiled
-def remember(gradient: Any, mean: Any, square: Any, settings: Any) -> int:
+def cautious_adam_direction(gradient: Any, mean: Any, square: Any, settings: Any) -> int:
     """Take a gradient into what is remembered; set it to Adam's step, or to 0 where that would climb.
 
     Args:

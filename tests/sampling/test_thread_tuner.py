@@ -1,6 +1,6 @@
 import pytest
 
-from nextchar.sampling.pace import Pace, sizes
+from nextchar.sampling.thread_tuner import ThreadTuner, sizes
 
 
 class _Machine:
@@ -10,7 +10,7 @@ class _Machine:
         self.seconds = seconds
         self.time = 0.0
         self.used: list[int] = []
-        self.pace = Pace(list(seconds), lambda: self.time)
+        self.pace = ThreadTuner(list(seconds), lambda: self.time)
 
     def write(self, calls: int, length: int = 64) -> list[int]:
         """Return how many cores each call had."""

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     epoch: int
 
 
-class Lanes:
+class BatchLoader:
     """Reads a corpus in N lanes, window by window.
 
     The text is a ring: every epoch begins at a random place of it, so that every alignment of windows and every

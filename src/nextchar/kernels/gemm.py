@@ -7,7 +7,7 @@ The loop is written in LLVM's own terms, because no compiler finds it by itself:
 from the first column to the last, which is what reaches the speed of the machine's memory with one vector and of its
 multipliers with many (Goto & van de Geijn 2008; docs/benchmarks.md).
 
-Four kinds, told apart by the types of the arrays, with their blocks of weights laid out as `lay_out` says:
+Four kinds, told apart by the types of the arrays, with their blocks of weights laid out as `pack_blocks` says:
 
     weights   vectors   products
     float32   float32   fused multiply and add
@@ -24,13 +24,13 @@ from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 
-from nextchar.kernels.tiles import DEEP, TALL, in_tiles, instruction, one_tile, two_tiles
+from nextchar.kernels.amx import TILE_DEPTH, TILE_ROWS, in_tiles, instruction, one_tile, two_tiles
 
 ROWS = 64
 """Rows of a block: four gates of 16 units."""
-WIDE = 16
+VECTOR_WIDTH = 16
 """Numbers of a vector; a machine with narrower registers takes two or four of them."""
-TOGETHER = 4
+MR = 4
 """Vectors that are multiplied with one reading of the weights."""
 # Reordering sums is what lets them be vectorised; infinities and NaN keep their meaning.
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -38,7 +38,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 _CPU = binding.get_host_cpu_features()
 HAS_BF16 = bool(_CPU.get("avx512bf16"))
 # Accumulators of one vector at a time: with fewer and narrower registers, a quarter of the block after the other.
-_STRIPE = ROWS // WIDE if _CPU.get("avx512f") else 1
+_STRIPE = ROWS // VECTOR_WIDTH if _CPU.get("avx512f") else 1
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -59,13 +59,13 @@ class _BFloat(ir.Type):  # type: ignore[misc]
         return hash(_BFloat)
 
 
-def _vector(element: ir.Type, count: int = WIDE) -> ir.VectorType:
+def _vector(element: ir.Type, count: int = VECTOR_WIDTH) -> ir.VectorType:
     return ir.VectorType(element, count)
 
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_FLOATS, _INTS, _SHORTS = _vector(_F32), _vector(_I32), _vector(_I16, 2 * WIDE)
-_BFLOATS = _vector(_BFloat(), 2 * WIDE)
+_FLOATS, _INTS, _SHORTS = _vector(_F32), _vector(_I32), _vector(_I16, 2 * VECTOR_WIDTH)
+_BFLOATS = _vector(_BFloat(), 2 * VECTOR_WIDTH)
 
 
 class _Emitter:
@@ -113,14 +113,16 @@ class _Emitter:
 
     def weight(self, address: Any) -> Any:
         """Load one vector of weights, ready to be multiplied; of halves the two that it holds."""
-        count = 2 * WIDE if self.pairs else WIDE
+        count = 2 * VECTOR_WIDTH if self.pairs else VECTOR_WIDTH
         value = self.load(address, _vector(self.stored, count), self.stored.width // 8 if self.whole else 2)
         if self.whole:
             return self.b.sext(value, _SHORTS)
         if self.halves:
             # The upper half of 32 bits is a float32 with the lower half taken away: no shuffle is needed.
             both = self.b.bitcast(value, _INTS)
-            sixteen, upper = (ir.Constant(_INTS, [_I32(number)] * WIDE) for number in (16, -(1 << 16)))
+            sixteen, upper = (
+                ir.Constant(_INTS, [_I32(number)] * VECTOR_WIDTH) for number in (16, -(1 << 16))
+            )
             halves = (self.b.shl(both, sixteen), self.b.and_(both, upper))
             return [self.b.bitcast(half, _FLOATS) for half in halves]
         return self.b.bitcast(value, _BFLOATS) if self.pairs else value
@@ -183,7 +185,7 @@ class _Emitter:
         rows = b.mul(block, _I64(ROWS))
         self.weights = b.gep(weights, [b.mul(block, size)])
         self.begin, self.out, self.scales = (b.gep(base, [rows]) for base in (begin, out, scales))
-        self.stripe(0, ROWS // WIDE, 1)
+        self.stripe(0, ROWS // VECTOR_WIDTH, 1)
         following = b.add(block, _I64(1))
         block.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, last), loop, done)
@@ -194,7 +196,7 @@ class _Emitter:
         b = self.b
         outs = [
             [
-                b.gep(self.row(self.out, self.out_stride, lane), [_I64(WIDE * (first + v))])
+                b.gep(self.row(self.out, self.out_stride, lane), [_I64(VECTOR_WIDTH * (first + v))])
                 for v in range(count)
             ]
             for lane in range(together)
@@ -203,7 +205,7 @@ class _Emitter:
         nothing = ir.Constant(_INTS, None)
         starts = outs
         if self.begin is not None:
-            starts = [[b.gep(self.begin, [_I64(WIDE * (first + v))]) for v in range(count)]]
+            starts = [[b.gep(self.begin, [_I64(VECTOR_WIDTH * (first + v))]) for v in range(count)]]
         begin = [[nothing if self.whole else self.load(at, _FLOATS, 4) for at in row] for row in starts]
         before, loop, done = b.block, b.append_basic_block("columns"), b.append_basic_block("done")
         b.branch(loop)
@@ -211,8 +213,8 @@ class _Emitter:
         column = b.phi(_I64)
         column.add_incoming(_I64(0), before)
         totals = [[b.phi(value.type) for value in values] for values in begin]
-        span = (2 if self.pairs else 1) * WIDE
-        at = b.mul(column, _I64(span * (ROWS // WIDE)))
+        span = (2 if self.pairs else 1) * VECTOR_WIDTH
+        at = b.mul(column, _I64(span * (ROWS // VECTOR_WIDTH)))
         weights = [
             self.weight(b.gep(self.weights, [b.add(at, _I64(span * (first + v)))])) for v in range(count)
         ]
@@ -235,7 +237,7 @@ class _Emitter:
     def finish(self, total: Any, start: Any, out: Any, v: int) -> None:
         """Put a sum where it belongs; whole numbers are scaled first."""
         if self.whole:
-            scale = self.load(self.b.gep(self.scales, [_I64(WIDE * v)]), _FLOATS, 4)
+            scale = self.load(self.b.gep(self.scales, [_I64(VECTOR_WIDTH * v)]), _FLOATS, 4)
             scaled = self.b.fmul(self.b.sitofp(total, _FLOATS), scale)
             total = self.b.fadd(self.load(start, _FLOATS, 4), scaled)
         stored = self.b.store(total, self.b.bitcast(out, _FLOATS.as_pointer()))
@@ -249,7 +251,7 @@ def _kernel(together: int, stripe: int) -> Any:
     def product(_context: Any, weights: Any, x: Any, out: Any, scales: Any) -> Any:
         def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             emitter = _Emitter(context, builder, signature, arguments)
-            for first in range(0, ROWS // WIDE, stripe):
+            for first in range(0, ROWS // VECTOR_WIDTH, stripe):
                 emitter.stripe(first, stripe, together)
             return context.get_dummy_value()
 
@@ -258,9 +260,9 @@ def _kernel(together: int, stripe: int) -> Any:
     return product
 
 
-_four = _kernel(TOGETHER, _STRIPE)
+_four = _kernel(MR, _STRIPE)
 _two = _kernel(2, _STRIPE)
-_one = _kernel(1, ROWS // WIDE)
+_one = _kernel(1, ROWS // VECTOR_WIDTH)
 
 
 @instruction
@@ -292,23 +294,23 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
     """Add a block of 64 rows times each of n vectors to out.
 
     Args:
-        weights: `(C, 64)` float32, or `(C / 2, 128)` of the other kinds, in pairs, as `lay_out` lays them out.
+        weights: `(C, 64)` float32, or `(C / 2, 128)` of the other kinds, in pairs, as `pack_blocks` lays them out.
         x: `(n, C)`, rows contiguous.
         out: `(n, 64)` float32, rows contiguous.
         scales: `(64,)` float32, of the rows; read for int8 alone.
     """
     lane = 0
-    if in_tiles(weights, x) and len(weights) % DEEP == 0:
+    if in_tiles(weights, x) and len(weights) % TILE_DEPTH == 0:
         while lane < len(x):
-            after = min(lane + 2 * TALL, len(x))
-            if after - lane > TALL:
+            after = min(lane + 2 * TILE_ROWS, len(x))
+            if after - lane > TILE_ROWS:
                 two_tiles(weights, x[lane:after], out[lane:after])
             else:
                 one_tile(weights, x[lane:after], out[lane:after])
             lane = after
-    while lane + TOGETHER <= len(x):
-        _four(weights, x[lane : lane + TOGETHER], out[lane : lane + TOGETHER], scales)
-        lane += TOGETHER
+    while lane + MR <= len(x):
+        _four(weights, x[lane : lane + MR], out[lane : lane + MR], scales)
+        lane += MR
     if lane + 2 <= len(x):
         _two(weights, x[lane : lane + 2], out[lane : lane + 2], scales)
         lane += 2
@@ -316,7 +318,7 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
         _one(weights, x[lane : lane + 1], out[lane : lane + 1], scales)
 
 
-def lay_out(rows: np.ndarray[Any, Any], *, pairs: bool) -> np.ndarray[Any, Any]:
+def pack_blocks(rows: np.ndarray[Any, Any], *, pairs: bool) -> np.ndarray[Any, Any]:
     """Lay rows `(B * 64, C)` out as `add_block` reads them: `(B, C, 64)`, or `(B, C / 2, 128)` in pairs.
 
     A pair is two columns of one row side by side.

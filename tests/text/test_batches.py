@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextchar.errors import TextError
+from nextchar.text.batches import BatchLoader
 from nextchar.text.corpus import Corpus
-from nextchar.text.lanes import Lanes
 
 
 def distinct(length: int) -> Corpus:
@@ -28,7 +28,7 @@ def test_streams_concatenate_to_the_corpus(
     lanes: int, window: int, seed: int, length: int, cold_start: float
 ) -> None:
     """Over an epoch every lane reads a stretch of the ring, targets one character ahead of the inputs."""
-    stream = Lanes(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    stream = BatchLoader(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
     batches = [stream.batch(step) for step in range(stream.steps_per_epoch)]
     targets = np.concatenate([batch.targets for batch in batches])
     inputs = np.concatenate([batch.inputs for batch in batches])
@@ -47,7 +47,7 @@ def test_a_window_goes_on_where_the_last_one_ended(
     lanes: int, window: int, seed: int, length: int, cold_start: float
 ) -> None:
     """Within an epoch, a lane that is not cold first reads what it was last to predict."""
-    stream = Lanes(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    stream = BatchLoader(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
     for step in range(1, stream.steps_per_epoch):
         before, after = stream.batch(step - 1), stream.batch(step)
         assert (after.inputs[0] == np.where(after.cold, length, before.targets[-1])).all()
@@ -60,7 +60,7 @@ def test_a_batch_is_a_function_of_the_step(
 ) -> None:
     """Two streams agree on a step whatever was asked of them before."""
     corpus = distinct(length)
-    one, other = (Lanes(corpus, lanes, window, seed=seed, cold_start=cold_start) for _ in range(2))
+    one, other = (BatchLoader(corpus, lanes, window, seed=seed, cold_start=cold_start) for _ in range(2))
     steps = [7, 0, 10_000, 1, 7]
     later = [other.batch(step) for step in reversed(steps)]
     for step, again in zip(steps, reversed(later), strict=True):
@@ -71,7 +71,7 @@ def test_a_batch_is_a_function_of_the_step(
 
 def test_batches_have_the_shape_they_say() -> None:
     """Inputs and targets are (T, N) int64 and cold is (N,)."""
-    batch = Lanes(distinct(100), 3, 7).batch(0)
+    batch = BatchLoader(distinct(100), 3, 7).batch(0)
     assert batch.inputs.shape == batch.targets.shape == (7, 3)
     assert batch.cold.shape == (3,)
     assert batch.inputs.dtype == batch.targets.dtype == np.int64
@@ -79,7 +79,7 @@ def test_batches_have_the_shape_they_say() -> None:
 
 def test_an_epoch_begins_cold_at_another_place() -> None:
     """All lanes are cold at the first step of every epoch, and epochs begin at different places."""
-    stream = Lanes(distinct(200), 4, 5, cold_start=0.0)
+    stream = BatchLoader(distinct(200), 4, 5, cold_start=0.0)
     firsts = [stream.batch(epoch * stream.steps_per_epoch) for epoch in range(10)]
     assert all(batch.cold.all() for batch in firsts)
     assert [batch.epoch for batch in firsts] == list(range(10))
@@ -89,20 +89,20 @@ def test_an_epoch_begins_cold_at_another_place() -> None:
 def test_the_seed_decides_where_an_epoch_begins() -> None:
     """Different seeds read the text from different places."""
     corpus = distinct(200)
-    assert len({int(Lanes(corpus, 4, 5, seed=seed).batch(0).targets[0, 0]) for seed in range(10)}) > 5
+    assert len({int(BatchLoader(corpus, 4, 5, seed=seed).batch(0).targets[0, 0]) for seed in range(10)}) > 5
 
 
 @pytest.mark.parametrize(("cold_start", "share"), [(0.0, 0.0), (1.0, 1.0)])
 def test_cold_starts_never_or_always(cold_start: float, share: float) -> None:
     """A chance of 0 is never, of 1 always, between the beginnings of epochs."""
-    stream = Lanes(distinct(500), 4, 5, cold_start=cold_start)
+    stream = BatchLoader(distinct(500), 4, 5, cold_start=cold_start)
     cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
     assert np.mean(cold) == share
 
 
 def test_cold_starts_come_as_often_as_they_should() -> None:
     """A chance of 0.02 per lane and step makes near 2 % of them cold."""
-    stream = Lanes(distinct(20_000), 50, 1, seed=1)
+    stream = BatchLoader(distinct(20_000), 50, 1, seed=1)
     cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
     # 19,950 draws: the standard deviation of their mean is 0.001.
     assert np.mean(cold) == pytest.approx(0.02, abs=0.004)
@@ -111,7 +111,7 @@ def test_cold_starts_come_as_often_as_they_should() -> None:
 
 def test_the_shortest_text_wraps_around() -> None:
     """A text of exactly lanes x window characters makes one step whose last target is its first character."""
-    stream = Lanes(distinct(12), 3, 4)
+    stream = BatchLoader(distinct(12), 3, 4)
     batch = stream.batch(0)
     assert stream.steps_per_epoch == 1
     assert sorted(batch.targets.ravel().tolist()) == list(range(12))
@@ -119,7 +119,7 @@ def test_the_shortest_text_wraps_around() -> None:
 
 def test_a_longer_window_than_text_is_read_around_more_than_once() -> None:
     """The ring goes round as often as it must."""
-    assert Lanes(distinct(5), 1, 1)._ring(3, 12).tolist() == [3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert BatchLoader(distinct(5), 1, 1)._ring(3, 12).tolist() == [3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
 
 
 def test_too_short_a_text_is_refused_with_numbers() -> None:
@@ -128,4 +128,4 @@ def test_too_short_a_text_is_refused_with_numbers() -> None:
         "has 1,199 characters, too few for 30 lanes of windows of 40 \\(which takes 1,200\\); give more text"
     )
     with pytest.raises(TextError, match=message):
-        Lanes(distinct(1199), 30, 40)
+        BatchLoader(distinct(1199), 30, 40)

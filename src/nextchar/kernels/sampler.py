@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.kernels.functions import exp
-from nextchar.kernels.microkernel import compiled
+from nextchar.kernels.gemm import compiled
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]

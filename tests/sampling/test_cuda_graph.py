@@ -7,8 +7,8 @@ import torch
 from conftest import make_model
 from nextchar.architecture import CELLS, Cell
 from nextchar.errors import ConfigError
-from nextchar.kernels.choice import choose
-from nextchar.sampling.captured import DeviceEngine, DeviceGroup, filtered
+from nextchar.kernels.sampler import choose
+from nextchar.sampling.cuda_graph import DeviceEngine, DeviceGroup, filtered
 from nextchar.sampling.engine import Engine, Filters
 from nextchar.sampling.sample import SampleOptions, sample
 from nextchar.storage import ModelFile, to_file

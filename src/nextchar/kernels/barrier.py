@@ -14,8 +14,8 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from nextchar.kernels.microkernel import compiled
-from nextchar.kernels.tiles import instruction
+from nextchar.kernels.amx import instruction
+from nextchar.kernels.gemm import compiled
 
 Board = npt.NDArray[np.int64]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextchar.kernels.choice import Rules, choose, cost, draw, keep, uniform
+from nextchar.kernels.sampler import Rules, choose, cost, draw, keep, uniform
 
 Array = np.ndarray
 PLAIN = Rules(1.0, 0, 1.0, 0.0)

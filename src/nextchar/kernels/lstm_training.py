@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nextchar.kernels.functions import sigmoid, store, tanh
-from nextchar.kernels.microkernel import ROWS, WIDE, add_block, compiled
+from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, compiled
 
 GATES = 4
 
@@ -27,9 +27,9 @@ def pack_units(weight: Any, packed: Any, first: int, last: int) -> None:
     pair = packed.shape[2] // ROWS
     for block in range(first, last):
         for gate in range(GATES):
-            for unit in range(WIDE):
-                row = gate * hidden + block * WIDE + unit
-                at = (gate * WIDE + unit) * pair
+            for unit in range(VECTOR_WIDTH):
+                row = gate * hidden + block * VECTOR_WIDTH + unit
+                at = (gate * VECTOR_WIDTH + unit) * pair
                 for column in range(packed.shape[1]):
                     for k in range(pair):
                         packed[block, column, at + k] = store(weight[row, column * pair + k], packed)
@@ -83,7 +83,7 @@ def forward(weights: Any, gates: Any, hidden: Any, cells: Any, first: int, last:
     """
     no_scales = np.empty(0, np.float32)
     steps, lanes, blocks, _ = gates.shape
-    rows = hidden.reshape(steps + 1, lanes, blocks * WIDE)
+    rows = hidden.reshape(steps + 1, lanes, blocks * VECTOR_WIDTH)
     for t in range(steps):
         for block in range(blocks):
             add_block(weights[block], rows[t, first:last], gates[t, first:last, block], no_scales)
@@ -99,16 +99,16 @@ def forward(weights: Any, gates: Any, hidden: Any, cells: Any, first: int, last:
 @compiled
 def advance(gates: Any, before: Any, after: Any, hidden: Any) -> None:
     """Finish 16 units of one lane: activate the gates `(64,)`, set the cell and the hidden state, each `(16,)`."""
-    for unit in range(WIDE):
+    for unit in range(VECTOR_WIDTH):
         i = sigmoid(gates[unit])
-        f = sigmoid(gates[WIDE + unit])
-        g = tanh(gates[2 * WIDE + unit])
-        o = sigmoid(gates[3 * WIDE + unit])
+        f = sigmoid(gates[VECTOR_WIDTH + unit])
+        g = tanh(gates[2 * VECTOR_WIDTH + unit])
+        o = sigmoid(gates[3 * VECTOR_WIDTH + unit])
         cell = f * before[unit] + i * g
         gates[unit] = i
-        gates[WIDE + unit] = f
-        gates[2 * WIDE + unit] = g
-        gates[3 * WIDE + unit] = o
+        gates[VECTOR_WIDTH + unit] = f
+        gates[2 * VECTOR_WIDTH + unit] = g
+        gates[3 * VECTOR_WIDTH + unit] = o
         after[unit] = cell
         hidden[unit] = store(o * tanh(cell), hidden)
 
@@ -131,8 +131,8 @@ def backward(transposed: Any, made: Any, gradients: Any, ids: Any, first: int, l
     d_hidden, d_cells, d_gates, d_table = gradients
     no_scales = np.empty(0, np.float32)
     steps, lanes, blocks, _ = gates.shape
-    rows = d_gates.reshape(steps, lanes, GATES * blocks * WIDE)
-    d_units = d_hidden.reshape(steps, lanes, -1, WIDE)
+    rows = d_gates.reshape(steps, lanes, GATES * blocks * VECTOR_WIDTH)
+    d_units = d_hidden.reshape(steps, lanes, -1, VECTOR_WIDTH)
     for t in range(steps - 1, -1, -1):
         if t < steps - 1:
             for block in range(len(transposed)):
@@ -151,16 +151,19 @@ def retreat(gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, lanes: t
     one = np.float32(1)
     for lane in range(*lanes):
         for block in range(gates.shape[2]):
-            for unit in range(WIDE):
-                i, f = gates[t, lane, block, unit], gates[t, lane, block, WIDE + unit]
-                g, o = gates[t, lane, block, 2 * WIDE + unit], gates[t, lane, block, 3 * WIDE + unit]
+            for unit in range(VECTOR_WIDTH):
+                i, f = gates[t, lane, block, unit], gates[t, lane, block, VECTOR_WIDTH + unit]
+                g, o = (
+                    gates[t, lane, block, 2 * VECTOR_WIDTH + unit],
+                    gates[t, lane, block, 3 * VECTOR_WIDTH + unit],
+                )
                 before, bent = cells[t, lane, block, unit], tanh(cells[t + 1, lane, block, unit])
                 d_hidden = d_units[t, lane, block, unit]
                 d_cell = d_cells[lane, block, unit] + d_hidden * o * (one - bent * bent)
                 gates[t, lane, block, unit] = d_cell * g * i * (one - i)
-                gates[t, lane, block, WIDE + unit] = d_cell * before * f * (one - f)
-                gates[t, lane, block, 2 * WIDE + unit] = d_cell * i * (one - g * g)
-                gates[t, lane, block, 3 * WIDE + unit] = d_hidden * bent * o * (one - o)
+                gates[t, lane, block, VECTOR_WIDTH + unit] = d_cell * before * f * (one - f)
+                gates[t, lane, block, 2 * VECTOR_WIDTH + unit] = d_cell * i * (one - g * g)
+                gates[t, lane, block, 3 * VECTOR_WIDTH + unit] = d_hidden * bent * o * (one - o)
                 d_cells[lane, block, unit] = d_cell * f
 
 
@@ -170,8 +173,8 @@ def copy(gates: Any, d_gates: Any, t: int, lanes: tuple[int, int]) -> None:
     for lane in range(*lanes):
         for block in range(gates.shape[2]):
             for gate in range(GATES):
-                for unit in range(WIDE):
-                    value = gates[t, lane, block, gate * WIDE + unit]
+                for unit in range(VECTOR_WIDTH):
+                    value = gates[t, lane, block, gate * VECTOR_WIDTH + unit]
                     d_gates[t, lane, gate, block, unit] = store(value, d_gates)
 
 

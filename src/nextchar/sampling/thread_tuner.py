@@ -13,7 +13,7 @@ _CALLS = 50
 _TOO_SLOW = 1.5
 
 
-class Pace:
+class ThreadTuner:
     """Chooses how many cores share a call, from what earlier ones took.
 
     Args:

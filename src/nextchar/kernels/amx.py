@@ -1,7 +1,7 @@
 """The product of pairs of bfloat16 on the matrix tiles (AMX) that newer Xeons have: several times what their vectors do.
 
 A tile holds 16 rows of 64 bytes. One instruction multiplies 16 vectors of 32 numbers with 32 columns of 16 rows of
-weights, as `microkernel.lay_out` has them, and adds that to 16 sums for each vector. Which vectors share a tile has no say
+weights, as `gemm.pack_blocks` has them, and adds that to 16 sums for each vector. Which vectors share a tile has no say
 in a sum. Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, "Programming with
 Intel AMX".
 """
@@ -15,9 +15,9 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-TALL = 16
+TILE_ROWS = 16
 """Vectors that a tile holds at most."""
-DEEP = 16
+TILE_DEPTH = 16
 """Columns, in pairs, that one instruction multiplies."""
 _BYTES = 64  # of a row of a tile
 _BLOCK = 4  # tiles of sums that a block of rows fills
@@ -78,7 +78,7 @@ class _Tiles:
         with self.b.goto_entry_block():
             settings = self.b.alloca(ir.ArrayType(_I8, 64))
         self.b.store(ir.Constant(ir.ArrayType(_I8, 64), bytearray(64)), settings)
-        full = _I8(TALL)
+        full = _I8(TILE_ROWS)
         rows = {_WEIGHTS: full, _WEIGHTS + 1: full}
         for tile, height in enumerate(heights):
             rows |= {_VECTORS + tile: height, _SUMS + 2 * tile: height, _SUMS + 2 * tile + 1: height}
@@ -92,7 +92,7 @@ class _Tiles:
     def product(self, tiles: int) -> None:
         """Write all of it."""
         height = self.b.trunc(self.vectors, _I8)
-        self.configure([height] if tiles == 1 else [_I8(TALL), self.b.sub(height, _I8(TALL))])
+        self.configure([height] if tiles == 1 else [_I8(TILE_ROWS), self.b.sub(height, _I8(TILE_ROWS))])
         for first in range(0, _BLOCK, 2):
             self.half(tiles, first)
         self.call("tilerelease")
@@ -101,7 +101,7 @@ class _Tiles:
         """Write the loop over the columns for two tiles of rows."""
         b = self.b
         places = [(tile, v) for tile in range(tiles) for v in range(2)]
-        down = [b.mul(_I64(TALL * tile), self.out_stride) for tile in range(tiles)]
+        down = [b.mul(_I64(TILE_ROWS * tile), self.out_stride) for tile in range(tiles)]
         sums = {
             (tile, v): (_I8(_SUMS + 2 * tile + v), self.at(self.out, down[tile], _I64(_BYTES * (first + v))))
             for tile, v in places
@@ -115,7 +115,7 @@ class _Tiles:
         pair.add_incoming(_I64(0), before)
         along = b.mul(pair, _I64(4))
         for tile in range(tiles):
-            rows = b.mul(_I64(TALL * tile), self.x_stride)
+            rows = b.mul(_I64(TILE_ROWS * tile), self.x_stride)
             self.call("tileloadd64", _I8(_VECTORS + tile), self.at(self.x, along, rows), self.x_stride)
         below = b.mul(pair, self.weights_stride)
         for v in range(2):
@@ -123,7 +123,7 @@ class _Tiles:
             self.call("tileloadd64", _I8(_WEIGHTS + v), address, self.weights_stride)
         for tile, v in places:
             self.call("tdpbf16ps", sums[tile, v][0], _I8(_VECTORS + tile), _I8(_WEIGHTS + v))
-        following = b.add(pair, _I64(DEEP))
+        following = b.add(pair, _I64(TILE_DEPTH))
         pair.add_incoming(following, loop)
         b.cbranch(b.icmp_signed("<", following, self.depth), loop, done)
         b.position_at_end(done)

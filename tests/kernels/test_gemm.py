@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nextchar.kernels.functions import UNIT, bfloat16, exp, sigmoid, store, tanh
+from nextchar.kernels.gemm import HAS_BF16, ROWS, add_block, compiled, pack_blocks, set_blocks
 from nextchar.kernels.masks import fill
-from nextchar.kernels.microkernel import HAS_BF16, ROWS, add_block, compiled, lay_out, set_blocks
 
 Array = np.ndarray
 
@@ -64,16 +64,16 @@ def _case(kind: str, depth: int, lanes: int) -> tuple[tuple[Array, Array, Array]
         whole = np.rint(rows / scales[:, None] / UNIT).astype(np.int8)
         short = np.rint(x * UNIT).astype(np.int16)
         exact = (short.astype(np.int64) @ whole.T.astype(np.int64)) * scales.astype(np.float64)
-        return (lay_out(whole, pairs=True), short, scales), exact
+        return (pack_blocks(whole, pairs=True), short, scales), exact
     if kind == "float32":
-        return (lay_out(rows, pairs=False), x, scales), x.astype(np.float64) @ rows.T
+        return (pack_blocks(rows, pairs=False), x, scales), x.astype(np.float64) @ rows.T
     halves = _halves(rows)
     if kind == "pairs":
-        return (lay_out(halves, pairs=True), _halves(x), scales), _wide(_halves(x)).astype(
+        return (pack_blocks(halves, pairs=True), _halves(x), scales), _wide(_halves(x)).astype(
             np.float64
         ) @ _wide(halves).T
     # Two columns to a number of 32 bits, as the packing of a model file has them.
-    return (lay_out(halves, pairs=True), x, scales), x.astype(np.float64) @ _wide(halves).T
+    return (pack_blocks(halves, pairs=True), x, scales), x.astype(np.float64) @ _wide(halves).T
 
 
 @compiled

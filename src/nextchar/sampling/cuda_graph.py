@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.kernels.choice import uniform
+from nextchar.kernels.sampler import uniform
 from nextchar.kernels.steps import Ids
 from nextchar.model.network import Network
 from nextchar.model.state import State, map_state
@@ -54,7 +54,7 @@ class DeviceEngine:
 
 
 class DeviceGroup:
-    """Lanes that write side by side, the first `count` of them in use.
+    """StreamState that write side by side, the first `count` of them in use.
 
     Args:
         engine: The network.

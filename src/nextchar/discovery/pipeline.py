@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.discovery import causes, steering
+from nextchar.discovery import ablation, steering
 from nextchar.discovery.claims import Claim, Claims, Search
 from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.search import Found, Say, bound, judged, look, unit_name
@@ -66,17 +66,17 @@ def tested(
         return claims, []
     say(f"ablating {len(rows)} units and as many as are needed beside them")
     features = [found.features[f] for f in strong]
-    starts = causes.choose_stretches(features, found.halves.held)
-    pool = causes.beside(found.states, rows, found.search.seed)
-    ablations = causes.ablate(
+    starts = ablation.choose_stretches(features, found.halves.held)
+    pool = ablation.beside(found.states, rows, found.search.seed)
+    ablations = ablation.ablate(
         found.lm, found.ids, found.states, np.concatenate([rows, pool]).astype(np.int64), starts
     )
     for f in strong:
         if evidence[f].row in rows:
-            effect = causes.effect(ablations, found.features[f], evidence[f].row, found.states, pool)
+            effect = ablation.effect(ablations, found.features[f], evidence[f].row, found.states, pool)
             claims[f] = replace(claims[f], effect=effect, patch=_patched(found, f, evidence[f].row, pool))
         if claims[f].verdict == "tracks":
-            word, why = causes.used(claims[f].effect)
+            word, why = ablation.used(claims[f].effect)
             claims[f] = replace(claims[f], verdict=word, because=why)
     _steer(found, claims, evidence, strong, say)
     return claims, _unexplained(found, ablations, claims)
@@ -110,7 +110,7 @@ def _steer(
         claims[f] = replace(claims[f], steer=asdict(steered))
 
 
-def _unexplained(found: Found, ablations: causes.Ablations, claims: list[Claim]) -> list[dict[str, Any]]:
+def _unexplained(found: Found, ablations: ablation.Ablations, claims: list[Claim]) -> list[dict[str, Any]]:
     """Return the ablated units that cost most among those that beat the nulls of no feature."""
     tables = {claim.feature: claim.evidence["suffix"]["best"] for claim in claims}
     bar = np.maximum(found.free.max(0), np.quantile(found.chance, 0.95, axis=0))
