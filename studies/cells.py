@@ -24,7 +24,7 @@ from nextchar.model.regularization import Regularizer
 from nextchar.model.state import LayerState, State
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.learner import Learner
-from nextchar.training.schedule import factor
+from nextchar.training.schedule import lr_factor
 from nextchar.training.trainer import Trainer
 from tables import markdown
 
@@ -136,8 +136,8 @@ def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]
     rate = required(chosen.learning_rate, "learning_rate")
     begun = time.perf_counter()
     for step in range(steps):
-        batch = trainer.lanes.batch(step)
-        learner.step(batch, rate * factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
+        batch = trainer.batches.batch(step)
+        learner.step(batch, rate * lr_factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
     milliseconds = 1e3 * (time.perf_counter() - begun) / steps
     valid = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
     return network.size(), milliseconds, score_ids(network, valid, corpus.vocabulary).nats_per_char

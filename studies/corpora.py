@@ -82,7 +82,7 @@ def measure(path: Path, units: Units, minutes: float) -> Row:
     """Let every contender learn a text."""
     corpus = open_corpus([str(path)], units=units)
     trainer, ours = train(corpus, minutes, None)
-    shape, epochs = trainer.config.architecture(), trainer.step / trainer.lanes.steps_per_epoch
+    shape, epochs = trainer.config.architecture(), trainer.step / trainer.batches.steps_per_epoch
     del trainer
     preset = train(corpus, minutes, PRESET)[1]
     gc.collect()

@@ -90,7 +90,7 @@ def page(lm: LanguageModel, scores: list[Score], command: str, minutes: float) -
 
 `{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}, one seed. Test part ({scores[0].chars:,} characters), each scored once, in
 order (*stream*); *dynamic*: learning from what was scored, with settings chosen on the validation part. The model is the best of its looks at the
-validation part, every {config.validate_every:,} steps; it has seen the training part {lm.provenance["epochs"]:.1f} times, in {config.lanes} lanes of {config.window}, with a dropout of {config.dropout:.2f}
+validation part, every {config.eval_every:,} steps; it has seen the training part {lm.provenance["epochs"]:.1f} times, in {config.batch_size} lanes of {config.seq_length}, with a dropout of {config.dropout:.2f}
 (recurrent {config.recurrent_dropout:.2f}). Nothing was chosen but the minutes.
 
 {markdown(head, rows)}

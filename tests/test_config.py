@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextchar.architecture import Architecture
-from nextchar.config import BUDGETS, PRESETS, Config, compose, make_config, read_toml, required, to_toml
+from nextchar.config import (
+    BUDGETS,
+    OLD_NAMES,
+    PRESETS,
+    Config,
+    compose,
+    make_config,
+    read_toml,
+    required,
+    to_toml,
+)
 from nextchar.errors import ConfigError
 from nextchar.model.network import Network
 
@@ -27,7 +37,7 @@ def test_the_defaults_are_valid() -> None:
     config = Config()
     assert make_config({}) == config
     unset = {name for name, value in config if value is None}
-    assert unset >= {*BUDGETS, "hidden", "lanes", "window", "learning_rate", "dropout"}
+    assert unset >= {*BUDGETS, "hidden", "batch_size", "seq_length", "learning_rate", "dropout"}
     with pytest.raises(ConfigError, match="hidden is not set; give it, or let"):
         config.architecture()
 
@@ -62,10 +72,10 @@ def test_every_option_is_explained(name: str) -> None:
         ({"learning_rate": 0}, "^learning_rate is 0, but must be greater than 0"),
         ({"minutes": math.inf}, "^minutes is inf, but must be a finite number"),
         ({"minutes": math.nan}, "^minutes is nan, but must be "),
-        ({"clip_norm": math.inf}, "^clip_norm is inf, but must be a finite number"),
-        ({"clip_value": -1}, "^clip_value is -1, but must be "),
-        ({"cold_start": 1.1}, "^cold_start is 1.1, but must be "),
-        ({"decay": 0}, "^decay is 0, but must be "),
+        ({"grad_clip_norm": math.inf}, "^grad_clip_norm is inf, but must be a finite number"),
+        ({"grad_clip_value": -1}, "^grad_clip_value is -1, but must be "),
+        ({"state_reset_prob": 1.1}, "^state_reset_prob is 1.1, but must be "),
+        ({"lr_decay": 0}, "^lr_decay is 0, but must be "),
         ({"seed": 2**31}, "^seed is 2147483648, but must be "),
         ({"minutes": 1, "epochs": 2}, "^--minutes and --epochs are both budgets; give one of them$"),
         ({"valid": 0.5, "test": 0.5}, "^valid 0.5 and test 0.5 leave nothing to train on"),
@@ -85,8 +95,8 @@ def test_explain_names_an_unknown_option_too() -> None:
     from nextchar.config import explain
 
     with pytest.raises(ValidationError) as error:
-        Config.model_validate({"windw": 3})
-    assert explain(error.value) == "unknown option 'windw'; did you mean 'window'?"
+        Config.model_validate({"seq_lengh": 3})
+    assert explain(error.value) == "unknown option 'seq_lengh'; did you mean 'seq_length'?"
 
 
 def test_a_config_does_not_change() -> None:
@@ -102,9 +112,9 @@ def test_a_config_does_not_change() -> None:
 
 def test_flags_lie_over_the_file_over_the_preset_over_the_defaults(tmp_path: Path) -> None:
     """Each layer gives what no layer above it gives."""
-    file = toml(tmp_path, 'texts = ["a", "b"]\nlanes = 7\nwindow = 8\n')
-    config, texts = compose({"window": 9}, preset="karpathy2015", file=file)
-    assert (config.window, config.lanes, config.hidden, config.patience) == (9, 7, 128, 0)
+    file = toml(tmp_path, 'texts = ["a", "b"]\nbatch_size = 7\nseq_length = 8\n')
+    config, texts = compose({"seq_length": 9}, preset="karpathy2015", file=file)
+    assert (config.seq_length, config.batch_size, config.hidden, config.patience) == (9, 7, 128, 0)
     assert texts == ["a", "b"]
 
 
@@ -112,10 +122,10 @@ def test_flags_lie_over_the_file_over_the_preset_over_the_defaults(tmp_path: Pat
 @pytest.mark.parametrize("below", BUDGETS)
 def test_a_budget_takes_the_place_of_one_below(tmp_path: Path, given: str, below: str) -> None:
     """A budget among the flags puts the file's aside, and without one the file's stays."""
-    file = toml(tmp_path, f"{below} = 4\nlanes = 3\n")
+    file = toml(tmp_path, f"{below} = 4\nbatch_size = 3\n")
     above, _ = compose({given: 2}, file=file)
     assert {name: value for name, value in above if name in BUDGETS and value} == {given: 2}
-    assert getattr(compose({"lanes": 5}, file=file)[0], below) == 4
+    assert getattr(compose({"batch_size": 5}, file=file)[0], below) == 4
 
 
 @pytest.mark.parametrize(
@@ -164,7 +174,7 @@ def test_an_unknown_preset_is_refused(preset: str, message: str) -> None:
     encoding=odd,
     minutes=st.floats(1e-300, 1e300),
     forget_bias=st.floats(allow_nan=False, allow_infinity=False),
-    lanes=st.none() | st.integers(1, 2**40),
+    batch_size=st.none() | st.integers(1, 2**40),
     loss_sum=st.booleans(),
 )
 def test_a_config_file_says_what_it_was_written_from(tmp_path: Path, texts: list[str], **values: Any) -> None:
@@ -187,9 +197,10 @@ def test_karpathy2015_is_the_recipe_of_the_post() -> None:
     config, _ = compose({}, preset="karpathy2015")
     recipe = {
         "cell": "lstm", "layers": 2, "hidden": 128, "embedding": 0, "dropout": 0.0,
-        "lanes": 50, "window": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "head_rate": 1.0, "beta2": 0.95,
-        "decay": 0.97, "decay_after": 10, "clip_value": 5.0, "clip_norm": 0.0,
-        "initialization": "uniform", "sum_outputs": False, "hold": 1.0, "warmup": 0, "cold_start": 0.0,
+        "batch_size": 50, "seq_length": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "head_lr_multiplier": 1.0,
+        "beta2": 0.95, "lr_schedule": "exponential",
+        "lr_decay": 0.97, "lr_decay_after": 10, "grad_clip_value": 5.0, "grad_clip_norm": 0.0,
+        "init": "uniform", "sum_outputs": False, "warmup": 0, "state_reset_prob": 0.0,
     }  # fmt: skip
     assert {name: getattr(config, name) for name in recipe} == recipe
     assert config.architecture().parameters(65) == 240_321
@@ -249,3 +260,28 @@ def test_the_model_it_started_from_stands_beside_the_texts(tmp_path: Path) -> No
     assert read_toml(file)[0]["init_from"] == "/runs/é"
     assert compose({}, file=file) == (Config(layers=3), ["a"])
     assert "init_from" not in to_toml(Config(), ["a"])
+
+
+OLD = {
+    "lanes": 7, "window": 9, "cold_start": 0.5, "head_rate": 2.0, "hold": 0.5, "fall": "cosine", "decay": 0.9,
+    "decay_after": 3, "clip_norm": 2.0, "clip_value": 3.0, "validate_every": 5, "validate_chars": 500,
+    "initialization": "uniform",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_names_of_version_0_1_0_are_read(tmp_path: Path, old: str) -> None:
+    """An old name means the same as the present one: in keywords, files, changes and dumps, but not beside it."""
+    present, value = OLD_NAMES[old], OLD[old]
+    config = make_config({present: value})
+    assert Config(**{old: value}) == make_config({old: value}) == Config().replace(**{old: value}) == config
+    file = toml(tmp_path, f"{old} = {value!r}\n")
+    assert compose({}, file=file)[0] == config
+    assert compose({present: config.model_dump()[present]}, file=file)[0] == config
+    with pytest.raises(ConfigError, match=f"{old} is the old name of {present}; give one of them"):
+        make_config({old: value, present: value})
+
+
+def test_every_old_name_is_tried_above() -> None:
+    """No option loses its old name unnoticed."""
+    assert OLD_NAMES.keys() == OLD.keys()

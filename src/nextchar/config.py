@@ -5,7 +5,7 @@ An option whose default is None is chosen by `training.budget` from the budget, 
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -26,107 +26,146 @@ BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
 
 
-def option(default: Any, group: str, help_: str) -> Any:
-    """Declare an option: its default, the group it is shown in, and one sentence of help."""
-    return Field(default, description=help_, json_schema_extra={"group": group})
+def option(default: Any, group: str, help_: str, *, old: str = "", alias: str = "") -> Any:
+    """Declare an option.
+
+    Args:
+        default: Its default; None where planning chooses a value.
+        group: The heading it is shown under.
+        help_: One sentence.
+        old: Its name in version 0.1.0, still accepted in flags, TOML, model files, snapshots and keywords.
+        alias: A second flag.
+    """
+    return Field(default, description=help_, json_schema_extra={"group": group, "old": old, "alias": alias})
 
 
 class Config(BaseModel):
-    """How much of the text to learn from, for how long and how."""
+    """The options of a training, as a person gives them: model, optimization, text and budget."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     minutes: Positive | None = option(
         None, "Budget", "Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."
     )
-    epochs: Positive | None = option(None, "Budget", "Passes over the training part to make instead.")
-    steps: Count | None = option(None, "Budget", "Optimizer steps to make instead; repeats a run exactly.")
+    epochs: Positive | None = option(None, "Budget", "Passes over the training part, instead of minutes.")
+    steps: Count | None = option(
+        None, "Budget", "Optimizer steps, instead of minutes; the run can be repeated exactly."
+    )
     patience: Natural = option(
-        0, "Budget", "Stop early after so many validations without a new best; 0 never does."
+        0, "Budget", "Stop after this many validations in a row without a new best; 0 never stops early."
     )
 
-    cell: Cell = option("lstm", "Model", "The recurrence.")
-    layers: Annotated[int, Field(ge=1, le=64)] = option(2, "Model", "Recurrent layers.")
-    hidden: Size | None = option(None, "Model", "Units of a layer. Default: chosen.")
+    cell: Cell = option("lstm", "Model", "Recurrent cell.")
+    layers: Annotated[int, Field(ge=1, le=64)] = option(2, "Model", "Recurrent layers.", alias="--num-layers")
+    hidden: Size | None = option(None, "Model", "Units per layer.", alias="--hidden-size")
     embedding: Annotated[int, Field(ge=0, le=16384)] = option(
-        64, "Model", "Width of the embedding; 0 feeds one-hot vectors."
+        64, "Model", "Embedding size; 0 feeds one-hot vectors.", alias="--embedding-size"
     )
-    sum_outputs: bool = option(True, "Model", "Give the last linear map the sum of all layers' outputs.")
+    sum_outputs: bool = option(
+        True, "Model", "Feed the head with the sum of all layers' outputs instead of the last layer's."
+    )
     dropout: Fraction | None = option(
-        None, "Model", "Share of activations dropped between layers and before the head. Default: chosen."
+        None, "Model", "Dropout probability between layers and before the head."
     )
     recurrent_dropout: Fraction | None = option(
-        None,
+        None, "Model", "Dropout probability of hidden units in the recurrence, one mask per sequence."
+    )
+    init: Literal["orthogonal", "uniform"] = option(
+        "orthogonal",
         "Model",
-        "Share of hidden units that a layer does not see of itself for a window. Default: chosen.",
+        "Orthogonal recurrent weights, or all weights from U(-0.08, 0.08).",
+        old="initialization",
     )
-    initialization: Literal["orthogonal", "uniform"] = option(
-        "orthogonal", "Model", "Orthogonal recurrent weights, or everything from U(-0.08, 0.08)."
-    )
-    forget_bias: Finite = option(1.0, "Model", "What the LSTM's forget gate starts from.")
+    forget_bias: Finite = option(1.0, "Model", "Initial bias of the LSTM's forget gate.")
 
-    lanes: Count | None = option(
-        None, "Training", "Stretches of text read side by side (batch size). Default: chosen."
+    batch_size: Count | None = option(
+        None, "Training", "Sequences per step, each from its own place in the text.", old="lanes"
     )
-    window: Count | None = option(
-        None, "Training", "Characters a step learns through (sequence length). Default: chosen."
+    seq_length: Count | None = option(
+        None, "Training", "Characters per sequence, and of backpropagation through time.", old="window"
     )
-    cold_start: Annotated[float, Field(ge=0, le=1)] = option(
-        0.02, "Training", "Chance, per lane and step, to begin again from the empty state."
+    state_reset_prob: Annotated[float, Field(ge=0, le=1)] = option(
+        0.02,
+        "Training",
+        "Probability, per sequence and step, of starting from the empty state.",
+        old="cold_start",
     )
     optimizer: Literal["cautious", "adamw", "rmsprop"] = option(
         "cautious",
         "Training",
-        "Which optimizer; cautious is AdamW that moves no weight against its gradient.",
+        "The cautious one is AdamW that skips weights whose update opposes their gradient.",
     )
-    learning_rate: Positive | None = option(None, "Training", "Peak learning rate. Default: chosen.")
-    head_rate: Positive = option(4.0, "Training", "Factor on the learning rate of the last linear map.")
-    warmup: Natural = option(50, "Training", "Steps until the learning rate is at its peak.")
-    hold: Annotated[float, Field(ge=0, le=1)] = option(
-        0.3, "Training", "Share of the run at the peak, before the learning rate falls to zero; 1 never does."
+    learning_rate: Positive | None = option(None, "Training", "Peak learning rate.", alias="--lr")
+    head_lr_multiplier: Positive = option(
+        4.0, "Training", "Multiplier of the learning rate for the head, the output layer.", old="head_rate"
     )
-    fall: Literal["linear", "cosine"] = option("linear", "Training", "How the learning rate falls to zero.")
-    decay: Annotated[float, Field(gt=0, le=1)] = option(
-        1.0, "Training", "Factor on the learning rate per epoch, after --decay-after epochs."
-    )
-    decay_after: Natural = option(10, "Training", "Epochs before --decay begins.")
-    beta1: Fraction = option(0.7, "Training", "AdamW's memory of the gradient.")
-    beta2: Fraction = option(0.99, "Training", "Memory of the squared gradient, of AdamW and RMSProp.")
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
-        None, "Training", "Decoupled weight decay of AdamW. Default: chosen."
-    )
-    clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        1.0, "Training", "Largest norm of the whole gradient; 0 for no limit."
-    )
-    clip_value: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        0.0, "Training", "Largest absolute value of one element of the gradient; 0 for no limit."
-    )
-    loss_sum: bool = option(
-        False, "Training", "Sum the loss over the window's characters, as char-rnn did, instead of its mean."
-    )
-    calibrate: bool = option(
-        True,
+    warmup: Natural = option(50, "Training", "Steps of linear learning rate warm-up.")
+    lr_schedule: Literal["linear", "cosine", "constant", "exponential"] = option(
+        "linear",
         "Training",
-        "Divide the logits, at the end, by the temperature at which the validation part costs least.",
+        "Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch.",
+        old="fall",
     )
-    validate_every: Count | None = option(
-        None, "Training", "Steps between validations; the best model is kept. Default: an eighth of the run."
+    lr_hold: Annotated[float, Field(ge=0, le=1)] = option(
+        0.3,
+        "Training",
+        "Fraction of the run at the peak before a linear or cosine schedule falls.",
+        old="hold",
     )
-    validate_chars: Count | None = option(
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = option(
         None,
         "Training",
-        "Characters read each time, in stretches spread over the validation part. Default: chosen.",
+        "Factor on the learning rate per epoch, on top of any schedule. Default: 0.97 if exponential, else 1.",
+        old="decay",
+    )
+    lr_decay_after: Natural = option(10, "Training", "Epochs before --lr-decay starts.", old="decay_after")
+    beta1: Fraction = option(0.7, "Training", "Decay rate of AdamW's average of gradients.")
+    beta2: Fraction = option(
+        0.99, "Training", "Decay rate of the average of squared gradients, AdamW and RMSProp."
+    )
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
+        None, "Training", "Decoupled weight decay of AdamW."
+    )
+    grad_clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
+        1.0, "Training", "Maximum norm of the whole gradient; 0 for no limit.", old="clip_norm"
+    )
+    grad_clip_value: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
+        0.0, "Training", "Maximum absolute value of each gradient element; 0 for no limit.", old="clip_value"
+    )
+    loss_sum: bool = option(
+        False, "Training", "Sum the loss over a sequence, as char-rnn did, instead of averaging it."
+    )
+    calibrate: bool = option(
+        True, "Training", "At the end, divide the logits by the temperature with the lowest validation loss."
+    )
+    eval_every: Count | None = option(
+        None,
+        "Training",
+        "Steps between validations; the best model is kept. Default: an eighth of the run.",
+        old="validate_every",
+    )
+    eval_chars: Count | None = option(
+        None, "Training", "Characters per validation, spread over the validation part.", old="validate_chars"
     )
 
-    units: Literal["characters", "bytes"] = option("characters", "Text", "What the model predicts next.")
+    units: Literal["characters", "bytes"] = option("characters", "Text", "What the model predicts.")
     encoding: str = option("utf-8", "Text", "Encoding of the texts: any Python codec.")
-    suffix: tuple[str, ...] = option((), "Text", "In folders, read only files that end so. May be repeated.")
-    valid: Fraction = option(0.05, "Text", "Share of the text, before the test tail, kept for validation.")
-    test: Fraction = option(0.05, "Text", "Share of the text, at its end, kept for the test.")
+    suffix: tuple[str, ...] = option(
+        (), "Text", "In folders, read only files with this suffix. May be repeated."
+    )
+    valid: Fraction = option(0.05, "Text", "Fraction of the text for validation, just before the test part.")
+    test: Fraction = option(0.05, "Text", "Fraction of the text, at its end, for the test.")
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine", "Everything random follows from it.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Machine", "Where to train.")
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", "Machine", "Of the matrix products.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine", "Seed of all random numbers.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Machine", "Device to train on.")
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "Machine", "Precision of the matrix products."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        return renamed(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -155,7 +194,7 @@ class Config(BaseModel):
 
     def replace(self, **changes: object) -> "Config":
         """Return a copy with some options changed, validated again."""
-        return make_config({**self.model_dump(exclude_none=True), **changes})
+        return make_config({**self.model_dump(exclude_none=True), **renamed(changes)})
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -168,25 +207,46 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sum_outputs": False,
         "dropout": 0.0,
         "recurrent_dropout": 0.0,
-        "lanes": 50,
-        "window": 50,
-        "cold_start": 0.0,
+        "batch_size": 50,
+        "seq_length": 50,
+        "state_reset_prob": 0.0,
         "optimizer": "rmsprop",
         "learning_rate": 2e-3,
-        "head_rate": 1.0,
+        "head_lr_multiplier": 1.0,
         "beta2": 0.95,
         "warmup": 0,
-        "hold": 1.0,
-        "decay": 0.97,
-        "decay_after": 10,
-        "clip_norm": 0.0,
-        "clip_value": 5.0,
+        "lr_schedule": "exponential",
+        "lr_decay": 0.97,
+        "lr_decay_after": 10,
+        "grad_clip_norm": 0.0,
+        "grad_clip_value": 5.0,
         "loss_sum": True,
         "calibrate": False,
-        "initialization": "uniform",
+        "init": "uniform",
         "forget_bias": 1.0,
     },
 }
+
+
+OLD_NAMES = {
+    str(field.json_schema_extra["old"]): name
+    for name, field in Config.model_fields.items()
+    if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["old"]
+}
+"""Names of version 0.1.0, and what they are called now."""
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by their present names.
+
+    Raises:
+        ConfigError: An option is given by its old and its present name.
+    """
+    present = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+    if len(present) < len(values):
+        old = next(name for name in values if OLD_NAMES.get(name) in values)
+        raise ConfigError(f"{old} is the old name of {OLD_NAMES[old]}; give one of them")
+    return present
 
 
 def required(value: T | None, name: str) -> T:
@@ -206,6 +266,7 @@ def make_config(values: dict[str, Any], source: str = "") -> Config:
     Raises:
         ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
     """
+    values = renamed(values)
     for name in values:
         if name not in Config.model_fields:
             hint = did_you_mean(name, Config.model_fields)
@@ -253,8 +314,9 @@ def compose(
         layers.append((values, str(file)))
     layers.append((explicit, ""))
     merged: dict[str, Any] = {}
-    for values, source in layers:
-        make_config(values, source)
+    for given, source in layers:
+        make_config(given, source)
+        values = renamed(given)
         if any(name in values for name in BUDGETS):
             for name in BUDGETS:
                 merged.pop(name, None)

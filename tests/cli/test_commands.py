@@ -20,7 +20,18 @@ from nextchar.cli.train import _default_folder
 from nextchar.storage import read_model
 from nextchar.text.corpus import Corpus
 
-SIZES = ["--hidden", "12", "--embedding", "8", "--lanes", "4", "--window", "16", "--validate-every", "10"]
+SIZES = [
+    "--hidden",
+    "12",
+    "--embedding",
+    "8",
+    "--batch-size",
+    "4",
+    "--seq-length",
+    "16",
+    "--eval-every",
+    "10",
+]
 SCORE = {"protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"}
 
 
@@ -278,7 +289,7 @@ def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
         "type": ["train", text, "--config", toml],
         "size": ["train", text, "--hidden", "0", "--steps", "1"],
         "huge": ["train", text, "--hidden", "16384", "--layers", "64", "--steps", "1"],
-        "lanes": ["train", text, "--lanes", "500", "--window", "500", "--steps", "1"],
+        "lanes": ["train", text, "--batch-size", "500", "--seq-length", "500", "--steps", "1"],
         "budgets": ["train", text, "--steps", "1", "--minutes", "1"],
         "unseen": ["sample", run, "-p", "日"],
         "truncated": ["sample", model],
@@ -304,7 +315,7 @@ def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
         ("type", "hidden is 'x'"),
         ("size", "hidden is '0', but must be greater than or equal to 1"),
         ("huge", "make them smaller"),
-        ("lanes", "too few for 500 lanes of windows of 500"),
+        ("lanes", "fewer than one batch of 500 sequences of 500"),
         ("budgets", "--minutes and --steps are both budgets"),
         ("unseen", r"the prompt holds 1 character .*'日' \(U\+65E5\); --unknown skip"),
         ("truncated", "is damaged"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-SIZES = ["--embedding", "8", "--lanes", "4", "--window", "16", "--steps", "15"]
+SIZES = ["--embedding", "8", "--batch-size", "4", "--seq-length", "16", "--steps", "15"]
 SCORE = ["protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"]
 Shell = Callable[..., SimpleNamespace]
 

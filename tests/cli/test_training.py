@@ -19,7 +19,7 @@ from nextchar.config import read_toml
 from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, read_model
 from nextchar.training.trainer import Trainer
 
-SIZES = ["--hidden", 12, "--embedding", 8, "--lanes", 4, "--window", 16]
+SIZES = ["--hidden", 12, "--embedding", 8, "--batch-size", 4, "--seq-length", 16]
 Shell = Callable[..., SimpleNamespace]
 
 
@@ -46,7 +46,7 @@ def test_a_run_that_lost_patience_is_said_to_be_finished(
     real, nats = Trainer._look, itertools.count(1)
     monkeypatch.setattr(Trainer, "_look", lambda self: replace(real(self), nats_per_char=float(next(nats))))
     folder = tmp_path / "r"
-    words = ["--steps", 500, "--validate-every", 5, "--patience", 1, *SIZES]
+    words = ["--steps", 500, "--eval-every", 5, "--patience", 1, *SIZES]
     assert json.loads(shell("train", text_file, *words, "-o", folder, "--json").out)["steps"] == 10
     again = shell("train", "--resume", folder, "--json")
     assert "this run is finished (10 steps); give --minutes" in again.err
@@ -59,7 +59,7 @@ def test_an_overwriting_that_cannot_be_leaves_the_old_run(run: Path, text_file: 
     """Lanes larger than the text are refused before anything of the old run is gone; a good run takes all its place."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     words = ["train", text_file, "--steps", 3, "-o", run, "--overwrite"]
-    refused(shell(*words, "--lanes", 500, "--window", 500), "too few for 500 lanes")
+    refused(shell(*words, "--batch-size", 500, "--seq-length", 500), "fewer than one batch of 500")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert shell(*words, *SIZES).code == 0
     assert not (run / CHECKPOINTS).exists()

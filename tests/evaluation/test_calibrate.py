@@ -48,7 +48,9 @@ def test_a_few_characters_tell_little(trained: ModelFile, length: int) -> None:
 def test_the_kept_model_is_calibrated_and_the_network_that_goes_on_is_not() -> None:
     """It is what was trained with another head, and costs less; calibrated again, it stays as it is."""
     short = Corpus.from_text(inspect.getsource(inspect)[:8000])
-    given = nextchar.Config(steps=150, hidden=64, lanes=8, window=32, dropout=0.0, valid=0.2, test=0.0)
+    given = nextchar.Config(
+        steps=150, hidden=64, batch_size=8, seq_length=32, dropout=0.0, valid=0.2, test=0.0
+    )
     plain, trainer = (Trainer(short, given.replace(calibrate=each)) for each in (False, True))
     for each in (plain, trainer):
         assert list(each.events())

@@ -40,7 +40,13 @@ def test_the_network_is_the_same_on_both(cell: Cell) -> None:
 def test_training_learns_and_scores(precision: str) -> None:
     """A run on the GPU ends with a model that knows its text, and whose score is the CPU's."""
     config = Config(
-        steps=150, hidden=64, lanes=16, window=32, device="cuda", precision=precision, learning_rate=1e-2
+        steps=150,
+        hidden=64,
+        batch_size=16,
+        seq_length=32,
+        device="cuda",
+        precision=precision,
+        learning_rate=1e-2,
     )
     trainer = Trainer(Corpus.from_text(TEXT), config)
     for _ in trainer.events():
@@ -57,7 +63,7 @@ def test_training_learns_and_scores(precision: str) -> None:
 def test_going_on_is_the_same(optimizer: str) -> None:
     """Ten steps, a snapshot and ten more on the GPU end where twenty steps end."""
     config = Config(
-        steps=20, hidden=64, lanes=16, window=32, device="cuda", precision="fp32", learning_rate=1e-3,
+        steps=20, hidden=64, batch_size=16, seq_length=32, device="cuda", precision="fp32", learning_rate=1e-3,
         weight_decay=0.1, optimizer=optimizer,
     )  # fmt: skip
     whole, first = (Trainer(Corpus.from_text(TEXT), config) for _ in range(2))

@@ -15,7 +15,14 @@ from nextchar.text.corpus import Corpus
 from nextchar.training.trainer import train
 
 SMALL = Config(
-    steps=250, hidden=32, embedding=16, lanes=8, window=32, learning_rate=8e-3, dropout=0.0, warmup=10
+    steps=250,
+    hidden=32,
+    embedding=16,
+    batch_size=8,
+    seq_length=32,
+    learning_rate=8e-3,
+    dropout=0.0,
+    warmup=10,
 )
 
 
@@ -50,7 +57,9 @@ def test_a_cold_start_is_not_much_worse(trained: LanguageModel, text: str) -> No
 def test_without_cold_starts_the_network_never_learns_to_begin(text: str) -> None:
     """What a model knows of START comes from cold starts: without them its first character is a worse guess."""
     firsts = list(text[100:2100:10])
-    often, never = (train(Corpus.from_text(text), SMALL.replace(cold_start=chance)) for chance in (0.2, 0.0))
+    often, never = (
+        train(Corpus.from_text(text), SMALL.replace(state_reset_prob=chance)) for chance in (0.2, 0.0)
+    )
     taught, untaught = (
         np.mean([evaluate(lm, first).nats_per_char for first in firsts]) for lm in (often, never)
     )

@@ -165,7 +165,7 @@ def test_the_cores_are_given_back() -> None:
 @pytest.mark.parametrize("cores", [1, 2, 3, 7])
 def test_shares_cover_everything_once(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many cores there are, each piece of work is in exactly one share, and cuts lie between groups."""
-    monkeypatch.setattr(threads, "cores", lambda: cores)
+    monkeypatch.setattr(threads, "available_cores", lambda: cores)
     for count in range(1, 40):
         for multiple in (1, 4):
             found = threads.split_range(count, multiple)
@@ -176,7 +176,7 @@ def test_shares_cover_everything_once(cores: int, monkeypatch: pytest.MonkeyPatc
 
 def test_an_error_in_a_share_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong in another thread is raised where the work was asked for."""
-    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
 
     def fail(first: int, _: int) -> None:
         if first:
@@ -188,7 +188,7 @@ def test_an_error_in_a_share_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_share_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work within a share is one piece, so that nobody waits for a thread that waits; after it all is as before."""
-    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
     inner: list[list[tuple[int, int]]] = []
 
     def again(first: int, _: int) -> None:

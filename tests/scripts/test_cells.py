@@ -78,7 +78,7 @@ def test_every_kind_learns(kind: str) -> None:
     """Forty short steps take a tenth and more off what a character costs."""
     corpus = Corpus.from_text(inspect.getsource(inspect)[:40_000])
     config, _ = compose(
-        {"steps": 40, "hidden": 16, "valid": cells.VALID, "test": 0.0, "lanes": 8, "window": 16}
+        {"steps": 40, "hidden": 16, "valid": cells.VALID, "test": 0.0, "batch_size": 8, "seq_length": 16}
     )
     size, milliseconds, nats = cells.train(corpus, config, kind)
     assert nats < 0.9 * math.log(len(corpus.vocabulary))

@@ -14,28 +14,30 @@ def distinct(length: int) -> Corpus:
 
 
 shapes = given(
-    lanes=st.integers(1, 5),
-    window=st.integers(1, 9),
+    batch_size=st.integers(1, 5),
+    seq_length=st.integers(1, 9),
     seed=st.integers(0, 2**31 - 1),
     length=st.integers(45, 200),
-    cold_start=st.sampled_from([0.0, 0.3, 1.0]),
+    state_reset_prob=st.sampled_from([0.0, 0.3, 1.0]),
 )
 
 
 @shapes
 @settings(max_examples=60)
-def test_streams_concatenate_to_the_corpus(
-    lanes: int, window: int, seed: int, length: int, cold_start: float
+def test_rows_concatenate_to_the_corpus(
+    batch_size: int, seq_length: int, seed: int, length: int, state_reset_prob: float
 ) -> None:
-    """Over an epoch every lane reads a stretch of the ring, targets one character ahead of the inputs."""
-    stream = BatchLoader(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    """Over an epoch every row reads a stretch of the ring, targets one character ahead of the inputs."""
+    stream = BatchLoader(
+        distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob
+    )
     batches = [stream.batch(step) for step in range(stream.steps_per_epoch)]
     targets = np.concatenate([batch.targets for batch in batches])
     inputs = np.concatenate([batch.inputs for batch in batches])
     assert (targets == (targets[0] + np.arange(len(targets))[:, None]) % length).all()
-    assert ((np.diff(targets[0]) % length) == length // lanes).all()
+    assert ((np.diff(targets[0]) % length) == length // batch_size).all()
     started = np.zeros(inputs.shape, bool)
-    started[::window] = [batch.cold for batch in batches]
+    started[::seq_length] = [batch.reset for batch in batches]
     assert (inputs[started] == length).all()
     assert (inputs[~started] == (targets[~started] - 1) % length).all()
     assert len(np.unique(targets)) == targets.size, "no character is read twice in an epoch"
@@ -43,24 +45,29 @@ def test_streams_concatenate_to_the_corpus(
 
 @shapes
 @settings(max_examples=30)
-def test_a_window_goes_on_where_the_last_one_ended(
-    lanes: int, window: int, seed: int, length: int, cold_start: float
+def test_a_sequence_continues_where_the_one_before_ended(
+    batch_size: int, seq_length: int, seed: int, length: int, state_reset_prob: float
 ) -> None:
-    """Within an epoch, a lane that is not cold first reads what it was last to predict."""
-    stream = BatchLoader(distinct(length), lanes, window, seed=seed, cold_start=cold_start)
+    """Within an epoch, a row that is not reset first reads the last target of the batch before."""
+    stream = BatchLoader(
+        distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob
+    )
     for step in range(1, stream.steps_per_epoch):
         before, after = stream.batch(step - 1), stream.batch(step)
-        assert (after.inputs[0] == np.where(after.cold, length, before.targets[-1])).all()
+        assert (after.inputs[0] == np.where(after.reset, length, before.targets[-1])).all()
 
 
 @shapes
 @settings(max_examples=30)
 def test_a_batch_is_a_function_of_the_step(
-    lanes: int, window: int, seed: int, length: int, cold_start: float
+    batch_size: int, seq_length: int, seed: int, length: int, state_reset_prob: float
 ) -> None:
-    """Two streams agree on a step whatever was asked of them before."""
+    """Two loaders agree on a step whatever was asked of them before."""
     corpus = distinct(length)
-    one, other = (BatchLoader(corpus, lanes, window, seed=seed, cold_start=cold_start) for _ in range(2))
+    one, other = (
+        BatchLoader(corpus, batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob)
+        for _ in range(2)
+    )
     steps = [7, 0, 10_000, 1, 7]
     later = [other.batch(step) for step in reversed(steps)]
     for step, again in zip(steps, reversed(later), strict=True):
@@ -70,18 +77,18 @@ def test_a_batch_is_a_function_of_the_step(
 
 
 def test_batches_have_the_shape_they_say() -> None:
-    """Inputs and targets are (T, N) int64 and cold is (N,)."""
+    """Inputs and targets are (T, B) int64 and reset is (B,)."""
     batch = BatchLoader(distinct(100), 3, 7).batch(0)
     assert batch.inputs.shape == batch.targets.shape == (7, 3)
-    assert batch.cold.shape == (3,)
+    assert batch.reset.shape == (3,)
     assert batch.inputs.dtype == batch.targets.dtype == np.int64
 
 
-def test_an_epoch_begins_cold_at_another_place() -> None:
-    """All lanes are cold at the first step of every epoch, and epochs begin at different places."""
-    stream = BatchLoader(distinct(200), 4, 5, cold_start=0.0)
+def test_an_epoch_starts_with_a_reset_at_another_place() -> None:
+    """All batch_size are cold at the first step of every epoch, and epochs begin at different places."""
+    stream = BatchLoader(distinct(200), 4, 5, state_reset_prob=0.0)
     firsts = [stream.batch(epoch * stream.steps_per_epoch) for epoch in range(10)]
-    assert all(batch.cold.all() for batch in firsts)
+    assert all(batch.reset.all() for batch in firsts)
     assert [batch.epoch for batch in firsts] == list(range(10))
     assert len({int(batch.targets[0, 0]) for batch in firsts}) > 5
 
@@ -92,40 +99,38 @@ def test_the_seed_decides_where_an_epoch_begins() -> None:
     assert len({int(BatchLoader(corpus, 4, 5, seed=seed).batch(0).targets[0, 0]) for seed in range(10)}) > 5
 
 
-@pytest.mark.parametrize(("cold_start", "share"), [(0.0, 0.0), (1.0, 1.0)])
-def test_cold_starts_never_or_always(cold_start: float, share: float) -> None:
-    """A chance of 0 is never, of 1 always, between the beginnings of epochs."""
-    stream = BatchLoader(distinct(500), 4, 5, cold_start=cold_start)
-    cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
-    assert np.mean(cold) == share
+@pytest.mark.parametrize(("state_reset_prob", "share"), [(0.0, 0.0), (1.0, 1.0)])
+def test_resets_never_or_always(state_reset_prob: float, share: float) -> None:
+    """A probability of 0 is never, of 1 always, within an epoch."""
+    stream = BatchLoader(distinct(500), 4, 5, state_reset_prob=state_reset_prob)
+    resets = [stream.batch(step).reset for step in range(1, stream.steps_per_epoch)]
+    assert np.mean(resets) == share
 
 
-def test_cold_starts_come_as_often_as_they_should() -> None:
-    """A chance of 0.02 per lane and step makes near 2 % of them cold."""
+def test_resets_come_as_often_as_they_should() -> None:
+    """A probability of 0.02 per row and step resets near 2 % of them."""
     stream = BatchLoader(distinct(20_000), 50, 1, seed=1)
-    cold = [stream.batch(step).cold for step in range(1, stream.steps_per_epoch)]
+    resets = [stream.batch(step).reset for step in range(1, stream.steps_per_epoch)]
     # 19,950 draws: the standard deviation of their mean is 0.001.
-    assert np.mean(cold) == pytest.approx(0.02, abs=0.004)
-    assert (np.mean(cold, axis=0) > 0).all(), "every lane has its turn"
+    assert np.mean(resets) == pytest.approx(0.02, abs=0.004)
+    assert (np.mean(resets, axis=0) > 0).all(), "every row is reset at times"
 
 
 def test_the_shortest_text_wraps_around() -> None:
-    """A text of exactly lanes x window characters makes one step whose last target is its first character."""
+    """A text of exactly B T characters makes one step whose last target is its first character."""
     stream = BatchLoader(distinct(12), 3, 4)
     batch = stream.batch(0)
     assert stream.steps_per_epoch == 1
     assert sorted(batch.targets.ravel().tolist()) == list(range(12))
 
 
-def test_a_longer_window_than_text_is_read_around_more_than_once() -> None:
+def test_a_sequence_longer_than_the_text_wraps_more_than_once() -> None:
     """The ring goes round as often as it must."""
     assert BatchLoader(distinct(5), 1, 1)._ring(3, 12).tolist() == [3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
 
 
 def test_too_short_a_text_is_refused_with_numbers() -> None:
     """A text that does not fill one batch is refused with what there is and what it takes."""
-    message = (
-        "has 1,199 characters, too few for 30 lanes of windows of 40 \\(which takes 1,200\\); give more text"
-    )
+    message = "has 1,199 characters, fewer than one batch of 30 sequences of 40 \\(1,200\\); give more text"
     with pytest.raises(TextError, match=message):
         BatchLoader(distinct(1199), 30, 40)

@@ -30,15 +30,15 @@ def test_a_step_has_the_gradient_of_all_lanes_at_once(
     cores: int, cell: str, hidden: int, loss_sum: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However lanes are shared out, loss, gradient and state are those of the plain network on all, masks included."""
-    monkeypatch.setattr(threads, "cores", lambda: cores)
+    monkeypatch.setattr(threads, "available_cores", lambda: cores)
     config = Config(
         cell=cell,
         hidden=hidden,
-        lanes=LANES,
-        window=STEPS,
+        batch_size=LANES,
+        seq_length=STEPS,
         dropout=0.3,
         recurrent_dropout=0.2,
-        clip_norm=0.0,
+        grad_clip_norm=0.0,
         learning_rate=1e-3,
         weight_decay=0.0,
         loss_sum=loss_sum,
@@ -55,7 +55,7 @@ def test_a_step_has_the_gradient_of_all_lanes_at_once(
 
     dropout = Dropout(0.3, CPU, recurrent=0.2)
     dropout.restart(5)
-    warm = torch.from_numpy(~batch.cold).float()[:, None]
+    warm = torch.from_numpy(~batch.reset).float()[:, None]
     start = tuple(tuple(vector.detach() * warm for vector in layer) for layer in state)
     logits, after = before(torch.from_numpy(batch.inputs), start, dropout, reference)
     loss = functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets).flatten())
@@ -75,8 +75,8 @@ def test_a_step_repeats_exactly() -> None:
     def weights() -> list[torch.Tensor]:
         config = Config(
             hidden=48,
-            lanes=LANES,
-            window=STEPS,
+            batch_size=LANES,
+            seq_length=STEPS,
             dropout=0.2,
             recurrent_dropout=0.2,
             learning_rate=0.01,

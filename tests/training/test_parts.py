@@ -31,16 +31,16 @@ from nextchar.training.optimizer import (
     restore_optimizer,
     set_rate,
 )
-from nextchar.training.schedule import factor, is_sample_step
+from nextchar.training.schedule import is_sample_step, lr_factor
 
 SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
 
 
-@pytest.mark.parametrize("fall", ["linear", "cosine"])
-def test_the_schedule_warms_holds_and_falls(fall: Literal["linear", "cosine"]) -> None:
+@pytest.mark.parametrize("lr_schedule", ["linear", "cosine"])
+def test_the_schedule_warms_holds_and_falls(lr_schedule: Literal["linear", "cosine"]) -> None:
     """The factor climbs to one, stays there for the share held, and ends near zero."""
-    config = Config(warmup=10, hold=0.5, fall=fall)
-    factors = [factor(step, 0, config, begin=0, steps=100) for step in range(100)]
+    config = Config(warmup=10, lr_hold=0.5, lr_schedule=lr_schedule)
+    factors = [lr_factor(step, 0, config, begin=0, steps=100) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9:51] == [1.0] * 42
     assert all(a > b for a, b in pairwise(factors[51:]))
@@ -50,15 +50,17 @@ def test_the_schedule_warms_holds_and_falls(fall: Literal["linear", "cosine"]) -
 
 def test_while_it_holds_the_end_does_not_matter() -> None:
     """Up to `hold` of the shorter run, two runs of other lengths have the same factors."""
-    config = Config(warmup=10, hold=0.3)
+    config = Config(warmup=10, lr_hold=0.3)
     for step in range(30):
-        assert factor(step, 0, config, begin=0, steps=100) == factor(step, 0, config, begin=0, steps=170)
+        assert lr_factor(step, 0, config, begin=0, steps=100) == lr_factor(
+            step, 0, config, begin=0, steps=170
+        )
 
 
 def test_the_post_decays_by_epoch() -> None:
     """The recipe of the post multiplies by 0.97 from the tenth epoch on."""
-    config = Config(warmup=0, hold=1.0, decay=0.97, decay_after=10)
-    factors = [factor(5, epoch, config, begin=0, steps=10) for epoch in (0, 9, 10, 12)]
+    config = Config(warmup=0, lr_hold=1.0, lr_decay=0.97, lr_decay_after=10)
+    factors = [lr_factor(5, epoch, config, begin=0, steps=10) for epoch in (0, 9, 10, 12)]
     assert factors == pytest.approx([1.0, 1.0, 0.97, 0.97**3])
 
 
@@ -93,7 +95,9 @@ def test_rmsprop_is_the_equation() -> None:
     """One step of RMSProp moves a weight by rate * g / sqrt((1 - decay) g^2), and the head's by as many times more as asked."""
     network = Network(SIZED.architecture(), 5)
     before = deepcopy(network)
-    optimizer = make_optimizer(network, SIZED.replace(optimizer="rmsprop", beta2=0.95, head_rate=3.0))
+    optimizer = make_optimizer(
+        network, SIZED.replace(optimizer="rmsprop", beta2=0.95, head_lr_multiplier=3.0)
+    )
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
     optimizer.step()
@@ -105,7 +109,9 @@ def test_rmsprop_is_the_equation() -> None:
 @pytest.mark.parametrize("optimizer", ["cautious", "adamw", "rmsprop"])
 def test_the_head_has_a_rate_of_its_own_but_no_decay_of_its_own(optimizer: str) -> None:
     """Each step's rate reaches every group by its factor, and rate times decay is one and the same where there is decay."""
-    made = make_optimizer(Network(SIZED.architecture(), 5), SIZED.replace(optimizer=optimizer, head_rate=4.0))
+    made = make_optimizer(
+        Network(SIZED.architecture(), 5), SIZED.replace(optimizer=optimizer, head_lr_multiplier=4.0)
+    )
     set_rate(made, 0.01)
     assert sorted({group["lr"] for group in made.param_groups}) == pytest.approx([0.01, 0.04])
     decays = {group["lr"] * group["weight_decay"] for group in made.param_groups if group["weight_decay"]}
@@ -190,13 +196,13 @@ def test_gradients_are_clipped_by_norm_and_by_element() -> None:
     network = Network(SIZED.architecture(), 5)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
-    norm = clip(network, Config(clip_norm=1.0))
+    norm = clip(network, Config(grad_clip_norm=1.0))
     assert norm == pytest.approx(3 * math.sqrt(network.size()), rel=1e-4)
     total = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.grad is not None))
     assert total == pytest.approx(1.0, rel=1e-3)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, -9.0)
-    clip(network, Config(clip_norm=0.0, clip_value=5.0))
+    clip(network, Config(grad_clip_norm=0.0, grad_clip_value=5.0))
     assert all(bool((p.grad == -5.0).all()) for p in network.parameters() if p.grad is not None)
 
 
@@ -208,7 +214,7 @@ def test_any_budget_gives_a_sane_plan(characters: int, seconds: int) -> None:
     config = planned.config
     assert 64 <= (config.hidden or 0) <= 2048
     assert 0.0 <= (config.recurrent_dropout or 0.0) <= (config.dropout or 0.0) <= 0.7
-    per_step = (config.lanes or 0) * (config.window or 0)
+    per_step = (config.batch_size or 0) * (config.seq_length or 0)
     assert per_step <= characters
     assert 100 <= planned.steps <= planned.most
     assert planned.most * per_step == pytest.approx(most_epochs(characters) * characters, rel=0.01)
@@ -245,14 +251,14 @@ def test_the_rate_rises_with_the_epochs(epochs: tuple[float, float]) -> None:
 
 def test_a_lower_rate_keeps_the_decay_of_a_step() -> None:
     """The decay that is given to AdamW is as many times higher as the rate is lower."""
-    config = plan(Config(steps=2000, hidden=448, lanes=32, window=64), 10**8, 65, 1e11).config
+    config = plan(Config(steps=2000, hidden=448, batch_size=32, seq_length=64), 10**8, 65, 1e11).config
     rate, decay = config.learning_rate or 0.0, config.weight_decay or 0.0
     assert (rate, decay) == pytest.approx((highest_rate(448, 32 * 64) / 2, weight_decay(0.0) * 2), abs=1e-4)
 
 
 def test_no_rate_is_rounded_to_nothing() -> None:
     """The rate of a wide network in steps of one character is small, and not 0."""
-    config = plan(Config(steps=1, hidden=16384, lanes=1, window=1), 1000, 65, 1e11).config
+    config = plan(Config(steps=1, hidden=16384, batch_size=1, seq_length=1), 1000, 65, 1e11).config
     expected = learning_rate(highest_rate(16384, 1), 0.0)
     assert config.learning_rate == pytest.approx(expected, rel=1e-3)
     assert 0 < expected < 5e-5
@@ -276,4 +282,4 @@ def test_short_texts_get_fewer_lanes(text: str) -> None:
     """A text of 600 characters can still be trained on without a flag."""
     corpus = Corpus.from_text(text[:600])
     planned = plan(Config(steps=5), len(corpus), len(corpus.vocabulary), 1e11)
-    assert (planned.config.lanes or 0) * (planned.config.window or 0) <= 600
+    assert (planned.config.batch_size or 0) * (planned.config.seq_length or 0) <= 600

@@ -21,7 +21,14 @@ from nextchar.training.run import CURVE, LOG, SAMPLES, open_snapshot, record
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
-    steps=24, hidden=12, embedding=8, lanes=4, window=16, dropout=0.2, learning_rate=4e-3, validate_every=6
+    steps=24,
+    hidden=12,
+    embedding=8,
+    batch_size=4,
+    seq_length=16,
+    dropout=0.2,
+    learning_rate=4e-3,
+    eval_every=6,
 )
 
 
@@ -175,7 +182,7 @@ def test_a_model_without_its_snapshot_is_not_trained_over(tmp_path: Path, corpus
     assert open_snapshot(tmp_path) is None
 
 
-@pytest.mark.parametrize("changes", [{"valid": 0.0}, {"validate_every": 20}])
+@pytest.mark.parametrize("changes", [{"valid": 0.0}, {"eval_every": 20}])
 def test_an_interrupted_run_leaves_what_it_has_learnt(
     tmp_path: Path, corpus: Corpus, changes: dict[str, float]
 ) -> None:

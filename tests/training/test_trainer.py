@@ -28,7 +28,14 @@ from nextchar.training.resume import Snapshot
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
-    steps=20, hidden=12, embedding=8, lanes=4, window=16, dropout=0.3, learning_rate=4e-3, validate_every=5
+    steps=20,
+    hidden=12,
+    embedding=8,
+    batch_size=4,
+    seq_length=16,
+    dropout=0.3,
+    learning_rate=4e-3,
+    eval_every=5,
 )
 
 
@@ -138,7 +145,7 @@ def test_a_run_that_lost_patience_is_finished(corpus: Corpus, monkeypatch: pytes
     assert trainer.record().steps == trainer.steps == saved[-1].steps == 100
     again = run(Trainer(corpus, snapshot=saved[-1]))
     assert [type(event) for event in again] == [Started, Finished]
-    more = Trainer(corpus, saved[-1].config.replace(steps=15, validate_every=5), snapshot=saved[-1])
+    more = Trainer(corpus, saved[-1].config.replace(steps=15, eval_every=5), snapshot=saved[-1])
     assert run(more)[-1] == Finished(30, 0.0, "steps", 0.0, 0.0, None)
 
 
@@ -157,12 +164,12 @@ def test_nothing_is_asked_of_the_clock_after_patience(
 def test_a_short_text_ends_a_long_budget(corpus: Corpus) -> None:
     """A text is read as often as it is worth, however much time is left, and the last event says so."""
     text = corpus.vocabulary.decode(corpus.take(0, 900))
-    trainer = Trainer(Corpus.from_text(text), Config(minutes=30, hidden=8, window=16, lanes=4))
+    trainer = Trainer(Corpus.from_text(text), Config(minutes=30, hidden=8, seq_length=16, batch_size=4))
     last = run(trainer)[-1]
     assert isinstance(last, Finished)
     assert last.reason == "text"
     read = trainer.step * trainer.chars_per_step
-    assert read == pytest.approx(most_epochs(1) * len(trainer.lanes.corpus), rel=0.01)
+    assert read == pytest.approx(most_epochs(1) * len(trainer.batches.corpus), rel=0.01)
     assert last.seconds < 900
 
 
@@ -185,7 +192,7 @@ def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:
 
 def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
     """A learning rate that explodes raises one sentence, and no snapshot of weights that are not finite is made."""
-    trainer = Trainer(corpus, SMALL.replace(learning_rate=1e9, clip_norm=0.0, warmup=0, steps=200))
+    trainer = Trainer(corpus, SMALL.replace(learning_rate=1e9, grad_clip_norm=0.0, warmup=0, steps=200))
     with pytest.raises(DivergenceError, match=r"diverged at step .* lower --learning-rate"):
         run(trainer)
     with torch.no_grad():
@@ -261,7 +268,7 @@ def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.Monke
     for guess in (1e6, 1e8):
         monkeypatch.setattr(room, "measure_flops", lambda *_, guess=guess: guess)
         now[0] = 0.0
-        trainer = Trainer(corpus, SMALL.replace(steps=None, minutes=1.0, validate_every=10_000))
+        trainer = Trainer(corpus, SMALL.replace(steps=None, minutes=1.0, eval_every=10_000))
         last = run(trainer)[-1]
         assert isinstance(last, Finished)
         assert 54 <= now[0] <= 66
@@ -272,7 +279,7 @@ def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.Monke
 def test_epochs_become_steps(corpus: Corpus, minutes: None, epochs: float) -> None:
     """A budget in epochs is that many passes over the training part."""
     trainer = Trainer(corpus, SMALL.replace(steps=None, epochs=epochs, minutes=minutes))
-    assert trainer.steps == round(epochs * trainer.lanes.steps_per_epoch)
+    assert trainer.steps == round(epochs * trainer.batches.steps_per_epoch)
 
 
 def test_sizes_that_no_machine_has_are_refused(corpus: Corpus) -> None:

@@ -19,12 +19,12 @@ VOCABULARY = 65
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is trained: L layers of H units, on windows of T characters in N lanes."""
+    """What is trained: L layers of H units, on B sequences of T characters."""
 
     layers: int
     hidden: int
-    lanes: int
-    window: int
+    batch_size: int
+    seq_length: int
 
     @property
     def name(self) -> str:
@@ -34,15 +34,15 @@ class Shape:
     @property
     def characters(self) -> int:
         """Characters of a step."""
-        return self.lanes * self.window
+        return self.batch_size * self.seq_length
 
     def products(self) -> list[Product]:
         """Return the products of one training step, the first layer's input read from a table."""
         rows, h, gates = self.characters, self.hidden, 4 * self.hidden
         upper = self.layers - 1
         return [
-            Product(self.lanes, h, gates, self.layers * self.window),  # recurrent, forward
-            Product(self.lanes, gates, h, self.layers * self.window),  # recurrent, backward
+            Product(self.batch_size, h, gates, self.layers * self.seq_length),  # recurrent, forward
+            Product(self.batch_size, gates, h, self.layers * self.seq_length),  # recurrent, backward
             Product(gates, rows, h, self.layers),  # gradient of the recurrent weights
             Product(rows, h, gates, upper),  # input, forward
             Product(rows, gates, h, upper),  # input, backward
@@ -56,8 +56,8 @@ def ours(shape: Shape, precision: str) -> Callable[[], object]:
     config = Config(
         layers=shape.layers,
         hidden=shape.hidden,
-        lanes=shape.lanes,
-        window=shape.window,
+        batch_size=shape.batch_size,
+        seq_length=shape.seq_length,
         dropout=0.0,
         learning_rate=1e-3,
         weight_decay=0.01,
@@ -65,8 +65,8 @@ def ours(shape: Shape, precision: str) -> Callable[[], object]:
     network = Network(config.architecture(), VOCABULARY)
     initialize(network, torch.Generator().manual_seed(0))
     learner = Learner(network, config, torch.device("cpu"), precision)
-    ids = np.random.default_rng(0).integers(0, VOCABULARY, (shape.window, shape.lanes))
-    batch = Batch(ids, ids, np.zeros(shape.lanes, np.bool_), 0)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (shape.seq_length, shape.batch_size))
+    batch = Batch(ids, ids, np.zeros(shape.batch_size, np.bool_), 0)
     return lambda: learner.step(batch, 1e-3, 0)
 
 
@@ -85,8 +85,8 @@ def stock(shape: Shape, precision: str) -> Callable[[], object]:
     torch.manual_seed(0)
     model = _Stock(shape)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    ids = torch.randint(0, VOCABULARY, (shape.window, shape.lanes))
-    state = (torch.zeros(shape.layers, shape.lanes, shape.hidden),) * 2
+    ids = torch.randint(0, VOCABULARY, (shape.seq_length, shape.batch_size))
+    state = (torch.zeros(shape.layers, shape.batch_size, shape.hidden),) * 2
 
     def step() -> None:
         nonlocal state

@@ -29,14 +29,17 @@ GROUPS = {
 
 
 def _flags() -> type[Config]:
-    """Give every option of Config its place in the help; name, type, default, bounds and help are Config's own."""
+    """Return Config with, for every option, its place in the help, its alias, and a hidden flag for its old name."""
     fields: dict[str, Any] = {}
     for name, info in Config.model_fields.items():
-        extra = info.json_schema_extra
-        group = GROUPS[str(extra["group"])] if isinstance(extra, dict) else None
-        shown = not (info.default is False or info.default == ())
-        flag = Parameter(group=group, show_default=shown)
-        fields[name] = (Annotated[Config.__annotations__[name], flag], info)
+        extra: Any = info.json_schema_extra
+        kind, group = Config.__annotations__[name], GROUPS[extra["group"]]
+        flag = Parameter(
+            group=group, show_default=info.default not in (None, False, ()), alias=extra["alias"] or None
+        )
+        fields[name] = (Annotated[kind, flag], info)
+        if extra["old"]:
+            fields[extra["old"]] = (Annotated[kind, Parameter(group=group, show=False)], info.default)
     return create_model("Flags", __base__=Config, **fields)
 
 
@@ -60,8 +63,8 @@ def command(
 
     A text is a file (also .gz, .bz2, .xz), a folder (read recursively), a
     glob, - for standard input, or a name of `nextchar corpora`. Several are
-    read one after the other. What is left open is chosen from the budget, the
-    speed of this machine and the length of the text.
+    read one after the other. Unset options are chosen automatically, from the
+    budget, the speed of this machine and the length of the text.
 
         nextchar train book.txt
         nextchar train src/ --suffix .py --minutes 15 -o runs/code
@@ -178,7 +181,7 @@ def _resume(job: Job, explicit: dict[str, Any]) -> int:
         )
     if snapshot is None:
         return _begin(job, compose(budget, file=job.folder / CONFIG)[0], {})
-    open_again = {**dict.fromkeys(BUDGETS), "validate_every": None, **budget}
+    open_again = {**dict.fromkeys(BUDGETS), "eval_every": None, **budget}
     config = snapshot.config.replace(**open_again) if budget else None
     corpus, reading = (kept, 0.0) if kept else _open(job, snapshot.config)
     return _follow(job, Trainer(corpus, config, snapshot=snapshot, spent=_since(job) - reading))

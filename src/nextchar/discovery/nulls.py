@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from nextchar.config import renamed
 from nextchar.discovery.features import Feature
 from nextchar.discovery.scores import Doubles, design, gathered, signed
 from nextchar.discovery.states import LEVELS, Codes, Ints, Split, States
@@ -73,7 +74,8 @@ def adjusted(p: Sequence[float]) -> Doubles:
 def untrained(lm: LanguageModel, seed: int) -> LanguageModel:
     """Return a network of the same shape with weights as training would have begun from."""
     network = Network(lm.network.architecture, len(lm.vocabulary))
-    how, bias = lm.config.get("initialization", "orthogonal"), lm.config.get("forget_bias", 1.0)
+    options = renamed(lm.config)
+    how, bias = options.get("init", "orthogonal"), options.get("forget_bias", 1.0)
     initialize(network, torch.Generator().manual_seed(seed), how=how, forget_bias=bias)
     return LanguageModel(network.to(lm.network.head.weight.device), lm.vocabulary, lm.config)
 

@@ -1,6 +1,6 @@
-"""Batches: N lanes of contiguous text, each window going on where the last one ended.
+"""Batches: B sequences of T consecutive characters, each continuing where the same row of the batch before ended.
 
-A batch is a pure function of the step, so that a resumed run sees what an uninterrupted one would have seen.
+A batch is a pure function of the step, so a resumed run reads the same batches as an uninterrupted one.
 """
 
 from typing import NamedTuple
@@ -13,59 +13,74 @@ from nextchar.text.corpus import Corpus
 
 
 class Batch(NamedTuple):
-    """One window of every lane.
+    """The input of one training step.
 
     Attributes:
-        inputs: `(T, N)` ids; the first of a cold lane is START.
-        targets: `(T, N)` ids, the inputs one character on.
-        cold: `(N,)`, which lanes start from the empty state.
-        epoch: Passes over the text that were finished before this one.
+        inputs: `(T, B)` ids; the first of a reset row is START.
+        targets: `(T, B)` ids: the inputs, shifted by one character.
+        reset: `(B,)`, which rows start from the empty state.
+        epoch: Passes over the text completed before this batch.
     """
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
-    cold: npt.NDArray[np.bool_]
+    reset: npt.NDArray[np.bool_]
     epoch: int
 
 
 class BatchLoader:
-    """Reads a corpus in N lanes, window by window.
+    """Cuts a corpus into batches.
 
-    The text is a ring: every epoch begins at a random place of it, so that every alignment of windows and every
-    cut between lanes is seen. All lanes are cold at the beginning of an epoch, and each with the chance
-    `cold_start` at any other step. Without those cold starts the network never learns to begin.
+    The text is treated as a ring, and every epoch starts at a random offset, so that the cuts between sequences differ
+    from epoch to epoch. All rows are reset at the start of an epoch, and each with probability `state_reset_prob` at
+    any other step: without resets the network never learns to predict from the empty state.
+
+    Args:
+        corpus: The training part.
+        batch_size: B.
+        seq_length: T, in characters.
+        seed: Of the offsets and resets.
+        state_reset_prob: Per row and step.
+
+    Raises:
+        TextError: The corpus is shorter than one batch.
     """
 
     def __init__(
-        self, corpus: Corpus, lanes: int, window: int, *, seed: int = 0, cold_start: float = 0.02
+        self,
+        corpus: Corpus,
+        batch_size: int,
+        seq_length: int,
+        *,
+        seed: int = 0,
+        state_reset_prob: float = 0.02,
     ) -> None:
-        self.corpus, self.lanes, self.window = corpus, lanes, window
-        self.seed, self.cold_start = seed, cold_start
-        self.steps_per_epoch = len(corpus) // (lanes * window)
+        self.corpus, self.batch_size, self.seq_length = corpus, batch_size, seq_length
+        self._seed, self._state_reset_prob = seed, state_reset_prob
+        self.steps_per_epoch = len(corpus) // (batch_size * seq_length)
         if not self.steps_per_epoch:
             raise TextError(
-                f"the training part has {len(corpus):,} {corpus.vocabulary.units}, too few for {lanes} lanes of windows "
-                f"of {window} (which takes {lanes * window:,}); give more text, or smaller --lanes or --window"
+                f"the training part has {len(corpus):,} {corpus.vocabulary.units}, fewer than one batch of {batch_size} "
+                f"sequences of {seq_length} ({batch_size * seq_length:,}); give more text, or a smaller --batch-size or "
+                f"--seq-length"
             )
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        length, start = len(self.corpus), self.corpus.vocabulary.start
-        spacing = length // self.lanes
-        rotation = int(_random(self.seed, 0, epoch).integers(length))
-        rows = np.empty((self.lanes, self.window + 1), np.int64)
-        for lane in range(self.lanes):
-            begin = (rotation + lane * spacing + index * self.window) % length
-            rows[lane] = self._ring(begin, self.window + 1)
-        cold = _random(self.seed, 1, step).random(self.lanes) < self.cold_start
+        length = len(self.corpus)
+        offset = int(_random(self._seed, 0, epoch).integers(length)) + index * self.seq_length
+        begins = (offset + np.arange(self.batch_size) * (length // self.batch_size)) % length
+        rows = np.stack([self._ring(int(begin), self.seq_length + 1) for begin in begins]).astype(np.int64)
+        reset = _random(self._seed, 1, step).random(self.batch_size) < self._state_reset_prob
         if not index:
-            cold[:] = True
+            reset[:] = True
         inputs, targets = rows[:, :-1].T.copy(), rows[:, 1:].T.copy()
-        inputs[0, cold] = start
-        return Batch(inputs, targets, cold, epoch)
+        inputs[0, reset] = self.corpus.vocabulary.start
+        return Batch(inputs, targets, reset, epoch)
 
-    def _ring(self, begin: int, count: int) -> npt.NDArray[np.int64]:
+    def _ring(self, begin: int, count: int) -> npt.NDArray[np.generic]:
+        """Return `count` ids from `begin` on, continuing at the start of the text after its end."""
         piece = self.corpus.take(begin, begin + count)
         while len(piece) < count:
             piece = np.concatenate([piece, self.corpus.take(0, count - len(piece))])
@@ -73,5 +88,5 @@ class BatchLoader:
 
 
 def _random(seed: int, purpose: int, counter: int) -> np.random.Generator:
-    """Return the random stream of one purpose at one place: nothing of it needs to be saved."""
+    """Return the random stream of one purpose at one place; its state need not be saved."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, purpose, counter))))

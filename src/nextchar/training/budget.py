@@ -71,8 +71,8 @@ def plan(config: Config, characters: int, vocabulary_size: int, flops: float) ->
     else:
         steps = config.steps or max(1, round(trained / per_step))
     changes = {
-        "validate_every": config.validate_every or max(1, math.ceil(steps / VALIDATIONS)),
-        "validate_chars": config.validate_chars or max(4096, min(1 << 15, int(0.01 * steps * per_step))),
+        "eval_every": config.eval_every or max(1, math.ceil(steps / VALIDATIONS)),
+        "eval_chars": config.eval_chars or max(4096, min(1 << 15, int(0.01 * steps * per_step))),
     }
     most = most_epochs(characters) * characters
     return Plan(sized.replace(**changes), steps, max(1, round(most / per_step)))
@@ -118,11 +118,11 @@ def _size(
     trained = compute / (6 * weights)
     if timed:
         trained = min(trained, most_epochs(characters) * characters)
-    window = config.window or 64
-    lanes = config.lanes or lane_count(trained, window)
-    if config.window is None:
+    window = config.seq_length or 64
+    lanes = config.batch_size or lane_count(trained, window)
+    if config.seq_length is None:
         window = max(1, min(window, characters // max(lanes, 1)))
-    if config.lanes is None:
+    if config.batch_size is None:
         lanes = max(1, min(lanes, characters // window))
     epochs = trained / max(characters, 1)
     drop = dropout(epochs, weights / max(characters, 1))
@@ -138,7 +138,7 @@ def _size(
     given = sized.model_dump()
     # To four digits, not places: a rate may be very small, but never 0.
     open_ = {name: float(f"{value:.4g}") for name, value in chosen.items() if given[name] is None}
-    return sized.replace(lanes=lanes, window=window, **open_), trained
+    return sized.replace(batch_size=lanes, seq_length=window, **open_), trained
 
 
 def hidden_units(compute: float, characters: int, least: float = 0.0) -> int:
@@ -196,7 +196,7 @@ def weight_decay(epochs: float) -> float:
 
 def step_chars(config: Config) -> int:
     """Return N times T, chosen by now."""
-    return (config.lanes or 1) * (config.window or 1)
+    return (config.batch_size or 1) * (config.seq_length or 1)
 
 
 def matrix_weights(config: Config, vocabulary_size: int) -> int:
@@ -224,8 +224,8 @@ def check_memory(config: Config, vocabulary_size: int) -> None:
         return
     if needed > 0.9 * there:
         raise ConfigError(
-            f"{shape.layers} layers of {shape.hidden} units, {config.lanes} lanes and windows of "
-            f"{config.window} need about {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; "
+            f"{shape.layers} layers of {shape.hidden} units, {config.batch_size} lanes and windows of "
+            f"{config.seq_length} need about {needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; "
             f"make them smaller"
         )
 
@@ -239,11 +239,11 @@ def measure_flops(config: Config, vocabulary_size: int, device: torch.device, pr
         device: Where to train.
         precision: "fp32" or "bf16".
     """
-    lanes, window = config.lanes or 16, config.window or 64
+    lanes, window = config.batch_size or 16, config.seq_length or 64
     sized = config.replace(
         hidden=config.hidden or 320,
-        lanes=lanes,
-        window=window,
+        batch_size=lanes,
+        seq_length=window,
         dropout=0.1,
         recurrent_dropout=0.1,
         learning_rate=1e-3,

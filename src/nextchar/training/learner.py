@@ -36,7 +36,7 @@ class Learner:
         self._config, self._device, self._precision = config, device, precision
         self._optimizer = make_optimizer(network, config)
         self._dropout = Dropout(config.dropout or 0.0, device, recurrent=config.recurrent_dropout or 0.0)
-        lanes = required(config.lanes, "lanes")
+        lanes = required(config.batch_size, "batch_size")
         self.state: State = network.empty_state(lanes)
         self._shares = split_range(lanes, MR) if network.is_compiled() else [(0, lanes)]
         # Threads that build graphs on the same parameters would wait for each other, if need be forever.
@@ -56,11 +56,11 @@ class Learner:
             self._step(batch, rate, number)
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:
-        inputs, targets, cold = (torch.from_numpy(array).to(self._device) for array in batch[:3])
+        inputs, targets, reset = (torch.from_numpy(array).to(self._device) for array in batch[:3])
         set_rate(self._optimizer, rate)
         self._dropout.restart((self._config.seed << 32) ^ number)
-        state = reset_rows(detach(self.state), cold)
-        lanes = len(cold)
+        state = reset_rows(detach(self.state), reset)
+        lanes = len(reset)
         parts: dict[int, tuple[Tensor, State]] = {}
 
         def learn(share: int, _: int) -> None:

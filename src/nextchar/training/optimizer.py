@@ -22,7 +22,7 @@ def make_optimizer(network: Network, config: Config) -> torch.optim.Optimizer:
     decay = 0.0 if config.optimizer == "rmsprop" else required(config.weight_decay, "weight_decay")
     kinds: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
-        factor = config.head_rate if name.startswith("head") else 1.0
+        factor = config.head_lr_multiplier if name.startswith("head") else 1.0
         decayed = parameter.ndim == 2 and not name.startswith("embedding")
         # The rate multiplies the decay, which is to be the same everywhere.
         kinds.setdefault((factor, decay / factor if decayed else 0.0), []).append(parameter)
@@ -112,10 +112,10 @@ def _move_compiled(weight: Tensor, mean: Tensor, square: Tensor, step: int, grou
 
 def clip(network: Network, config: Config) -> Tensor:
     """Limit the gradient by norm and by element; return its norm before."""
-    limit = config.clip_norm or float("inf")
+    limit = config.grad_clip_norm or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
-    if config.clip_value:
-        torch.nn.utils.clip_grad_value_(network.parameters(), config.clip_value)
+    if config.grad_clip_value:
+        torch.nn.utils.clip_grad_value_(network.parameters(), config.grad_clip_value)
     return norm
 
 

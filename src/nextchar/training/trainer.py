@@ -32,7 +32,7 @@ from nextchar.training.events import (
 )
 from nextchar.training.learner import Learner
 from nextchar.training.resume import Snapshot, load_extended_vocabulary
-from nextchar.training.schedule import factor, is_sample_step
+from nextchar.training.schedule import hold_fraction, is_sample_step, lr_factor
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
@@ -98,16 +98,16 @@ class Trainer:
             self._choose(config, len(training))
         config = self.config
         check_memory(config, len(vocabulary))
-        self.lanes = BatchLoader(
+        self.batches = BatchLoader(
             training,
-            required(config.lanes, "lanes"),
-            required(config.window, "window"),
+            required(config.batch_size, "batch_size"),
+            required(config.seq_length, "seq_length"),
             seed=config.seed,
-            cold_start=config.cold_start,
+            state_reset_prob=config.state_reset_prob,
         )
         network = Network(config.architecture(), len(vocabulary))
         generator = torch.Generator().manual_seed(config.seed)
-        initialize(network, generator, how=config.initialization, forget_bias=config.forget_bias)
+        initialize(network, generator, how=config.init, forget_bias=config.forget_bias)
         if init_from:
             load_extended_vocabulary(init_from, network, vocabulary)
         self.learner = Learner(network, config, self.device, self.precision)
@@ -132,7 +132,7 @@ class Trainer:
             first = plan(config, characters, size, flops).config
             flops = measure_flops(first, size, self.device, self.precision)
         planned = plan(config, characters, size, flops)
-        self._looks_are_chosen = config.validate_every is None
+        self._looks_are_chosen = config.eval_every is None
         self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
         self._most = planned.most
 
@@ -149,7 +149,7 @@ class Trainer:
         while self._unfinished() and not self._stopping:
             self._advance()
             last = self.step >= self.steps
-            look = last or self.step % required(self.config.validate_every, "validate_every") == 0
+            look = last or self.step % required(self.config.eval_every, "eval_every") == 0
             if look or time.monotonic() - self._since >= PROGRESS_SECONDS:
                 yield self._progress()
             if is_sample_step(self.step) or last:
@@ -178,8 +178,8 @@ class Trainer:
     def _advance(self) -> None:
         """Make one step."""
         begun = time.monotonic()
-        batch = self.lanes.batch(self.step)
-        self._rate = required(self.config.learning_rate, "learning_rate") * factor(
+        batch = self.batches.batch(self.step)
+        self._rate = required(self.config.learning_rate, "learning_rate") * lr_factor(
             self.step, batch.epoch, self.config, begin=self.begin, steps=self.steps
         )
         self.learner.step(batch, self._rate, self.step)
@@ -198,9 +198,9 @@ class Trainer:
             step=self.step,
             seconds=self.seconds,
             steps=self.steps,
-            steps_per_epoch=self.lanes.steps_per_epoch,
+            steps_per_epoch=self.batches.steps_per_epoch,
             parameters=self.learner.network.size(),
-            train_chars=len(self.lanes.corpus),
+            train_chars=len(self.batches.corpus),
             valid_chars=len(self._valid) if self._valid else 0,
             device=str(self.device),
             precision=self.precision,
@@ -224,7 +224,7 @@ class Trainer:
             step=self.step,
             seconds=self.seconds,
             steps=self.steps,
-            epoch=self.step / self.lanes.steps_per_epoch,
+            epoch=self.step / self.batches.steps_per_epoch,
             loss=loss,
             learning_rate=self._rate,
             gradient_norm=norm,
@@ -252,7 +252,7 @@ class Trainer:
 
     def _look(self) -> Score:
         assert self._valid is not None
-        limit = required(self.config.validate_chars, "validate_chars")
+        limit = required(self.config.eval_chars, "eval_chars")
         return score_spread(self.learner.network, self._valid, self.vocabulary, limit)
 
     def _finish(self, reason: str) -> Finished:
@@ -270,7 +270,7 @@ class Trainer:
             step=self.step,
             seconds=self.seconds,
             reason=reason,
-            epochs=self.step / self.lanes.steps_per_epoch,
+            epochs=self.step / self.batches.steps_per_epoch,
             chars_per_second=self.chars_per_second,
             score=score,
             temperature=temperature,
@@ -281,7 +281,7 @@ class Trainer:
     @property
     def chars_per_step(self) -> int:
         """N times T."""
-        return self.lanes.lanes * self.lanes.window
+        return self.batches.batch_size * self.batches.seq_length
 
     @property
     def chars_per_second(self) -> float:
@@ -293,7 +293,7 @@ class Trainer:
 
     def _later(self) -> float:
         """Estimate the seconds that validations and the end will still take."""
-        looks = (self.steps - self.step) // required(self.config.validate_every, "validate_every")
+        looks = (self.steps - self.step) // required(self.config.eval_every, "eval_every")
         return looks * self._one_look() + self._ending()
 
     def _one_look(self) -> float:
@@ -301,7 +301,7 @@ class Trainer:
 
     def _ending(self) -> float:
         """Estimate the seconds after the last step: a look, calibration, the last score (with a repair), files and curve."""
-        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.validate_chars, "validate_chars")
+        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.eval_chars, "eval_chars")
         return looks * self._one_look() + 2 if self._valid else 1.5
 
     def _final_chars(self, end: int) -> int:
@@ -315,13 +315,13 @@ class Trainer:
             self.steps - self.begin,
             training_seconds=self._training_seconds,
             later=self._later(),
-            hold=self.config.hold,
+            hold=hold_fraction(self.config),
         )
         if moved is not None:
             self.steps = self.begin + min(moved, self._most)
             every = math.ceil((self.steps - self.begin) / VALIDATIONS)
-            if self._looks_are_chosen and every > 2 * required(self.config.validate_every, "validate_every"):
-                self.config = self.config.replace(validate_every=every)
+            if self._looks_are_chosen and every > 2 * required(self.config.eval_every, "eval_every"):
+                self.config = self.config.replace(eval_every=every)
         if clock.over(self._ending()):
             self.steps = self.step + 1
             return "time"
@@ -336,7 +336,7 @@ class Trainer:
             "corpus": self.corpus.key,
             "step": self.step,
             "steps": self.steps,
-            "epochs": round(self.step / self.lanes.steps_per_epoch, 4),
+            "epochs": round(self.step / self.batches.steps_per_epoch, 4),
             "precision": self.precision,
             "valid": score.as_dict() if score else None,
         }
