@@ -51,12 +51,13 @@ def options_table() -> str:
 
 
 def presets() -> str:
-    """Return what every preset sets."""
-    lines = [
-        f"`{name}`: " + ", ".join(f"`{k} = {v}`" for k, v in values.items())
+    """Return the table of what every preset sets."""
+    rows = ["| preset | options |", "|---|---|"]
+    rows += [
+        f"| `{name}` | " + ", ".join(f"`{k} = {v}`" for k, v in values.items()) + " |"
         for name, values in PRESETS.items()
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n".join(rows) + "\n"
 
 
 def between(path: Path, content: str) -> str:

@@ -1,4 +1,4 @@
-"""Documents that the program can check."""
+"""Documents and help texts: generated parts are current, links resolve, examples run, lines are short."""
 
 import importlib.util
 import re
@@ -11,7 +11,59 @@ import nextchar
 from nextchar.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+LINE = 120  # characters of a line of Markdown, without the targets of links
+COLUMNS = 80  # of a terminal that shows a help text
+
+# Where a rule is still broken. An entry whose page or command keeps the rule fails, so the lists can only shrink.
+LONG_LINES = {
+    "CHANGELOG.md",
+    "README.md",
+    "docs/bench.md",
+    "docs/benchmarks.md",
+    "docs/corpora.md",
+    "docs/design.md",
+    "docs/discover.md",
+    "docs/evaluate.md",
+    "docs/experiments.md",
+    "docs/inspect.md",
+    "docs/sample.md",
+    "docs/structure.md",
+    "docs/train.md",
+}
+INCOMPLETE_HELP = {"train"}
+
+
+def name_of(path: Path) -> str:
+    """Return the path of a page from the root of the repository, the same on every system."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def long_lines(page: str) -> list[str]:
+    """Return the lines of a Markdown page that are too long; tables, code blocks and targets of links do not count."""
+    text = re.sub(r"^ *(```+)(?!`).*?^ *\1 *$", "", page, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\]\([^)\n]*\)|<?https?://[^\s)>]+>?", "]()", text)
+    return [line for line in text.splitlines() if len(line) > LINE and not line.lstrip().startswith("|")]
+
+
+def help_faults(text: str) -> list[str]:
+    """Return what is wrong with a help text: wide lines, a default of None, options that have no sentence."""
+    faults = [line for line in text.splitlines() if len(line) > COLUMNS]
+    rows: list[str] = []
+    for line in text.splitlines():
+        inside = line.strip("│ ") if line.startswith("│") else ""
+        starts = re.match(r"│ (?:\*  |   )?(?:--[a-z]|[A-Z]{2,})", line)
+        if starts:
+            rows.append(inside)
+        elif inside and rows:
+            rows[-1] += " " + inside
+    for row in rows:
+        sentence = re.sub(
+            r"\[(?:default|choices|required|env)[^]]*\]|--?[a-z][\w-]*|\b[A-Z_]{2,}\b(?:\.{3})?", "", row
+        )
+        if "[default: None]" in row or len(sentence.split()) < 2:
+            faults.append(row)
+    return faults
 
 
 @pytest.fixture
@@ -38,9 +90,9 @@ def test_every_command_has_its_page() -> None:
     assert all((ROOT / "docs" / f"{name}.md").exists() for name in COMMANDS)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link of a document leads to a file that is there."""
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    """Every relative link of a document is to a file that exists."""
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
@@ -49,7 +101,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_python_in_documents_runs(
     page: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The Python of README and tour does what it says, with a small budget in place of the minutes."""
+    """The Python code in README and tour runs, with a few steps in place of the minutes."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(text + "Once upon a time " * 20, encoding="utf-8")
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
@@ -60,3 +112,39 @@ def test_python_in_documents_runs(
 def test_the_version_is_one() -> None:
     """The package and the citation name the same version."""
     assert f"version: {nextchar.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lines_of_markdown_are_short(page: Path) -> None:
+    """A line of prose has at most 120 characters."""
+    found = long_lines(page.read_text(encoding="utf-8"))
+    assert bool(found) == (name_of(page) in LONG_LINES), found
+
+
+def test_long_lines_are_found() -> None:
+    """Prose counts, with the text of its links; tables, code and targets of links do not."""
+    link = f"[a page]({'x' * 200})"
+    page = (
+        f"{'short ' * 15}{link}\n| {'cell ' * 40}|\n```text\n{'y' * 200}\n```\n<https://a.org/{'z' * 200}>\n"
+    )
+    assert long_lines(page) == []
+    assert long_lines(page + "word " * 30 + "\n") == ["word " * 30]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_texts_are_complete(generator: ModuleType, command: str) -> None:
+    """A help text fits 80 columns, explains every option, and shows no default of None."""
+    faults = help_faults(generator.help_text(*filter(None, [command])))
+    assert bool(faults) == (command in INCOMPLETE_HELP), faults
+
+
+def test_faults_of_help_texts_are_found() -> None:
+    """Each of the three rules finds its violation, also where the terminal's width breaks the line."""
+    good = "│ --count -n INT   How many samples. [default: 1]  │\n│ *  MODEL  A run folder. [required] │\n"
+    assert help_faults(good) == []
+    broken = "│ --minutes FLOAT  Minutes to train. [default:     │\n│                  None]                           │\n"
+    assert help_faults(good + broken) == ["--minutes FLOAT  Minutes to train. [default: None]"]
+    assert help_faults("│ --hidden --hidden-size INT  [default: 2] │\n") == [
+        "--hidden --hidden-size INT  [default: 2]"
+    ]
+    assert help_faults("x" * 81) == ["x" * 81]

@@ -1,19 +1,20 @@
+"""The layout of the source: which file may import which, and how long files and functions may be."""
+
 import ast
-import io
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import nextchar
+from size import function_lengths, lines_of_code, room_of
 
 SOURCE = Path(nextchar.__file__).parent
 LINES = 11000
 FILE_LINES = 300
 FUNCTION_LINES = 80
 
-# From the ground up. A file may import from floors below its own, and from its own room.
+# From the bottom up. A file may import from its own room and from rooms on floors below.
 FLOORS = [
     {"errors"},
     {"architecture"},
@@ -30,18 +31,13 @@ FLOORS = [
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 
-def room_of(path: Path) -> str:
-    """Return the room a file is in."""
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
-
-
 def files() -> Iterator[Path]:
     """Yield every source file."""
     return (path for path in sorted(SOURCE.rglob("*.py")))
 
 
 def imported_rooms(tree: ast.AST) -> Iterator[str]:
-    """Yield the rooms a file imports from; "" is the facade itself."""
+    """Yield the rooms that a file imports from; "" stands for `import nextchar`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nextchar":
             yield node.module.split(".")[1] if "." in node.module else ""
@@ -52,42 +48,42 @@ def imported_rooms(tree: ast.AST) -> Iterator[str]:
 
 
 def violations(path: Path, tree: ast.AST) -> list[str]:
-    """Return the imports of a file that go up or sideways."""
-    room = room_of(path)
+    """Return the imports of a file that are not from floors below its own."""
+    room = room_of(path, SOURCE)
     return [
-        f"{path.name} in {room} imports {other or 'the facade'}"
+        f"{path.name} in {room} imports {other or 'nextchar itself'}"
         for other in imported_rooms(tree)
         if other != room and (other not in FLOOR or FLOOR[other] >= FLOOR[room])
     ]
 
 
 def test_every_room_has_a_floor() -> None:
-    """No file stands outside the house."""
-    assert {room_of(path) for path in files()} - {"__init__", "__main__"} == set(FLOOR)
+    """Every file belongs to a room, and every room has a floor."""
+    assert {room_of(path, SOURCE) for path in files()} - {"__init__", "__main__"} == set(FLOOR)
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in files() if room_of(p) in FLOOR], ids=lambda p: str(p.relative_to(SOURCE))
+    "path", [p for p in files() if room_of(p, SOURCE) in FLOOR], ids=lambda p: str(p.relative_to(SOURCE))
 )
 def test_files_import_only_from_below(path: Path) -> None:
-    """A file imports only rooms on floors below its own; the command line may ask the facade for the version."""
+    """A file imports only from rooms on floors below its own; only the command line may `import nextchar`."""
     found = violations(path, ast.parse(path.read_text(encoding="utf-8")))
-    assert [line for line in found if line != "main.py in cli imports the facade"] == []
+    assert [line for line in found if line != "main.py in cli imports nextchar itself"] == []
 
 
 def test_the_floors_test_sees_a_violation() -> None:
-    """An import that goes up is named."""
+    """An import from a floor above is reported."""
     tree = ast.parse(
         "from nextchar.training.trainer import Trainer\nimport nextchar\nfrom nextchar.errors import TextError"
     )
     assert violations(SOURCE / "text" / "corpus.py", tree) == [
         "corpus.py in text imports training",
-        "corpus.py in text imports the facade",
+        "corpus.py in text imports nextchar itself",
     ]
 
 
-def test_the_facade_lists_what_it_has() -> None:
-    """`__all__` is sorted, complete, and every name can be had."""
+def test_all_lists_every_public_name() -> None:
+    """`__all__` is sorted and complete, and every name in it can be imported."""
     assert nextchar.__all__ == sorted(nextchar.__all__)
     assert set(nextchar.__all__) == set(nextchar._HOMES)
     for name in nextchar.__all__:
@@ -96,37 +92,15 @@ def test_the_facade_lists_what_it_has() -> None:
         nextchar.nonsense  # noqa: B018
 
 
-def test_the_facade_defines_nothing() -> None:
-    """The facade holds only the lazy table."""
+def test_the_package_defines_nothing_but_its_lazy_imports() -> None:
+    """`nextchar/__init__.py` holds only the table of lazy imports."""
     tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
     defined = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     assert defined == ["__getattr__", "__dir__"]
 
 
-def lines_of_code(source: str) -> int:
-    """Count lines that are not blank, comment or docstring."""
-    quiet = {
-        tokenize.COMMENT,
-        tokenize.NL,
-        tokenize.NEWLINE,
-        tokenize.INDENT,
-        tokenize.DEDENT,
-        tokenize.ENDMARKER,
-    }
-    lines: set[int] = set()
-    begins = True
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type in quiet:
-            begins = begins or token.type == tokenize.NEWLINE
-        else:
-            if not (begins and token.type == tokenize.STRING):
-                lines.update(range(token.start[0], token.end[0] + 1))
-            begins = False
-    return len(lines)
-
-
 def test_only_code_counts() -> None:
-    """Docstrings, comments and blank lines are free, and a statement over two lines is two."""
+    """Docstrings, comments and blank lines do not count; a statement over two lines counts as two."""
     assert (
         lines_of_code(
             '"""One\n\ntwo."""\n\n# three\nx = (1,\n  "a")\n\ndef f():\n    """Four."""\n    return x\n'
@@ -135,25 +109,23 @@ def test_only_code_counts() -> None:
     )
 
 
-def test_the_house_stays_small() -> None:
-    """The source, its files and its functions keep to the line budget, which counts code alone."""
+def test_source_files_and_functions_keep_to_their_limits() -> None:
+    """The whole source, each file and each function have a limit on lines of code."""
     counts = {path: lines_of_code(path.read_text(encoding="utf-8")) for path in files()}
     assert sum(counts.values()) <= LINES
     assert {path.name: count for path, count in counts.items() if count > FILE_LINES} == {}
-    long = {}
-    for path in files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
-                lines = (node.end_lineno or 0) - body[0].lineno + 1
-                if lines > FUNCTION_LINES:
-                    long[f"{path.name}:{node.name}"] = lines
+    long = {
+        f"{path.name}:{name}": lines
+        for path in files()
+        for name, lines in function_lengths(path.read_text(encoding="utf-8"))
+        if lines > FUNCTION_LINES
+    }
     assert long == {}
 
 
 @pytest.mark.parametrize("path", list(files()), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_every_file_opens_with_its_purpose(path: Path) -> None:
-    """The first thing in a file is a sentence that says what it is for."""
+    """Every file starts with a docstring whose first line is a sentence."""
     purpose = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert purpose
     assert purpose.splitlines()[0][-1] in ".:?"
