@@ -31,7 +31,7 @@ LONG_LINES = {
     "docs/structure.md",
     "docs/train.md",
 }
-INCOMPLETE_HELP = {"train"}
+INCOMPLETE_HELP: set[str] = set()
 
 
 def name_of(path: Path) -> str:
