@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from nextchar.architecture import Architecture
 from nextchar.cli.main import main
+from nextchar.kernels import compile_cache
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.model.state import State
@@ -24,6 +26,8 @@ from nextchar.text.vocabulary import Vocabulary
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("house")
 torch.set_num_threads(1)
+# Every test has a cache folder of its own, but compiled code is shared by all of them and by their subprocesses.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(compile_cache.bases()[0].parent))
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nextchar.kernels.cpu import HAS_BF16
 from nextchar.kernels.functions import UNIT, bfloat16, exp, sigmoid, store, tanh
-from nextchar.kernels.gemm import HAS_BF16, ROWS, add_block, compiled, pack_blocks, set_blocks
+from nextchar.kernels.gemm import ROWS, add_block, compiled, pack_blocks, set_blocks
 from nextchar.kernels.masks import fill
 
 Array = np.ndarray

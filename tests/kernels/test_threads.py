@@ -8,7 +8,7 @@ from nextchar.kernels import threads
 
 def test_an_error_waits_for_the_other_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     """What goes wrong in the share of this thread comes out when no other share is at work any more."""
-    monkeypatch.setattr(threads, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
     at_work, failed, real = threading.Event(), threading.Event(), threads.wait
     done: list[int] = []
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nextchar.architecture import Architecture
 from nextchar.kernels import threads
-from nextchar.kernels.gemm import HAS_BF16
+from nextchar.kernels.cpu import HAS_BF16
 from nextchar.model import compiled
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.network import Network, initialize

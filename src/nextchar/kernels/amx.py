@@ -6,14 +6,14 @@ in a sum. Source: Intel 64 and IA-32 Architectures Software Developer's Manual, 
 Intel AMX".
 """
 
-import ctypes
-import platform
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from nextchar.kernels import cpu
 
 TILE_ROWS = 16
 """Vectors that a tile holds at most."""
@@ -30,18 +30,6 @@ _ADDRESS = ir.PointerType()
 def instruction(function: Callable[..., Any]) -> Any:
     """Make what is written in LLVM's terms callable from compiled code."""
     return intrinsic(function)
-
-
-def _granted() -> bool:
-    """Ask the operating system for the use of tiles, which Linux grants a process only then."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return False
-    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
-    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
-
-
-_CPU = binding.get_host_cpu_features()
-HAS_TILES = bool(_CPU.get("avx512bf16") and _CPU.get("amx-tile") and _CPU.get("amx-bf16")) and _granted()
 
 
 class _Tiles:
@@ -145,7 +133,7 @@ def _product(tiles: int) -> Any:
 
 
 def _fits(kinds: Any) -> bool:
-    return HAS_TILES and all(kind.dtype == types.uint16 for kind in kinds[:2])
+    return cpu.HAS_AMX and all(kind.dtype == types.uint16 for kind in kinds[:2])
 
 
 @instruction

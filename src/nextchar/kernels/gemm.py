@@ -12,7 +12,7 @@ Four kinds, told apart by the types of the arrays, with their blocks of weights 
     weights   vectors   products
     float32   float32   fused multiply and add
     uint16    float32   the same, with weights stored as the upper half of a float32 (bfloat16), two to be read at once
-    uint16    uint16    pairs of bfloat16, added in float32: only where `HAS_BF16`
+    uint16    uint16    pairs of bfloat16, added in float32: only where `cpu.HAS_BF16`
     int8      int16     pairs of whole numbers, exact, then times one scale a row
 """
 
@@ -20,11 +20,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 
+from nextchar.kernels import cpu
 from nextchar.kernels.amx import TILE_DEPTH, TILE_ROWS, in_tiles, instruction, one_tile, two_tiles
+from nextchar.kernels.compile_cache import keep_on_disk
 
 ROWS = 64
 """Rows of a block: four gates of 16 units."""
@@ -35,15 +37,13 @@ MR = 4
 # Reordering sums is what lets them be vectorised; infinities and NaN keep their meaning.
 FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
-_CPU = binding.get_host_cpu_features()
-HAS_BF16 = bool(_CPU.get("avx512bf16"))
 # Accumulators of one vector at a time: with fewer and narrower registers, a quarter of the block after the other.
-_STRIPE = ROWS // VECTOR_WIDTH if _CPU.get("avx512f") else 1
+_STRIPE = ROWS // VECTOR_WIDTH if cpu.HAS_AVX512 else 1
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function, and keep the result on disk."""
-    return njit(cache=True, fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function)
+    return keep_on_disk(njit(fastmath=FAST, nogil=True, boundscheck=False, error_model="numpy")(function))
 
 
 class _BFloat(ir.Type):  # type: ignore[misc]
@@ -152,14 +152,14 @@ class _Emitter:
 
     def pair_products(self, weight: Any, x: Any) -> Any:
         """Return for each pair of whole numbers the sum of its two products."""
-        if _CPU.get("avx512bw"):
+        if cpu.HAS_AVX512:
             return self.call("llvm.x86.avx512.pmaddw.d.512", _INTS, [weight, x])
 
         def some(places: range, value: Any) -> Any:
             chosen = ir.Constant(_vector(_I32, len(places)), [_I32(place) for place in places])
             return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
 
-        if _CPU.get("avx2"):
+        if cpu.HAS_AVX2:
             halves = [
                 self.call("llvm.x86.avx2.pmadd.wd", _vector(_I32, 8), [some(half, weight), some(half, x)])
                 for half in (range(16), range(16, 32))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from nextchar.architecture import Cell
 from nextchar.kernels import lstm_training
-from nextchar.kernels.gemm import HAS_BF16, MR, ROWS, VECTOR_WIDTH
+from nextchar.kernels.cpu import HAS_BF16
+from nextchar.kernels.gemm import MR, ROWS, VECTOR_WIDTH
 from nextchar.kernels.threads import available_cores, parallel_for, split_range
 from nextchar.model.cells import Weights
 from nextchar.model.state import LayerState
