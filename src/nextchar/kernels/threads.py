@@ -1,67 +1,76 @@
-"""Work on many lanes shared out to the machine's cores: compiled code lets go of the interpreter, so threads suffice."""
+"""Splits work among the cores with a pool of threads: compiled code and torch release the interpreter's lock."""
 
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from pathlib import Path
+
+from nextchar.kernels.cores import count_cores
 
 
 @cache
 def available_cores() -> int:
-    """Return how many cores this process may use; `OMP_NUM_THREADS` limits them, as it does for torch."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(there, int(asked))) if asked.isdecimal() else there
+    """Return how many threads should compute at the same time; `OMP_NUM_THREADS` sets it, as it does for torch."""
+    return count_cores(Path("/"), os.environ.get("OMP_NUM_THREADS", ""))
 
 
 @cache
 def pool() -> ThreadPoolExecutor:
-    """Return the threads that help the one that asks; all cores but its own, and at least one."""
+    """Return the threads that work beside the calling one: a thread for each other core, and at least one."""
     return ThreadPoolExecutor(max(1, available_cores() - 1), thread_name_prefix="nextchar")
 
 
-# A forked child has the pool but none of its threads.
+# A forked process inherits the pool object but none of its threads: it creates a pool of its own.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=pool.cache_clear)
 
 
-class _Place(threading.local):
-    """Where a thread is: whether what it does is a share already, which is not cut again."""
+class _Context(threading.local):
+    """Whether this thread works on a range of `parallel_for`, inside of which nothing is split again."""
 
-    in_share = False
+    in_range = False
 
 
-_place = _Place()
+_context = _Context()
 
 
 def split_range(count: int, multiple: int) -> list[tuple[int, int]]:
-    """Cut `count` into one share a core, each but the last a multiple of `multiple`: pairs of first and after last."""
+    """Split `range(count)` into one range for each core, as `(first, after last)`.
+
+    Args:
+        count: The length of the whole range.
+        multiple: The length of each range but the last is a multiple of this.
+    """
     groups = -(-count // multiple)
-    each = -(-groups // (1 if _place.in_share else available_cores())) * multiple
-    return [(first, min(first + each, count)) for first in range(0, count, each)]
+    size = -(-groups // (1 if _context.in_range else available_cores())) * multiple
+    return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def parallel_for(function: Callable[[int, int], None], count: int, multiple: int) -> None:
-    """Call `function(first, after last)` for every share at once, the first in this thread."""
-    mine, *others = split_range(count, multiple)
+    """Call `function(first, after last)` for each range of `split_range` at the same time, the first in this thread.
+
+    Returns, or raises the first error, when all calls have ended.
+    """
+    own, *others = split_range(count, multiple)
     if not others:
-        function(*mine)
+        function(*own)
         return
-    waiting = [pool().submit(_do, function, share) for share in others]
+    futures = [pool().submit(_run, function, part) for part in others]
     try:
-        _do(function, mine)
-        for other in waiting:
-            other.result()
+        _run(function, own)
+        for future in futures:
+            future.result()
     except BaseException:
-        wait(waiting)  # they write into what whoever catches this may use again
+        wait(futures)  # they still use arrays that the caller may use again after the error
         raise
 
 
-def _do(function: Callable[[int, int], None], share: tuple[int, int]) -> None:
-    """Do a share."""
-    _place.in_share = True
+def _run(function: Callable[[int, int], None], part: tuple[int, int]) -> None:
+    """Call a function for one range."""
+    _context.in_range = True
     try:
-        function(*share)
+        function(*part)
     finally:
-        _place.in_share = False
+        _context.in_range = False
