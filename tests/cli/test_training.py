@@ -170,7 +170,7 @@ def test_a_piped_text_is_not_waited_for(
     pipe(text)
     assert shell("train", "-", "--steps", 2, *SIZES, "-o", folder).code == 0
     config = (folder / CONFIG).read_text(encoding="utf-8")
-    (folder / CONFIG).write_text(config.replace("/dev/stdin", "/dev/fd/63"), encoding="utf-8")
+    (folder / CONFIG).write_text(config.replace('"-"', '"/dev/fd/63"'), encoding="utf-8")
     pipe("not this one")
     assert shell("train", "--resume", folder, "--steps", 2).code == 0
     monkeypatch.setenv("NEXTCHAR_CACHE", str(tmp_path / "empty"))

@@ -1,36 +1,57 @@
-"""What every command says and how: JSON on standard output, talk and progress on standard error."""
+"""Output of every command: encodings, escaping for terminals, JSON on standard output, progress on standard error."""
 
+import io
 import json
 import os
+import shlex
+import subprocess
 import sys
 import time
-from typing import Any
+import unicodedata
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
-PLAIN_SECONDS = 10.0
-
-
-class _Talk(Console):
-    def on_broken_pipe(self) -> None:
-        """Fall silent: whoever listened has gone, and the work need not end for that."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
+WINDOWS = os.name == "nt"
 
 
-def stderr() -> Console:
-    """Return the console for talk."""
-    return _Talk(stderr=True, highlight=False, soft_wrap=True)
+def prepare_streams() -> None:
+    """Make standard output and standard error able to take any character.
+
+    What their encoding lacks is escaped instead of raising. On Windows they are UTF-8, unless PYTHONIOENCODING says
+    otherwise, and lines end as they do elsewhere, so that data are the same bytes on every system.
+    """
+    encoding = "utf-8" if WINDOWS and "PYTHONIOENCODING" not in os.environ else None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="\n")
+
+
+def stderr() -> "Console":
+    """Return the console for messages. What it prints is never markup: names and texts may hold [brackets]."""
+    from rich.console import Console  # noqa: PLC0415  not every command prints messages
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            """Go silent when standard error is closed; the command continues."""
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    return Quiet(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Print exactly one JSON object on standard output."""
-    # What of a prompt or a file's name is not UTF-8 can be written as JSON writes any character.
-    sys.stdout.write(json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n")
+    """Print exactly one JSON object on standard output, in JSON's own escapes where the encoding is not UTF-8."""
+    utf8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    line = json.dumps(value, ensure_ascii=not utf8)
+    # Lone surrogates, as in names of files that are not UTF-8, are escaped as JSON escapes them.
+    sys.stdout.write(line.encode(errors="backslashreplace").decode() + "\n")
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would.
+    """Format seconds as [hours:]minutes:seconds.
 
     Example:
         >>> duration(75), duration(4000)
@@ -43,17 +64,43 @@ def duration(seconds: float) -> str:
 
 
 def visible(text: str) -> str:
-    """Show control characters other than line ends and tabs, so that no text can steer the terminal."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" if ord(c) < 256 else "\ufffd"
-        for c in text
-    )
+    r"""Escape what could control a terminal or cannot be printed; every other character stays as it is.
+
+    Escaped are control characters except line ends and tabs, bidirectional controls, and surrogates.
+
+    Example:
+        >>> visible("a\x1b[2J\u202eé\u3000\n")
+        'a\\x1b[2J\\u202eé\u3000\n'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if _is_control(c) else c for c in text)
+
+
+def _is_control(c: str) -> bool:
+    bidirectional = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return c not in "\n\t" and (unicodedata.category(c) in ("Cc", "Cs") or c in bidirectional)
+
+
+def _escaped(c: str) -> str:
+    return f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"
+
+
+def shell_command(*words: object) -> str:
+    """Return a command line that can be copied into a shell, quoted as this system's shells quote.
+
+    Example:
+        >>> shell_command("nextchar", "sample", "my run")
+        "nextchar sample 'my run'"
+    """
+    given = list(map(str, words))
+    return subprocess.list2cmdline(given) if WINDOWS else shlex.join(given)
 
 
 class ReadingProgress:
-    """A bar for a long reading or encoding; silent until half a second has gone by."""
+    """A progress bar for reading or encoding a long text; silent for the first half second."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: "Console") -> None:
         self._console = console
         self._begun = self._last = time.monotonic()
         self._bar: Progress | None = None
@@ -64,21 +111,23 @@ class ReadingProgress:
         now = time.monotonic()
         if self._console.is_terminal and now - self._begun > 0.5:
             if self._bar is None:
-                columns = (
-                    TextColumn("{task.description}"),
-                    BarColumn(40),
-                    TextColumn("{task.percentage:.0f} %"),
-                )
-                self._bar = Progress(*columns, console=self._console, transient=True)
-                self._task = self._bar.add_task(what, total=total)
-                self._bar.start()
-            self._bar.update(self._task, description=what, completed=done)
+                self._start(what, total)
+            if self._bar:
+                self._bar.update(self._task, description=what, completed=done)
         elif now - self._last > PLAIN_SECONDS:
             self._last = now
             self._console.print(f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
+    def _start(self, what: str, total: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  only long texts need it
+
+        text, percentage = TextColumn("{task.description}"), TextColumn("{task.percentage:.0f} %")
+        self._bar = Progress(text, BarColumn(40), percentage, console=self._console, transient=True)
+        self._task = self._bar.add_task(what, total=total)
+        self._bar.start()
+
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
             self._bar = None

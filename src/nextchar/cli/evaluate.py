@@ -28,7 +28,7 @@ def command(
     ngram: int | None = None,
     per_char: Path | None = None,
     dynamic: Flag = False,
-    others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
+    others: Annotated[tuple[Path, ...], Parameter(name="--with")] = (),
     errors: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,

@@ -1,24 +1,46 @@
-"""What commands share: kinds of flags, the exit code of an interrupted one, and the test of a file to be written."""
+"""What commands share: rules for all parameters, kinds of flags, exit codes, and the check of an output path."""
 
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from nextchar.errors import ConfigError
 
 INTERRUPTED = 130
+LIMIT = 2**63  # compiled code and file formats hold 64-bit integers
 
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-"""A switch that is off unless it is given."""
+Flag = Annotated[bool, Parameter(negative="")]
+"""A switch that is off by default."""
+
+
+def _shown_default(value: Any) -> Any:
+    """Return a default as help shows it; None for one that says nothing, such as "not given" or an empty list."""
+    if value is None or value is False or value == ():
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _fits(_kind: Any, value: Any) -> None:
+    if isinstance(value, int) and not -LIMIT <= value < LIMIT:
+        raise ConfigError(f"is {value}, but must be between -2^63 and 2^63 - 1")
+
+
+DEFAULTS = Parameter(
+    negative_iterable="",
+    consume_multiple=(1, None),  # a list option takes one or more values, and may be repeated
+    show_default=_shown_default,
+    validator=_fits,
+)
+"""The rules for every parameter of every command."""
 
 
 def must_be_writable(path: Path) -> None:
-    """Refuse a path that no file can be written to before the work for it is done; make the folder it is to lie in.
+    """Check that a file can be written, before the work whose result it is to hold; make its folder.
 
     Raises:
-        ConfigError: It is a folder or a device, in whose place a file would be put.
+        ConfigError: The path is a folder or a device, which must not be replaced by a file.
         OSError: Its folder cannot be made or written into.
     """
     if path.exists() and not path.is_file():

@@ -1,30 +1,34 @@
-"""The `nextchar` command: finds the subcommand, and turns every error into one sentence and an exit code."""
+"""The `nextchar` command: finds the subcommand, runs it, and turns every error into one sentence and an exit code."""
 
 import errno
 import os
-import re
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import nextchar
-from nextchar.errors import NextcharError
+from nextchar.cli.console import prepare_streams, visible
+from nextchar.errors import ConfigError, NextcharError
 
 COMMANDS = {
-    "train": "Learn from texts.",
-    "sample": "Write text with a model.",
+    "demo": "Train on the standard library and sample, in 3 minutes.",
+    "train": "Train a model on texts.",
+    "sample": "Generate text with a model.",
     "evaluate": "Score a text with a model, in bits per character.",
-    "inspect": "Look inside a model while it reads a text.",
-    "discover": "Find which unit follows what, and test it.",
+    "inspect": "Show a model's activations while it reads a text.",
+    "discover": "Find units that track features of a text, and test them.",
     "structure": "Check the structure of samples with real parsers.",
     "corpora": "List the named corpora, or get one.",
-    "info": "Tell what is in a model file.",
+    "info": "Show what a model file contains.",
     "bench": "Measure the speed of this machine.",
 }
-HELP = """A small LSTM that reads any text character by character, and then writes
-and scores text of that kind.
+HELP = """A character-level LSTM: it trains on any text, then generates and scores text
+of that kind.
 
 Start with a text of your own, or with one that every machine has:
 
@@ -32,43 +36,52 @@ Start with a text of your own, or with one that every machine has:
     nextchar sample runs/python -p "def " -n 400
     nextchar evaluate runs/python --split test
 
-Standard output is data; everything else goes to standard error. A model is a
-run folder or a model file, and - is standard input. Exit codes: 0 done,
-1 an error told in one sentence, 2 wrong usage, 130 interrupted.
+Data goes to standard output, everything else to standard error. MODEL is a
+run folder or a model file; - is standard input. Exit codes: 0 success,
+1 an error, told in one sentence, 2 wrong usage, 130 interrupted.
 """
+LITERAL = (
+    "\0"  # marks a word that is a value, although it begins with a dash; no path or argument can hold it
+)
+TEXT_OPTIONS = ("-p", "--prompt", "--stop")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = _run(given)
-        if sys.stdout:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say("interrupted")
-        code = 130
-    except (BrokenPipeError, SystemExit):
-        code = 0  # whoever read our output has seen enough; rich makes the latter of the former
-    except (NextcharError, OSError, MemoryError, RuntimeError) as error:
-        code = _fail(_explain(error))
-    _let_go()
+    with _interruptible():
+        try:
+            prepare_streams()
+            code = run(given)
+            if sys.stdout:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            _say("interrupted")
+            code = 130
+        except (BrokenPipeError, SystemExit):
+            code = 0  # the reader of standard output has closed it; rich turns the former into the latter
+        except (NextcharError, OSError, MemoryError, RuntimeError) as error:
+            code = 0 if _is_broken_pipe(error) else _fail(_explain(error))
+        _drop_unwritable()
     return code
 
 
-def _run(given: list[str]) -> int:
-    from cyclopts import App, CycloptsError, Parameter  # noqa: PLC0415  `import nextchar` must not pay for it
+def run(given: list[str]) -> int:
+    """Parse a command line and call its command; errors are raised."""
+    from cyclopts import App, CycloptsError  # noqa: PLC0415  `import nextchar` must not pay for it
+
+    from nextchar.cli.flags import DEFAULTS  # noqa: PLC0415  as above
 
     app = App(
         name="nextchar",
         help=HELP,
         version=nextchar.__version__,
         help_format="plaintext",
-        default_parameter=Parameter(negative_iterable=""),
+        default_parameter=DEFAULTS,
         result_action="return_value",
-        suppress_keyboard_interrupt=False,  # `main` tells of it
+        suppress_keyboard_interrupt=False,  # `main` reports it
     )
-    # Only the command that is asked for is imported, so that `nextchar --help` is instant.
+    # Only the requested command is imported, so that `nextchar --help` starts fast.
     for name, line in COMMANDS.items():
         room = f"nextchar.cli.{name}"
         if given and given[0] == name:
@@ -76,29 +89,74 @@ def _run(given: list[str]) -> int:
         else:
             app.command(f"{room}:command", name=name, help=line)
     try:
-        result = app(list(map(_with_stdin, ["", *given], given)), exit_on_error=False, print_error=False)
+        command, bound, _ = app.parse_args(
+            list(map(_mark, ["", *given], given)), exit_on_error=False, print_error=False
+        )
     except CycloptsError as error:
-        return _usage(error)
+        return _usage(error, given)
+    named = {name: _unmark(value) for name, value in bound.kwargs.items()}
+    result = command(*map(_unmark, bound.args), **named)
     return result if isinstance(result, int) else 0
 
 
-def _with_stdin(before: str, word: str) -> str:
-    """Name standard input where - stands for it, which cyclopts would take for an option; in a prompt or stop it is text."""
-    if before in ("-p", "--prompt", "--stop"):
-        return word
-    return re.sub(r"^(--(?!(?:prompt|stop)=)[\w-]+=)?-\Z", r"\1/dev/stdin", word)
+def _mark(before: str, word: str) -> str:
+    """Mark - (standard input), and any value of a text option, which the parser would take for an option."""
+    return LITERAL + word if word == "-" or (before in TEXT_OPTIONS and word.startswith("-")) else word
 
 
-def _usage(error: Exception) -> int:
-    """Tell a value that cannot be, such as a size of 0, from what is not understood, such as a size of x."""
+def _unmark(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_unmark, value))
+    if isinstance(value, str | Path) and str(value).startswith(LITERAL):
+        return type(value)(str(value)[len(LITERAL) :])
+    return value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make Ctrl-C end the command at any time; the second one ends the process without cleaning up."""
+    before = None
+    with suppress(ValueError):  # signals belong to the main thread
+        before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, or exit at once while a module is imported: some libraries catch everything there."""
+    signal.signal(number, signal.SIG_DFL)
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _say("interrupted")
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _usage(error: Exception, given: list[str]) -> int:
+    """Explain a wrong command line: 1 for an invalid value, such as a size of 0, 2 for one that cannot be parsed."""
+    from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError  # noqa: PLC0415  only errors need them
+
     cause: Any = error.__cause__
-    if type(cause).__name__ != "ValidationError":
-        _say(f"{str(error).strip()} See nextchar --help.")
-        return 2
-    from nextchar.config import explain  # noqa: PLC0415  only errors need it
+    name = getattr(getattr(error, "argument", None), "name", "")
+    if isinstance(cause, ConfigError):
+        return _fail(f"{name} {cause}")
+    if type(cause).__name__ == "ValidationError":
+        from nextchar.config import explain  # noqa: PLC0415  only errors need it
 
-    code = _fail(explain(cause))
-    return 2 if cause.errors()[0]["type"].endswith(("_parsing", "literal_error")) else code
+        code = _fail(explain(cause))
+        return 2 if cause.errors()[0]["type"].endswith(("_parsing", "literal_error")) else code
+    words = f"nextchar {given[0]}" if given and given[0] in COMMANDS else "nextchar"
+    said = str(error).strip()
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        said = f"Unexpected argument '{error.unused_tokens[0]}'."
+    elif isinstance(error, MissingArgumentError):
+        said = f"{error.keyword or name} needs a value."
+    _say(f"{said} See {words} --help.".replace(LITERAL, ""))
+    return 2
 
 
 def _fail(message: str) -> int:
@@ -107,12 +165,17 @@ def _fail(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    with suppress(OSError):  # there may be nobody left to hear it
-        print(f"nextchar: {message}", file=sys.stderr)  # noqa: T201  this is the voice of the command
+    with suppress(OSError):  # standard error may be closed
+        print(f"nextchar: {visible(message)}", file=sys.stderr, flush=True)  # noqa: T201  talk
 
 
-def _let_go() -> None:
-    """Give up what cannot be written any more, of which Python would complain at its end."""
+def _is_broken_pipe(error: Exception) -> bool:
+    """Return whether a write to a closed pipe failed, which Windows reports as an invalid argument without a file."""
+    return isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
+
+
+def _drop_unwritable() -> None:
+    """Discard output that can no longer be written; Python would report it when it exits."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -121,12 +184,12 @@ def _let_go() -> None:
 
 
 def _explain(error: Exception) -> str:
-    """Put an error into one sentence; what is our own fault is raised again."""
+    """Put an error into one sentence; raise it again if it is a bug of ours."""
     if isinstance(error, NextcharError):
         return str(error)
     words = str(error).lower()
     if isinstance(error, MemoryError) or "can't allocate" in words or "out of memory" in words:
-        return "the memory is not enough; make the model, the lanes or the window smaller"
+        return "there is not enough memory; make the model, the batch size or the sequence length smaller"
     if not isinstance(error, OSError):
         raise error
     where = f" {error.filename}" if error.filename else ""

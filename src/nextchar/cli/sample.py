@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
 from nextchar.storage import read_model
+from nextchar.text.paths import STDIN
 
 if TYPE_CHECKING:
     from nextchar.sampling.sample import Text
@@ -23,7 +24,7 @@ def command(
     model: Path,
     /,
     *,
-    prompt: Annotated[str | None, Parameter(name=["--prompt", "-p"], allow_leading_hyphen=True)] = None,
+    prompt: Annotated[str | None, Parameter(name=["--prompt", "-p"])] = None,
     prompt_file: Path | None = None,
     length: Annotated[int, Parameter(name=["--length", "-n"])] = 500,
     temperature: Annotated[float, Parameter(name=["--temperature", "-t"])] = 1.0,
@@ -32,10 +33,10 @@ def command(
     min_p: float = 0.0,
     seed: int | None = None,
     count: int = 1,
-    stop: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True, show_default=False)] = (),
+    stop: tuple[str, ...] = (),
     unknown: Literal["error", "skip"] = "error",
     weights: Literal["fp32", "bf16", "int8"] = "fp32",
-    others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
+    others: Annotated[tuple[Path, ...], Parameter(name="--with")] = (),
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
@@ -71,13 +72,13 @@ def command(
     count
         How many texts.
     stop
-        End before this text, which may be \n for a line end. May be repeated.
+        End before this text, which may be \n for a line end. One or more.
     unknown
         What to do with a character of the prompt that the model has never seen.
     weights
         How to keep the weights: as they are, or rounded to half or a quarter of the memory, which is faster.
     others
-        Write with the mean of MODEL's probabilities and of this model's, of the same vocabulary. May be repeated.
+        Write with the mean of MODEL's probabilities and of this model's, of the same vocabulary. One or more.
     device
         Where to write. A GPU pays for many texts at once, not for one.
     json
@@ -149,7 +150,7 @@ def _prompt(text: str | None, file: Path | None) -> str:
     if text is not None:
         raise ConfigError("both --prompt and --prompt-file were given; give one of them")
     try:
-        if str(file) == "/dev/stdin":
+        if str(file) in STDIN:
             return sys.stdin.buffer.read().decode()
         return file.read_bytes().decode()
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import ReadingProgress, duration, print_json, stderr
+from nextchar.cli.console import ReadingProgress, duration, print_json, shell_command, stderr
 from nextchar.cli.flags import INTERRUPTED, Flag
 from nextchar.config import BUDGETS, Config, compose, read_toml, to_toml
 from nextchar.errors import ConfigError, TextError
@@ -34,10 +34,7 @@ def _flags() -> type[Config]:
     for name, info in Config.model_fields.items():
         extra: Any = info.json_schema_extra
         kind, group = Config.__annotations__[name], GROUPS[extra["group"]]
-        flag = Parameter(
-            group=group, show_default=info.default not in (None, False, ()), alias=extra["alias"] or None
-        )
-        fields[name] = (Annotated[kind, flag], info)
+        fields[name] = (Annotated[kind, Parameter(group=group, alias=extra["alias"] or None)], info)
         if extra["old"]:
             fields[extra["old"]] = (Annotated[kind, Parameter(group=group, show=False)], info.default)
     return create_model("Flags", __base__=Config, **fields)
@@ -106,7 +103,7 @@ def command(
     job = replace(job, folder=output or _default_folder(job.texts))
     if holds_run(job.folder) and not overwrite:
         raise ConfigError(
-            f"{job.folder} already holds a run; go on with --resume {job.folder}, name another folder with -o, "
+            f"{job.folder} already holds a run; go on with {shell_command('--resume', job.folder)}, name another folder with -o, "
             f"or give --overwrite"
         )
     return _begin(job, chosen, explicit)
@@ -198,7 +195,7 @@ def _follow(job: Job, trainer: Any) -> int:
     from nextchar.training.run import record  # noqa: PLC0415  as above
 
     done: Finished | None = None
-    again = f"Go on with:\n  nextchar train --resume {job.folder}"
+    again = f"Go on with:\n  {shell_command('nextchar', 'train', '--resume', job.folder)}"
     keep = {"tensorboard": job.tensorboard, "keep_checkpoints": job.keep_checkpoints}
     try:
         with TrainingView(job.console) as view, _interruptible(trainer):
@@ -298,10 +295,11 @@ def _farewell(job: Job, done: Any) -> None:
             f"validation characters, stream{calibrated}"
         )
     say(f"kept in {folder}: {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Go on with:")
-    say(f"  nextchar sample {folder} -n 1000")
+    words = [("sample", folder, "-n", 1000), ("train", "--resume", folder, "--minutes", 5)]
     if score:
-        say(f"  nextchar evaluate {folder} --split valid")
-    say(f"  nextchar train --resume {folder} --minutes 5")
+        words.insert(1, ("evaluate", folder, "--split", "valid"))
+    for each in words:
+        say(f"  {shell_command('nextchar', *each)}")
 
 
 def _summary(folder: Path, steps: int, seconds: float, rate: float) -> dict[str, Any]:
