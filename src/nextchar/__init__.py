@@ -1,6 +1,7 @@
-"""Next-character language models: train on any text, sample, score. This facade lists names and defines nothing.
+"""Character-level language models: train on any text, sample, score and inspect.
 
-Names are imported when first used, so that `import nextchar` and `nextchar --help` stay instant.
+This file lists the public names and defines nothing. A name is imported when it is first used, so that
+`import nextchar` and `nextchar --help` are fast.
 """
 
 from importlib import import_module
@@ -29,87 +30,38 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Adaptation": "nextchar.evaluation.dynamic",
-    "Claims": "nextchar.discovery.claims",
-    "Config": "nextchar.config",
-    "Corpus": "nextchar.text.corpus",
-    "DynamicScore": "nextchar.evaluation.dynamic",
-    "GateRow": "nextchar.inspection.gates",
-    "LanguageModel": "nextchar.language_model",
-    "ModelFile": "nextchar.storage",
-    "NGram": "nextchar.evaluation.ngram",
-    "NextcharError": "nextchar.errors",
-    "Reach": "nextchar.inspection.reach",
-    "Sample": "nextchar.sampling.sample",
-    "SampleOptions": "nextchar.sampling.sample",
-    "Score": "nextchar.evaluation.score",
-    "Search": "nextchar.discovery.claims",
-    "Strip": "nextchar.inspection.strip",
-    "Structure": "nextchar.parsing.report",
-    "Trace": "nextchar.inspection.trace",
-    "Trainer": "nextchar.training.trainer",
-    "Vocabulary": "nextchar.text.vocabulary",
-    "discover": "nextchar.discovery.pipeline",
-    "evaluate": "nextchar.evaluation.score",
-    "evaluate_dynamic": "nextchar.evaluation.dynamic",
-    "gates": "nextchar.inspection.gates",
-    "load": "nextchar.storage",
-    "open_corpus": "nextchar.text.corpus",
-    "reach": "nextchar.inspection.reach",
-    "read_model": "nextchar.storage",
-    "report": "nextchar.inspection.report",
-    "sample": "nextchar.sampling.sample",
-    "save": "nextchar.storage",
-    "stream": "nextchar.sampling.sample",
-    "strip": "nextchar.inspection.strip",
-    "structure": "nextchar.parsing.report",
-    "trace": "nextchar.inspection.trace",
-    "train": "nextchar.training.trainer",
-}
+__all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "GateRow", "LanguageModel"]
+__all__ += ["ModelFile", "NGram", "NextcharError", "Reach", "Sample", "SampleOptions", "Score", "Search"]
+__all__ += ["Strip", "Structure", "Trace", "Trainer", "Vocabulary", "discover", "evaluate"]
+__all__ += ["evaluate_dynamic", "gates", "load", "open_corpus", "reach", "read_model", "report", "sample"]
+__all__ += ["save", "stream", "strip", "structure", "trace", "train"]
 
-__all__ = [
-    "Adaptation",
-    "Claims",
-    "Config",
-    "Corpus",
-    "DynamicScore",
-    "GateRow",
-    "LanguageModel",
-    "ModelFile",
-    "NGram",
-    "NextcharError",
-    "Reach",
-    "Sample",
-    "SampleOptions",
-    "Score",
-    "Search",
-    "Strip",
-    "Structure",
-    "Trace",
-    "Trainer",
-    "Vocabulary",
-    "discover",
-    "evaluate",
-    "evaluate_dynamic",
-    "gates",
-    "load",
-    "open_corpus",
-    "reach",
-    "read_model",
-    "report",
-    "sample",
-    "save",
-    "stream",
-    "strip",
-    "structure",
-    "trace",
-    "train",
-]
+_NAMES = {
+    "config": "Config",
+    "discovery.claims": "Claims Search",
+    "discovery.pipeline": "discover",
+    "errors": "NextcharError",
+    "evaluation.dynamic": "Adaptation DynamicScore evaluate_dynamic",
+    "evaluation.ngram": "NGram",
+    "evaluation.score": "Score evaluate",
+    "inspection.gates": "GateRow gates",
+    "inspection.reach": "Reach reach",
+    "inspection.report": "report",
+    "inspection.strip": "Strip strip",
+    "inspection.trace": "Trace trace",
+    "language_model": "LanguageModel",
+    "parsing.report": "Structure structure",
+    "sampling.sample": "Sample SampleOptions sample stream",
+    "storage": "ModelFile load read_model save",
+    "text.corpus": "Corpus open_corpus",
+    "text.vocabulary": "Vocabulary",
+    "training.trainer": "Trainer train",
+}
+_HOMES = {name: f"nextchar.{module}" for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from the room it lives in."""
+    """Import a public name from the module that defines it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'nextchar' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

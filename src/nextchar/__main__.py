@@ -1,4 +1,4 @@
-"""`python -m nextchar` is `nextchar`."""
+"""Runs the command line: `python -m nextchar`."""
 
 import sys
 
