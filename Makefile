@@ -3,9 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 DEMO := runs/demo
 
-.PHONY: demo test check bench studies fix docs clean
+.PHONY: help demo test test-fast check fix docs site size bench studies smoke clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
 demo: .venv/installed  ## train on this Python's standard library, and write (about 3 minutes)
 	$(BIN)/nextchar train stdlib --minutes 1.5 --overwrite -o $(DEMO)
@@ -17,27 +21,38 @@ demo: .venv/installed  ## train on this Python's standard library, and write (ab
 	@echo '  nextchar train --resume $(DEMO) --minutes 5'
 	@echo '  nextchar train YOUR_TEXT.txt'
 
-test: .venv/developing  ## the whole test suite
-	$(BIN)/python -m pytest
+test: .venv/developing  ## run all tests
+	$(PYTEST)
 
-check: .venv/developing  ## what the code must look like
-	$(BIN)/ruff format --check src tests docs benchmarks studies
-	$(BIN)/ruff check src tests docs benchmarks studies
+test-fast: .venv/developing  ## run the tests that take less than about a second each
+	$(PYTEST) -m "not slow"
+
+check: .venv/developing  ## run the linters and the type checker
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: .venv/installed  ## how fast this machine is
+fix: .venv/developing docs  ## apply what the linters can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: .venv/developing  ## update the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+site: .venv/documenting  ## build the documentation site into site/, and check its links
+	$(BIN)/zensical build --clean --strict
+
+size:  ## count lines of code by room, and the longest functions
+	@$(PYTHON) tools/size.py
+
+bench: .venv/installed  ## measure the speed of this machine
 	$(BIN)/nextchar bench
 
-studies:  ## the commands that repeat each study; most need a text, and take long
+studies:  ## list the commands that repeat each study
 	@grep -h '^    python studies/' studies/*.py
 
-fix: .venv/developing  ## mend what can be mended by a program
-	$(BIN)/ruff format src tests docs benchmarks studies
-	$(BIN)/ruff check --fix src tests docs benchmarks studies
-	$(BIN)/python docs/generate.py
-
-docs: .venv/developing  ## write the reference pages from the program itself
-	$(BIN)/python docs/generate.py
+smoke:  ## build the package, install it into an empty environment, and run its commands
+	$(PYTHON) tools/smoke.py
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -48,5 +63,10 @@ docs: .venv/developing  ## write the reference pages from the program itself
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-clean:  ## remove what make made
-	rm -rf .venv build src/*.egg-info
+.venv/documenting: .venv/installed
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+clean:  ## remove what make made, and compiled code from the cache
+	test ! -x $(BIN)/nextchar || $(BIN)/python -m nextchar.kernels.compile_cache --clear
+	rm -rf .venv build dist site src/*.egg-info

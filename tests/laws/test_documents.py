@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +90,29 @@ def test_reference_pages_are_what_the_program_says(generator: ModuleType) -> Non
 def test_every_command_has_its_page() -> None:
     """One command, one page."""
     assert all((ROOT / "docs" / f"{name}.md").exists() for name in COMMANDS)
+
+
+def pages_of(entries: list[dict[str, object]]) -> Iterator[str]:
+    """Yield the pages of a navigation, which is a list of `{title: page}` and `{title: [...]}`."""
+    for entry in entries:
+        for value in entry.values():
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, list):
+                yield from pages_of(value)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """The site's navigation names every page of docs/ once, and no other."""
+    site = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(pages_of(site["project"]["nav"])) == sorted(pages)
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    """Every name of `nextchar.__all__` has its entry in the API reference."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: nextchar\.(\w+)$", page, re.MULTILINE)) == nextchar.__all__
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -36,3 +36,10 @@ def test_private_paths_are_found() -> None:
     home = "/" + "home/ada/book.txt"
     assert PRIVATE.findall(f"read {home}, `{home}` and {home}.") == [home, home, home + "."]
     assert PRIVATE.findall(f"https://a.org{home} docs{home} ~{home}") == []
+
+
+def test_pre_commit_has_the_linter_of_the_constraints() -> None:
+    """The version of ruff is the same in both places."""
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"rev: v(\S+)", hooks) == re.findall(r"^ruff==(\S+)", constraints, re.MULTILINE)
