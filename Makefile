@@ -4,22 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-DEMO := runs/demo
 
 .PHONY: help demo test test-fast check fix docs site size bench studies smoke clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
-demo: .venv/installed  ## train on this Python's standard library, and write (about 3 minutes)
-	$(BIN)/nextchar train stdlib --minutes 1.5 --overwrite -o $(DEMO)
-	@echo; echo '$$ nextchar sample $(DEMO) -p "def " -n 400 -t 0.7'
-	@$(BIN)/nextchar sample $(DEMO) -p "def " -n 400 -t 0.7 --seed 1
-	@echo; echo; echo 'Now it is yours:'
-	@echo '  . $(BIN)/activate'
-	@echo '  nextchar sample $(DEMO) -p "class " -n 1000'
-	@echo '  nextchar train --resume $(DEMO) --minutes 5'
-	@echo '  nextchar train YOUR_TEXT.txt'
+demo: .venv/installed  ## train on this Python's standard library, and sample (about 3 minutes)
+	$(BIN)/nextchar demo
 
 test: .venv/developing  ## run all tests
 	$(PYTEST)
