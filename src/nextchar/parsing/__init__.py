@@ -1,1 +1,1 @@
-"""Checking structure: samples of a domain, read by that domain's real parsers, beside real text."""
+"""Structure of generated text: samples are parsed with real parsers of their domain and compared with real text."""

@@ -1,4 +1,4 @@
-"""What a domain is: how a sample falls into pieces, and what of each sample is as it should be."""
+"""What a domain of text is: how a sample is cut into pieces, and what is counted in each sample."""
 
 import importlib
 import os
@@ -14,70 +14,70 @@ from typing import Any, Literal, NamedTuple
 from nextchar.errors import MissingExtraError
 
 Unit = Literal["%", "per 1000 chars", "chars"]
-SECONDS = 20.0  # a program that reads one piece for so long has failed on it
+TIMEOUT = 20.0  # seconds a program may take for one piece before the piece counts as invalid
 
 
 class Ratio(NamedTuple):
-    """So much of so much: a share, a rate or a mean, which can be added up over samples.
+    """A share, a rate or a mean as numerator and denominator, so that it can be summed over samples.
 
     Attributes:
-        part: What was counted.
-        whole: Of how much.
+        part: Numerator.
+        whole: Denominator.
         unit: How the quotient is shown.
-        sound: Whether what was counted is as it should be, so that more is better.
+        valid: Whether it is a share of valid structure, so that higher is better.
     """
 
     part: float
     whole: float
     unit: Unit = "%"
-    sound: bool = False
+    valid: bool = False
 
 
 Tally = dict[str, Ratio]
-"""What was counted in one sample, by the name of the measure."""
+"""The ratios of one sample, by the name of the measure; the first one stands for the domain in figures."""
 
 
 class Pieces(NamedTuple):
-    """What a sample falls into.
+    """The pieces of a sample.
 
     Attributes:
         whole: The pieces that begin and end within the sample.
-        cut: How many more begin in it and do not end.
+        cut: How many pieces begin in the sample and are cut off by its end.
     """
 
     whole: list[str]
     cut: int
 
+    def cut_share(self) -> Ratio:
+        """Return the share of pieces that are cut off by the end of the sample."""
+        return Ratio(self.cut, self.cut + len(self.whole))
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program beside Python that a check runs.
+    """An external program that a check runs if it is installed.
 
     Attributes:
         name: The command.
-        package: What to install on Debian.
-        use: What is left out without it.
+        package: The Debian package that provides it.
+        use: What is skipped without it.
     """
 
     name: str
     package: str
     use: str
 
-    def there(self) -> bool:
-        """Tell whether it is installed."""
+    def is_installed(self) -> bool:
+        """Return whether the program is on the PATH."""
         return shutil.which(self.name) is not None
 
     def missing(self) -> str:
-        """Say what is left out, and the remedy."""
+        """Return a sentence that names what is skipped and how to install the program."""
         return f"{self.name} is not installed: {self.use} is left out (apt install {self.package})"
 
 
-def nothing(_text: str) -> None:
-    """Learn nothing from the training text."""
-
-
 def as_text(piece: str) -> dict[str, bytes]:
-    """Return a piece as a text file."""
+    """Return a piece as the content of a text file, by suffix."""
     return {".txt": piece.encode()}
 
 
@@ -86,43 +86,41 @@ class Domain:
     """One kind of text.
 
     Attributes:
-        name: As in `--as`.
-        piece: What its pieces are called, in the plural.
-        headline: The measure that stands for all of them.
-        pieces: Finds them in a sample, without regard to whether they are sound.
-        check: Counts in one sample, given what was learnt.
-        learn: Looks up in the training text what `check` wants to know of it.
-        programs: What `check` runs where it is installed.
-        export: Turns a piece into files, by suffix, to be looked at or listened to.
-        length: Characters of a sample that hold some pieces.
+        name: The value of `--as`.
+        piece: What its pieces are called, plural.
+        pieces: Finds the pieces of a sample by layout alone, valid or not.
+        check: Counts the measures of one sample, given the result of `learn` or None.
+        learn: Collects from the training text what `check` needs.
+        programs: External programs that `check` runs if they are installed.
+        export: Converts a piece to files, by suffix.
+        length: Default length of a sample in characters, long enough for some pieces.
     """
 
     name: str
     piece: str
-    headline: str
     pieces: Callable[[str], Pieces]
     check: Callable[[str, Any], Tally]
-    learn: Callable[[str], Any] = nothing
+    learn: Callable[[str], Any] = lambda _text: None
     programs: Sequence[Program] = ()
     export: Callable[[str], dict[str, bytes]] = as_text
     length: int = 3000
 
 
-def share(pieces: Sequence[str], sound: Callable[[str], bool]) -> Ratio:
-    """Return how many of the pieces are sound."""
-    return Ratio(sum(map(sound, pieces)), len(pieces), sound=True)
+def share(pieces: Sequence[str], is_valid: Callable[[str], bool]) -> Ratio:
+    """Return the share of pieces that are valid."""
+    return Ratio(sum(map(is_valid, pieces)), len(pieces), valid=True)
 
 
-def together(ratios: Sequence[Ratio]) -> Ratio:
-    """Return shares of sound things as one."""
-    return Ratio(sum(each.part for each in ratios), sum(each.whole for each in ratios), sound=True)
+def pooled(ratios: Sequence[Ratio]) -> Ratio:
+    """Return several shares of valid structure as one share."""
+    return Ratio(sum(each.part for each in ratios), sum(each.whole for each in ratios), valid=True)
 
 
-def extra(module: str) -> ModuleType:
-    """Import a parser that comes with the extra `structure`.
+def import_parser(module: str) -> ModuleType:
+    """Import a parser of the extra `structure`.
 
     Raises:
-        MissingExtraError: It is not installed; names the line that installs it.
+        MissingExtraError: It is not installed; the message has the install command.
     """
     try:
         return importlib.import_module(module)
@@ -132,34 +130,37 @@ def extra(module: str) -> ModuleType:
         ) from None
 
 
-def run(words: Sequence[str], files: Mapping[str, str | bytes], made: str = "") -> tuple[int, str, bytes]:
-    """Run a program in an empty folder of its own, without input, for at most 20 seconds.
+def run_program(
+    words: Sequence[str], files: Mapping[str, str | bytes], output: str = ""
+) -> tuple[int, str, bytes]:
+    """Run a program in a temporary folder, without standard input, for at most `TIMEOUT` seconds.
 
     Args:
         words: The command line.
-        files: Written into the folder before.
-        made: A file to bring back.
+        files: Content of the files in the folder, by name.
+        output: The name of a file that the program writes and whose content is returned.
 
     Returns:
-        The exit code (-1 after too long), all it printed, and the bytes of the file made.
+        The exit code (-1 after a timeout), standard output and error as text, and the content of `output`
+        (empty if it was not written).
     """
-    with tempfile.TemporaryDirectory(prefix="nextchar-") as folder:
-        place = Path(folder)
-        for name, content in files.items():
-            whole = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
-            (place / name).write_bytes(whole)
+    with tempfile.TemporaryDirectory(prefix="nextchar-") as name:
+        folder = Path(name)
+        for file, content in files.items():
+            (folder / file).write_bytes(
+                content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+            )
         try:
             done = subprocess.run(  # noqa: S603  a fixed command line; the text is in a file
                 words,
-                cwd=place,
+                cwd=folder,
                 env={**os.environ, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=SECONDS,
+                timeout=TIMEOUT,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             return -1, "", b""
-        said = (done.stdout + done.stderr).decode(errors="replace")
-        result = (place / made).read_bytes() if made and (place / made).exists() else b""
-        return done.returncode, said, result
+        written = (folder / output).read_bytes() if output and (folder / output).exists() else b""
+        return done.returncode, (done.stdout + done.stderr).decode(errors="replace"), written

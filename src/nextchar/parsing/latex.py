@@ -1,32 +1,21 @@
-"""LaTeX: fragments whose environments, braces and maths pair, and the share that a TeX engine sets."""
+"""LaTeX: fragments whose environments, braces and maths match, and fragments that pdflatex typesets."""
 
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
-from nextchar.parsing.brackets import balanced
-from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run, share
+from nextchar.parsing.brackets import balanced, nested
+from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run_program, share
 
 PDFLATEX = Program("pdflatex", "texlive-latex-recommended texlive-pictures", "setting fragments in type")
 EDGE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]+)\}")
-INSIDE_ITSELF = {
-    "enumerate",
-    "itemize",
-    "description",
-    "matrix",
-    "pmatrix",
-    "array",
-    "cases",
-    "aligned",
-    "center",
-}
-NO_FRAGMENT = {"document", "verbatim"}
-QUIET = re.compile(r"\\[\\{}$%]|%[^\n]*")
+SELF_NESTING = {"enumerate", "itemize", "description", "matrix", "pmatrix", "array", "cases", "aligned", "center"}
+NOT_FRAGMENTS = {"document", "verbatim"}
+IGNORED = re.compile(r"\\[\\{}$%]|%[^\n]*")  # escaped characters and comments
 COMMAND = re.compile(r"\\([A-Za-z]+)")
 
-# What TeX stops at, as it says it; the first that fits is counted.
-KINDS = {
+# Kinds of errors, by TeX's messages; the first match counts.
+ERRORS = {
     "unknown command": re.compile(r"Undefined control sequence"),
     "environments": re.compile(r"\\begin|\\end|Environment|allowed only in|Lonely|perhaps a missing"),
     "maths": re.compile(r"Missing \$|[Mm]ath|Double (?:sub|super)script|\\right|\\left|delimiter"),
@@ -36,91 +25,77 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the training text takes for granted, because it was defined elsewhere.
-
-    Attributes:
-        commands: Names that occur at least twice.
-        environments: The same.
-    """
+class Usage(NamedTuple):
+    """Commands and environments that occur at least twice in the training text, and so are defined elsewhere."""
 
     commands: frozenset[str]
     environments: frozenset[str]
 
 
 def usage(text: str) -> Usage:
-    """Look up which commands and environments a text uses."""
-    commands, environments = Counter(COMMAND.findall(text)), Counter(name for _, name in EDGE.findall(text))
-    return Usage(
-        *(frozenset(name for name, count in each.items() if count > 1) for each in (commands, environments))
-    )
+    """Return the commands and environments that a text uses at least twice."""
+    found = COMMAND.findall(text), [name for _, name in EDGE.findall(text)]
+    return Usage(*(frozenset(name for name, n in Counter(names).items() if n > 1) for names in found))
 
 
 def fragments(text: str) -> Pieces:
-    r"""Find the outermost environments, from `\begin` to the `\end` that closes it, or that cannot.
+    r"""Find the outermost environments, from `\begin` to the `\end` that closes them.
 
-    A fragment also ends, unsound, where an environment that does not nest begins within itself. Ends that nothing waits for,
-    as they stand after such a place, belong to no fragment: one mistake is counted once.
+    A fragment also ends, invalid, at an `\end` of another name, or where an environment that cannot nest begins within
+    itself. An `\end` outside of any fragment is ignored, so that one error counts once.
     """
     whole: list[str] = []
-    waiting: list[str] = []
-    begun = 0
+    open_names: list[str] = []
+    begin = 0
     for edge in EDGE.finditer(text):
         kind, name = edge[1], edge[2]
-        if name in NO_FRAGMENT:
+        if name in NOT_FRAGMENTS:
             continue
         if kind == "begin":
-            if name in waiting and name not in INSIDE_ITSELF:
-                whole.append(text[begun : edge.start()])
-                waiting = []
-            if not waiting:
-                begun = edge.start()
-            waiting.append(name)
-        elif waiting:
-            if waiting.pop() != name:
-                waiting = []
-            if not waiting:
-                whole.append(text[begun : edge.end()])
-    return Pieces(whole, int(bool(waiting)))
+            if name in open_names and name not in SELF_NESTING:
+                whole.append(text[begin : edge.start()])
+                open_names = []
+            if not open_names:
+                begin = edge.start()
+            open_names.append(name)
+        elif open_names:
+            if open_names.pop() != name:
+                open_names = []
+            if not open_names:
+                whole.append(text[begin : edge.end()])
+    return Pieces(whole, int(bool(open_names)))
 
 
 def environments(fragment: str) -> bool:
-    """Tell whether there are environments, and each is closed by its own end."""
-    waiting: list[str] = []
+    """Return whether there are environments and each is closed by its own end."""
     edges = EDGE.findall(fragment)
-    for kind, name in edges:
-        if kind == "begin":
-            waiting.append(name)
-        elif not waiting or waiting.pop() != name:
-            return False
-    return bool(edges) and not waiting
+    return bool(edges) and nested((kind == "begin", name) for kind, name in edges)
 
 
 def braces(fragment: str) -> bool:
-    """Tell whether the curly brackets are balanced, those printed and those in comments aside."""
-    return balanced(re.sub(r"[^{}]", "", QUIET.sub("", fragment)))
+    """Return whether the curly brackets match, apart from escaped ones and those in comments."""
+    return balanced(re.sub(r"[^{}]", "", IGNORED.sub("", fragment)))
 
 
 def dollars(fragment: str) -> bool:
-    """Tell whether maths that begins ends, and does so in its own paragraph."""
-    inside: Literal["", "$", "$$"] = ""
-    for mark in re.findall(r"\$\$|\$|\n[ \t]*\n", QUIET.sub("", fragment)):
-        if mark[0] == "\n":
+    """Return whether formulas that begin with $ or $$ end with the same, within one paragraph."""
+    inside = ""
+    for token in re.findall(r"\$\$|\$|\n[ \t]*\n", IGNORED.sub("", fragment)):
+        if token[0] == "\n":
             if inside:
                 return False
         elif not inside:
-            inside = "$$" if mark == "$$" else "$"
-        elif inside == mark:
+            inside = token
+        elif inside == token:
             inside = ""
         elif inside == "$$":
             return False
-        # Two in a row within a line of text: one formula ends and the next begins.
+        # $$ within $: one formula ends and the next one begins.
     return not inside
 
 
 def document(fragment: str, known: Usage) -> str:
-    """Return a document with one fragment in it; commands the training text takes for granted print their names."""
+    """Return a document that holds one fragment; known commands print their names, known environments are theorems."""
     lines = [
         r"\documentclass{amsart}\usepackage{amsmath,amssymb}",
         r"\IfFileExists{xy.sty}{\usepackage[all]{xy}}{\newcommand{\xymatrix}[1]{}}",
@@ -128,62 +103,53 @@ def document(fragment: str, known: Usage) -> str:
     ]
     lines += [
         rf"\@ifundefined{{{name}}}{{\newtheorem{{{name}}}{{{name.strip('*')}}}}}{{}}"
-        for name in sorted(known.environments - NO_FRAGMENT)
+        for name in sorted(known.environments - NOT_FRAGMENTS)
     ]
-    used = set(COMMAND.findall(fragment)) & known.commands
     lines += [
         rf"\providecommand{{\{name}}}{{\ensuremath{{\mathop{{\mathrm{{{name}}}}}\nolimits}}}}"
-        for name in sorted(used)
+        for name in sorted(set(COMMAND.findall(fragment)) & known.commands)
     ]
     return "\n".join([*lines, r"\makeatother\begin{document}", fragment, r"\end{document}", ""])
 
 
 def typeset(fragment: str, known: Usage) -> tuple[str, bytes]:
-    """Let pdflatex set a fragment.
+    """Typeset a fragment with pdflatex.
 
     Returns:
-        The kind of its first error, nothing where there is none, and the PDF.
+        The kind of its first error, empty if there is none, and the PDF.
     """
-    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "piece.tex"]
-    failed, said, pdf = run(words, {"piece.tex": document(fragment, known)}, made="piece.pdf")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "piece.tex"]
+    failed, messages, pdf = run_program(
+        command, {"piece.tex": document(fragment, known)}, output="piece.pdf"
+    )
     if not failed and pdf:
         return "", pdf
-    error = re.search(r"^! .*(?:\n.*)?", said, re.MULTILINE)
+    error = re.search(r"^! .*(?:\n.*)?", messages, re.MULTILINE)
     reason = error[0] if error else "Runaway"
-    return next(kind for kind, pattern in KINDS.items() if pattern.search(reason)), b""
+    return next(kind for kind, pattern in ERRORS.items() if pattern.search(reason)), b""
 
 
 def export(fragment: str) -> dict[str, bytes]:
-    """Return a fragment as files by suffix: as it is, and set in type where TeX is installed and accepts it."""
-    pdf = typeset(fragment, usage(fragment * 2))[1] if PDFLATEX.there() else b""
+    """Return a fragment as files by suffix: LaTeX, and PDF if pdflatex is installed and accepts it."""
+    pdf = typeset(fragment, usage(fragment * 2))[1] if PDFLATEX.is_installed() else b""
     return {".tex": fragment.encode()} | ({".pdf": pdf} if pdf else {})
 
 
 def check(sample: str, known: Usage | None) -> Tally:
-    """Count the sound fragments of a sample."""
+    """Count the valid fragments of a sample."""
     pieces = fragments(sample)
     tally = {
         "fragments with matched environments": share(pieces.whole, environments),
         "fragments with balanced braces": share(pieces.whole, braces),
         "fragments with paired $": share(pieces.whole, dollars),
-        "fragments cut off by the end": Ratio(pieces.cut, pieces.cut + len(pieces.whole)),
+        "fragments cut off by the end": pieces.cut_share(),
     }
-    if PDFLATEX.there():
-        # One a sample: each takes a second.
+    if PDFLATEX.is_installed():
+        # One fragment a sample: each takes a second.
         kinds = [typeset(piece, known or usage(sample))[0] for piece in pieces.whole[:1]]
         tally["fragments that TeX sets"] = Ratio(kinds.count(""), len(kinds))
-        for kind in KINDS:
-            tally[f"stopped by {kind}"] = Ratio(kinds.count(kind), len(kinds))
+        tally |= {f"stopped by {kind}": Ratio(kinds.count(kind), len(kinds)) for kind in ERRORS}
     return tally
 
 
-DOMAIN = Domain(
-    "latex",
-    "fragments",
-    "fragments with matched environments",
-    fragments,
-    check,
-    learn=usage,
-    programs=(PDFLATEX,),
-    export=export,
-)
+DOMAIN = Domain("latex", "fragments", fragments, check, learn=usage, programs=(PDFLATEX,), export=export)

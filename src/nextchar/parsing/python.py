@@ -1,21 +1,21 @@
-"""Python: functions that its own parser accepts."""
+"""Python: functions that Python's own parser accepts."""
 
 import ast
 import re
 import textwrap
 import warnings
 
-from nextchar.parsing.brackets import PYTHON_QUIET, balanced, blanked
-from nextchar.parsing.domain import Domain, Pieces, Ratio, Tally, share, together
+from nextchar.parsing.brackets import PYTHON_LITERALS, balanced, blank_literals
+from nextchar.parsing.domain import Domain, Pieces, Ratio, Tally, pooled, share
 
 HEAD = re.compile(r"(?:async )?def ")
 TRIPLE = re.compile(r'"""|\'\'\'')
 
 
 def functions(text: str) -> Pieces:
-    """Find the outermost functions and methods: from `def` to the next line that is not deeper.
+    """Find the outermost functions and methods: from `def` to the next line that is not indented deeper.
 
-    A bracket that closes a head of several lines goes on with it, and so does the inside of a triple-quoted string.
+    Closing brackets at the margin and the inside of triple-quoted strings belong to the function.
     """
     whole: list[str] = []
     lines: list[str] = []
@@ -33,19 +33,13 @@ def functions(text: str) -> Pieces:
         elif lines:
             lines.append(line)
         if lines:
-            quote = _quote_after(line, quote)
-    return Pieces(whole, 1 if lines else 0)
-
-
-def _quote_after(line: str, quote: str) -> str:
-    """Return the triple quote that is open after a line, if any."""
-    for mark in TRIPLE.findall(line):
-        quote = "" if quote == mark else quote or mark
-    return quote
+            for mark in TRIPLE.findall(line):
+                quote = "" if quote == mark else quote or mark
+    return Pieces(whole, int(bool(lines)))
 
 
 def parses(function: str) -> bool:
-    """Tell whether Python's parser accepts a function, as it would stand alone."""
+    """Return whether Python's parser accepts a function on its own."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -56,39 +50,39 @@ def parses(function: str) -> bool:
 
 
 def brackets(function: str) -> bool:
-    """Tell whether the brackets outside of strings and comments are balanced."""
-    return balanced(blanked(function, PYTHON_QUIET))
+    """Return whether the brackets outside of strings and comments match."""
+    return balanced(function, PYTHON_LITERALS)
 
 
 def indentation(function: str) -> Ratio:
-    """Count the lines whose indentation follows from the line before.
+    """Return the share of lines whose indentation is possible after the line before.
 
-    After a colon a line must be deeper, else on one of the levels that are open. Lines within brackets may be anywhere.
+    After a colon a line must be indented deeper, else as one of the enclosing blocks. Lines within brackets are left out.
     """
     good = lines = open_brackets = 0
     levels: list[int] = []
-    opened = False
-    for line in blanked(textwrap.dedent(function), PYTHON_QUIET).splitlines():
+    after_colon = False
+    for line in blank_literals(textwrap.dedent(function), PYTHON_LITERALS).splitlines():
         indent = len(line) - len(line.lstrip())
         if line.strip() and open_brackets <= 0:
             lines += 1
-            good += not levels or (indent > levels[-1] if opened else indent in levels)
+            good += not levels or (indent > levels[-1] if after_colon else indent in levels)
             levels = [level for level in levels if level < indent] + [indent]
-        open_brackets += sum(line.count(each) for each in "([{") - sum(line.count(each) for each in ")]}")
+        open_brackets += len(re.findall(r"[(\[{]", line)) - len(re.findall(r"[)\]}]", line))
         if line.strip():
-            opened = line.rstrip().endswith(":")
+            after_colon = line.rstrip().endswith(":")
     return Ratio(good, lines)
 
 
-def check(sample: str, _learnt: None) -> Tally:
-    """Count the sound functions of a sample."""
+def check(sample: str, _learned: None) -> Tally:
+    """Count the valid functions of a sample."""
     pieces = functions(sample)
     return {
         "functions that parse": share(pieces.whole, parses),
         "functions with balanced brackets": share(pieces.whole, brackets),
-        "lines indented as they must be": together([indentation(piece) for piece in pieces.whole]),
-        "functions cut off by the end": Ratio(pieces.cut, pieces.cut + len(pieces.whole)),
+        "lines indented as they must be": pooled([indentation(piece) for piece in pieces.whole]),
+        "functions cut off by the end": pieces.cut_share(),
     }
 
 
-DOMAIN = Domain("python", "functions", "functions that parse", functions, check)
+DOMAIN = Domain("python", "functions", functions, check)

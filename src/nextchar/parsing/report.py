@@ -1,4 +1,4 @@
-"""The report: every measure of a domain over some samples, with intervals, and beside it what was copied."""
+"""The report: every measure of a domain over some samples, with intervals, and how much of them was copied."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,22 +15,23 @@ from nextchar.parsing.domain import Domain, Ratio, Tally, Unit
 
 DOMAINS = ("abc", "c", "drama", "latex", "python", "wikitext")
 RESAMPLES = 1000
-NONE = Ratio(0, 0)
 COPIED = f"windows of {WINDOW} characters copied from training"
+KNOWN = "words known from training"
+LOOPS = "characters in loops"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure.
+    """One figure of a report.
 
     Attributes:
-        name: What it is of.
-        value: A share in percent, a rate or a mean; nan where there was nothing to count.
-        low: The lower end of a 95 % interval, found by drawing the samples again with replacement.
-        high: The upper end.
+        name: What was measured.
+        value: A share in percent, a rate or a mean; nan if there was nothing to count.
+        low: Lower end of the 95 % bootstrap interval over samples.
+        high: Its upper end.
         unit: "%", "per 1000 chars" or "chars".
-        of: Of how many pieces, lines, words or windows.
-        sound: Whether it is of structure, and more is better.
+        of: The denominator: number of pieces, lines, words or windows.
+        valid: Whether it is a share of valid structure, so that higher is better; "sound" in JSON.
     """
 
     name: str
@@ -39,21 +40,29 @@ class Measure:
     high: float
     unit: Unit
     of: float
-    sound: bool
+    valid: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values by name, for JSON, with None for nan."""
+        values = asdict(self)
+        values["sound"] = values.pop("valid")
+        return values | {
+            key: None if np.isnan(values[key]) else round(values[key], 4) for key in ("value", "low", "high")
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What some samples are like.
+    """The report on some samples.
 
     Attributes:
-        domain: What they were read as.
-        samples: How many.
+        domain: The domain they were parsed as.
+        samples: Number of samples.
         chars: Their characters.
         measures: In the order of the report.
-        longest_copy: Characters of the longest substring that stands in the training text; None without one.
+        longest_copy: Length of the longest substring that occurs in the training text; None without one.
         copy: That substring.
-        skipped: What was left out and what would mend it, a sentence each.
+        skipped: A sentence for each program that is not installed: what was skipped, and the remedy.
     """
 
     domain: str
@@ -69,19 +78,15 @@ class Structure:
         return next(measure for measure in self.measures if measure.name == name)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by name, for JSON, where nan is None."""
-        values = asdict(self)
-        for measure in values["measures"]:
-            for key in ("value", "low", "high"):
-                measure[key] = None if np.isnan(measure[key]) else round(measure[key], 4)
-        return values
+        """Return the values by name, for JSON."""
+        return asdict(self) | {"measures": [measure.as_dict() for measure in self.measures]}
 
 
 def get_domain(name: str) -> Domain:
     """Return a domain by its name.
 
     Raises:
-        ConfigError: There is none; names those there are.
+        ConfigError: There is no such domain; the message lists the domains.
     """
     if name not in DOMAINS:
         raise ConfigError(
@@ -92,65 +97,65 @@ def get_domain(name: str) -> Domain:
 
 
 def structure(
-    samples: Sequence[str], domain: str, *, training: Training | str | None = None, seed: int = 0
+    samples: str | Sequence[str], domain: str, *, training: Training | str | None = None, seed: int = 0
 ) -> Structure:
-    """Check samples against what is known of their domain.
+    """Parse samples with the parsers of their domain, and count what is valid.
 
     Args:
-        samples: Texts of some thousand characters; each may begin and end anywhere.
+        samples: Texts of some thousand characters, which may begin and end anywhere; a str is one sample.
         domain: "abc", "c", "drama", "latex", "python" or "wikitext".
-        training: What the writer of the samples has learnt from, for what was copied and which words are known.
-        seed: Of the intervals.
+        training: The training text of the model that generated the samples, to measure copies and known words.
+        seed: Of the bootstrap intervals.
 
     Raises:
-        ConfigError: There is no such domain.
+        ConfigError: There is no such domain, or the seed is negative.
         TextError: There is no sample.
         MissingExtraError: The parser of the domain is not installed.
     """
     known = get_domain(domain)
+    samples = [samples] if isinstance(samples, str) else samples
     if not any(samples):
         raise TextError("there is no sample to check")
-    learnt = Training(training) if isinstance(training, str) else training
-    facts = known.learn(learnt.text) if learnt else None
-    tallies = _tallies(known, samples, facts)
-    longest, copy = None, ""
-    if learnt:
-        copies = learnt.copies(samples)
-        longest, copy = copies.longest, copies.text
+    if seed < 0:
+        raise ConfigError(f"the seed is {seed}, but must be 0 or more")
+    learned = Training(training) if isinstance(training, str) else training
+    tallies = _tallies(known, samples, known.learn(learned.text) if learned else None)
+    copies = learned.copies(samples) if learned else None
+    if learned and copies:
         for sample, tally, windows in zip(samples, tallies, copies.windows, strict=True):
-            tally["words known from training"] = Ratio(*learnt.known_words(sample))
+            tally[KNOWN] = Ratio(*learned.known_words(sample))
             tally[COPIED] = Ratio(*windows)
     for sample, tally in zip(samples, tallies, strict=True):
-        tally["characters in loops"] = Ratio(looping(sample), len(sample))
+        tally[LOOPS] = Ratio(looping(sample), len(sample))
     return Structure(
         domain,
         len(samples),
         sum(map(len, samples)),
         tuple(_measures(tallies, seed)),
-        longest,
-        copy,
-        tuple(program.missing() for program in known.programs if not program.there()),
+        copies.longest if copies else None,
+        copies.text if copies else "",
+        tuple(program.missing() for program in known.programs if not program.is_installed()),
     )
 
 
-def _tallies(domain: Domain, samples: Sequence[str], facts: Any) -> list[Tally]:
-    """Check every sample; side by side where that means to wait for programs, since Python's parsers take turns anyway."""
-    if not any(program.there() for program in domain.programs):
-        return [domain.check(sample, facts) for sample in samples]
+def _tallies(domain: Domain, samples: Sequence[str], learned: Any) -> list[Tally]:
+    """Check every sample; in threads only if external programs run, because Python's parsers hold the interpreter lock."""
+    if not any(program.is_installed() for program in domain.programs):
+        return [domain.check(sample, learned) for sample in samples]
     with ThreadPoolExecutor(available_cores()) as pool:
-        return list(pool.map(lambda sample: domain.check(sample, facts), samples))
+        return list(pool.map(lambda sample: domain.check(sample, learned), samples))
 
 
 def _measures(tallies: Sequence[Tally], seed: int) -> Iterable[Measure]:
-    """Add the samples up, measure by measure, in the order in which they first come."""
+    """Sum the samples' ratios and bootstrap their intervals, in the order in which the measures first occur."""
     drawn = np.random.default_rng(seed).integers(len(tallies), size=(RESAMPLES, len(tallies)))
-    kinds = {name: ratio[2:] for tally in tallies for name, ratio in tally.items()}
-    for name, (unit, sound) in kinds.items():
-        parts, wholes = np.array([tally.get(name, NONE)[:2] for tally in tallies], float).T
-        scale = 100.0 if unit == "%" else 1.0
-        total = wholes.sum()
-        value = scale * parts.sum() / total if total else np.nan
+    kinds = {name: ratio for tally in tallies for name, ratio in tally.items()}
+    for name, kind in kinds.items():
+        parts, wholes = np.array([tally.get(name, (0, 0))[:2] for tally in tallies], float).T
+        scale = 100.0 if kind.unit == "%" else 1.0
+        total = float(wholes.sum())
+        value = scale * float(parts.sum()) / total if total else np.nan
         sums = wholes[drawn].sum(1)
-        again = scale * parts[drawn].sum(1)[sums > 0] / sums[sums > 0]
-        low, high = np.quantile(again, [0.025, 0.975]) if len(again) else (np.nan, np.nan)
-        yield Measure(name, float(value), float(low), float(high), unit, float(total), sound)
+        ratios = scale * parts[drawn].sum(1)[sums > 0] / sums[sums > 0]
+        low, high = np.quantile(ratios, [0.025, 0.975]) if len(ratios) else (np.nan, np.nan)
+        yield Measure(name, value, float(low), float(high), kind.unit, total, kind.valid)
