@@ -26,7 +26,7 @@ from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import score_ids
 from nextchar.language_model import LanguageModel
-from nextchar.parsing.sweep import Writing, svg, write
+from nextchar.parsing.sweep import SampleRequest, generate, svg
 from nextchar.storage import load, read_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from recall import DISTANCES, NETWORKS, SEEDS, STEPS_AT_MOST, Recall, gradient_norms, recall, recall_table
@@ -34,7 +34,7 @@ from tables import markdown, span
 
 VALID = TEST = 0.05
 ORDER = 20
-SAMPLES = Writing(count=60, length=6000)
+SAMPLES = SampleRequest(count=60, length=6000)
 BIASES = (0.0, 1.0, 3.0, 5.0)
 
 
@@ -137,7 +137,7 @@ def persistence(models: list[Model], table: NGram, test: str, learnt: str) -> di
         "real text": [test[at : at + SAMPLES.length] for at in range(0, len(test) - SAMPLES.length + 1, step)]
     }
     for model in models:
-        texts[model.name] = write(read_model(model.path), SAMPLES)[0]
+        texts[model.name] = generate(read_model(model.path), SAMPLES)[0]
     vocabulary = models[0].lm.vocabulary
     texts[f"{ORDER}-grams"] = [vocabulary.decode(each) for each in table.write(SAMPLES.count, SAMPLES.length)]
     return {name: reach.words_that_come_again(samples, counts, rare) for name, samples in texts.items()}

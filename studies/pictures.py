@@ -11,7 +11,7 @@ import numpy as np
 
 from nextchar.evaluation.novelty import Training
 from nextchar.parsing import abc, latex, wikitext
-from nextchar.parsing.domain import extra, run
+from nextchar.parsing.domain import import_parser, run_program
 
 LINES = 34  # of an article that are drawn
 WIDTH = 92  # characters of a line
@@ -29,7 +29,7 @@ def draw(name: str, samples: list[str], training: Training, folder: Path) -> Non
 
 def page_of_tex(samples: list[str], training: Training, path: Path) -> None:
     """Set the longest fragment that TeX accepts, of the first of each sample, and draw its page."""
-    if not (latex.PDFLATEX.there() and shutil.which("pdftoppm")):
+    if not (latex.PDFLATEX.is_installed() and shutil.which("pdftoppm")):
         print("pdflatex and pdftoppm draw the page of LaTeX; it is left out")
         return
     known = latex.usage(training.text)
@@ -38,7 +38,7 @@ def page_of_tex(samples: list[str], training: Training, path: Path) -> None:
         pdf = latex.typeset(piece, known)[1]
         if pdf:
             words = ["pdftoppm", "-png", "-singlefile", "-r", "80", "-H", "520", "page.pdf", "page"]
-            path.write_bytes(trimmed(run(words, {"page.pdf": pdf}, made="page.png")[2]))
+            path.write_bytes(trimmed(run_program(words, {"page.pdf": pdf}, output="page.png")[2]))
             return
 
 
@@ -56,14 +56,14 @@ def trimmed(png: bytes) -> bytes:
 
 def notes(samples: list[str], path: Path) -> None:
     """Draw the first tune that abc2midi accepts as notes."""
-    if not (abc.ABC2MIDI.there() and shutil.which("abcm2ps")):
+    if not (abc.ABC2MIDI.is_installed() and shutil.which("abcm2ps")):
         print("abc2midi and abcm2ps draw the notes of a tune; they are left out")
         return
     tunes = (tune for sample in samples for tune in abc.tunes(sample).whole)
     for tune in tunes:
         if len(tune) > 200 and abc.complete(tune) and abc.play(tune):
-            picture = run(
-                ["abcm2ps", "-g", "-O", "tune.svg", "tune.abc"], {"tune.abc": tune}, made="tune001.svg"
+            picture = run_program(
+                ["abcm2ps", "-g", "-O", "tune.svg", "tune.abc"], {"tune.abc": tune}, output="tune001.svg"
             )[2]
             if picture:
                 path.write_bytes(picture)
@@ -80,7 +80,11 @@ def article(samples: list[str], path: Path) -> None:
         for raw in html.unescape(fragment).splitlines():
             level = len(raw) - len(raw.lstrip("=")) if raw.endswith("=") else 0
             plain = re.sub(r"<ref.*?(?:</ref>|/>)", "", raw)
-            shown = str(extra("mwparserfromhell").parse(plain).strip_code()).replace("$", r"\$").strip("= ")
+            shown = (
+                str(import_parser("mwparserfromhell").parse(plain).strip_code())
+                .replace("$", r"\$")
+                .strip("= ")
+            )
             lines += [(line, level) for line in textwrap.wrap(shown, WIDTH)]
         lines.append(("", 0))
     if not lines:
@@ -97,7 +101,7 @@ def _sound_run(sample: str) -> list[str]:
     best: list[str] = []
     now: list[str] = []
     for fragment in wikitext.fragments(sample).whole:
-        now = [*now, fragment] if wikitext.sound(fragment) else []
+        now = [*now, fragment] if wikitext.valid(fragment) else []
         if sum(map(len, now)) > sum(map(len, best)):
             best = now
     return best

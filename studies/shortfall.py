@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Kept
-from nextchar.cli.structure import pieces_of
 from nextchar.evaluation.score import stream
 from nextchar.language_model import LanguageModel
 from nextchar.parsing import c, latex, python, wikitext
+from nextchar.parsing.compare import cut_samples
 from nextchar.parsing.report import get_domain
-from nextchar.parsing.sweep import Writing, svg, write
+from nextchar.parsing.sweep import SampleRequest, generate, svg
 from nextchar.storage import to_language_model, write_text
 from nextchar.text.corpus import Corpus
 from tables import markdown, span
@@ -32,7 +32,7 @@ ASKED = 200_000  # characters of the test part, at most
 SOUND: dict[str, tuple[str, Callable[[str], bool]]] = {
     "linux": ("C functions with balanced brackets", c.brackets),
     "latex": ("LaTeX fragments with matched environments", latex.environments),
-    "wikipedia": ("wiki fragments well-formed", wikitext.sound),
+    "wikipedia": ("wiki fragments well-formed", wikitext.valid),
     "python": ("Python functions that parse", python.parses),
 }
 
@@ -118,9 +118,9 @@ def read(name: str, row: Result, options: argparse.Namespace) -> tuple[tuple[lis
     corpus = opened(name, options.data)
     model = train(name, corpus, options.minutes, options.cache)
     length = get_domain(CORPORA[name].domain).length
-    samples = write(model, Writing(count=WRITTEN, length=length, temperature=row.temperature))[0]
+    samples = generate(model, SampleRequest(count=WRITTEN, length=length, temperature=row.temperature))[0]
     ids = np.concatenate([corpus.part(part, VALID, TEST).take(0, len(corpus)) for part in ("valid", "test")])
-    real = pieces_of(corpus.vocabulary.decode(ids), WRITTEN, length)
+    real = cut_samples(corpus.vocabulary.decode(ids), WRITTEN, length)
     both = pieces_by_length(name, samples), pieces_by_length(name, real)
     if name != "latex":
         return both, ""

@@ -20,13 +20,13 @@ import numpy as np
 import pictures
 from cache import Kept, train_into
 from nextchar.benchmark.report import machine
-from nextchar.cli.structure import pieces_of
 from nextchar.config import Config
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import Training
 from nextchar.evaluation.score import estimate
+from nextchar.parsing.compare import cut_samples
 from nextchar.parsing.report import COPIED, Structure, get_domain, structure
-from nextchar.parsing.sweep import Writing, figure, svg, sweep, sweet_spot, write
+from nextchar.parsing.sweep import SampleRequest, figure, generate, svg, sweep, sweet_spot
 from nextchar.storage import ModelFile, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from tables import markdown
@@ -152,17 +152,17 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     training = Training(decode(train_ids))
     held_out = decode(np.concatenate([valid_ids, test_ids]))
     domain = known.domain or "drama"
-    how = Writing(count=options.samples, length=get_domain(domain).length)
-    real = structure(pieces_of(held_out, how.count, how.length), domain, training=training)
+    how = SampleRequest(count=options.samples, length=get_domain(domain).length)
+    real = structure(cut_samples(held_out, how.count, how.length), domain, training=training)
     best = 1.0
     if known.domain:
-        swept = Writing(count=min(SWEPT, how.count), length=how.length)
+        swept = SampleRequest(count=min(SWEPT, how.count), length=how.length)
         points = list(sweep(model, domain, training, swept, TEMPERATURES))
         if shown:
             write_text(options.output / f"universality-{name}.svg", figure(points, real, known.title))
         best = sweet_spot(points, real).temperature
-    how = Writing(count=how.count, length=how.length, temperature=best)
-    samples = write(model, how)[0]
+    how = SampleRequest(count=how.count, length=how.length, temperature=best)
+    samples = generate(model, how)[0]
     ngrams = [decode(each) for each in table.write(how.count, how.length, temperature=best)]
     found = {"model": samples, f"{ORDER}-grams": ngrams}
     columns = {"real text": real} | {

@@ -119,9 +119,9 @@ def test_structure_refuses_before_it_writes(
     words: list[str],
     message: str,
 ) -> None:
-    """What n-grams cannot do, and a place that cannot be written to, are told before the model writes for minutes."""
+    """Options that n-grams do not allow and paths that cannot be written are refused before the model generates."""
     monkeypatch.chdir(text_file.parent)
-    monkeypatch.setattr("nextchar.parsing.sweep.write", no_work)
+    monkeypatch.setattr("nextchar.parsing.compare.generate", no_work)
     result = shell("structure", model, "--as", "python", "--against", text_file, "-n", 200, *words)
     assert (result.code, result.out) == (1, "")
     assert message in result.err.splitlines()[-1]

@@ -7,52 +7,52 @@ import numpy as np
 import pytest
 
 from nextchar.parsing import abc, c, drama, latex, python, wikitext
-from nextchar.parsing.brackets import C_QUIET, balanced, blanked
+from nextchar.parsing.brackets import C_LITERALS, balanced, blank_literals
 from nextchar.parsing.domain import Program
 from nextchar.parsing.report import DOMAINS, get_domain
 from parsing.texts import TEXTS
 
-SOUND: dict[str, Callable[[str], bool]] = {
-    "abc": lambda tune: abc.complete(tune) and all(bar.sound for bar in abc.inner(tune)),
+VALID: dict[str, Callable[[str], bool]] = {
+    "abc": lambda tune: abc.complete(tune) and all(bar.valid for bar in abc.inner_bars(tune)),
     "c": lambda code: not c.errors(code),
-    "drama": drama.sound,
+    "drama": drama.valid,
     "latex": lambda text: latex.environments(text) and latex.braces(text) and latex.dollars(text),
     "python": python.parses,
-    "wikitext": wikitext.sound,
+    "wikitext": wikitext.valid,
 }
 COUNTS = {"abc": 1, "c": 2, "drama": 4, "latex": 3, "python": 3, "wikitext": 6}
 
 
 def needs(program: Program) -> pytest.MarkDecorator:
-    """Skip where a program of Debian's is not installed."""
-    return pytest.mark.skipif(not program.there(), reason=program.missing())
+    """Skip the test if the program is not installed."""
+    return pytest.mark.skipif(not program.is_installed(), reason=program.missing())
 
 
 def shuffled(text: str, seed: int = 0) -> str:
-    """Return the same characters in another order."""
+    """Return the characters of a text in random order."""
     order = np.random.default_rng(seed).permutation(len(text))
     return "".join(text[place] for place in order)
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_real_pieces_are_found_and_sound(name: str) -> None:
-    """Every piece of a text that a person wrote is found, and is sound."""
+def test_real_pieces_are_found_and_valid(name: str) -> None:
+    """Every piece of a real text is found and is valid."""
     pieces = get_domain(name).pieces(TEXTS[name]).whole
     assert len(pieces) == COUNTS[name]
-    assert [piece for piece in pieces if not SOUND[name](piece)] == []
+    assert [piece for piece in pieces if not VALID[name](piece)] == []
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_shuffled_pieces_are_not_sound(name: str) -> None:
-    """The same characters in another order are hardly ever sound."""
+def test_shuffled_pieces_are_invalid(name: str) -> None:
+    """At most 5 % of pieces are valid after their characters are shuffled."""
     pieces = [piece for piece in get_domain(name).pieces(TEXTS[name]).whole if len(piece) > 40]
     again = [shuffled(piece, seed) for piece in pieces for seed in range(10)]
-    assert sum(map(SOUND[name], again)) <= 0.05 * len(again)
+    assert sum(map(VALID[name], again)) <= 0.05 * len(again)
 
 
 @pytest.mark.parametrize("name", DOMAINS)
-def test_any_text_can_be_read(name: str) -> None:
-    """No text makes a checker fail: neither noise nor another domain's."""
+def test_any_text_can_be_checked(name: str) -> None:
+    """No text makes a check fail: neither noise nor text of another domain."""
     noise = "".join(np.random.default_rng(1).choice(list("{}[]()<>$\\%&|:\"'\n ab/=X"), 3000))
     domain = get_domain(name)
     for text in ("", "\n\n\n", "\x00\ud800", noise, *TEXTS.values()):
@@ -61,7 +61,7 @@ def test_any_text_can_be_read(name: str) -> None:
             assert whole >= 0
 
 
-def test_the_standard_library_is_python() -> None:
+def test_the_standard_library_parses() -> None:
     """Of real functions 98 % parse, and nearly all have balanced brackets."""
     tally = python.check(inspect.getsource(json.decoder) + inspect.getsource(inspect), None)
     part, whole, *_ = tally["functions that parse"]
@@ -97,18 +97,18 @@ def test_the_standard_library_is_python() -> None:
         ("X:1\nT:No key\nM:4/4\nabc|\n", abc.complete),
         ("X:1\nT:No metre\nK:D\nabc|\n", abc.complete),
         ("X:1\nT:A key of X\nM:4/4\nK:X\nabc|\n", abc.complete),
-        ("he said\nnothing at all", drama.sound),
-        ("ROMEO:\nHa\nJULIET:\nHo", drama.sound),
-        ("ROMEO:", drama.sound),
+        ("he said\nnothing at all", drama.valid),
+        ("ROMEO:\nHa\nJULIET:\nHo", drama.valid),
+        ("ROMEO:", drama.valid),
     ],
 )
-def test_broken_pieces_are_seen(broken: str, check: Callable[[str], bool]) -> None:
-    """What was broken by hand is not sound."""
+def test_broken_pieces_are_invalid(broken: str, check: Callable[[str], bool]) -> None:
+    """A piece with one error is invalid."""
     assert not check(broken)
 
 
-def test_a_piece_ends_where_it_cannot_go_on() -> None:
-    """A fragment that is closed by another's end, and a function in which another begins, are pieces, and unsound."""
+def test_a_piece_ends_at_its_error() -> None:
+    """A fragment closed by the wrong end, and a function in which another begins, are invalid pieces."""
     assert latex.fragments(
         "\\begin{lemma}a\\end{proof} \\begin{proof}b\\begin{proof}c\\end{proof}"
     ).whole == [
@@ -116,7 +116,7 @@ def test_a_piece_ends_where_it_cannot_go_on() -> None:
         "\\begin{proof}b",
         "\\begin{proof}c\\end{proof}",
     ]
-    # What stands after a mistake and closes nothing is not a second one.
+    # An end after the error that closes nothing is not a second error.
     twice = "\\begin{proof}\\begin{enumerate}a\\end{proof}\\end{enumerate} b\\end{proof} \\begin{lemma}c\\end{lemma}"
     assert latex.fragments(twice).whole == [
         "\\begin{proof}\\begin{enumerate}a\\end{proof}",
@@ -129,20 +129,20 @@ def test_a_piece_ends_where_it_cannot_go_on() -> None:
 
 
 def test_brackets_in_comments_and_strings_do_not_count() -> None:
-    """What is quoted is blanked, line ends stay, and a string stays an expression."""
+    """Literals are replaced by blanks, line ends stay, and a string stays an expression."""
     code = "f(\"(\", '{'); /* [\n[ */ g();"
-    assert blanked(code, C_QUIET) == "f(_  , _  );     \n     g();"
-    assert balanced(blanked(code, C_QUIET))
+    assert blank_literals(code, C_LITERALS) == "f(_  , _  );     \n     g();"
+    assert balanced(blank_literals(code, C_LITERALS))
 
 
 def test_comments_are_closed() -> None:
-    """A comment in which another begins was not closed; the last one may be cut."""
+    """A comment in which another begins is not closed; the last one may be cut and is left out."""
     assert c.comments("/* a */ /* b /* c */ /* d").part == 2
     assert c.comments("/* a */ /* b /* c */ /* d").whole == 3
 
 
 def test_indentation_in_c() -> None:
-    """Tabs are counted against open brackets, where a statement begins."""
+    """The tabs before a statement must equal the number of open curly brackets."""
     good, lines, *_ = c.indentation(
         "int f(void)\n{\n\tint a;\n\n\tif (a) {\n\t\tb(a,\n\t\t  c);\n\t}\n  d();\n}\n"
     )
@@ -150,7 +150,7 @@ def test_indentation_in_c() -> None:
 
 
 def test_bars_add_up() -> None:
-    """Lengths, tuplets, broken rhythm, chords and graces are counted as ABC 2.1 says."""
+    """Lengths, tuplets, broken rhythm, chords and grace notes add up as ABC 2.1 defines."""
     head = "X:1\nT:t\nM:4/4\nL:1/8\nK:C\n|"
     lengths = {
         "C2D2 E4": 1,
@@ -163,26 +163,26 @@ def test_bars_add_up() -> None:
     }
     for music, length in lengths.items():
         bar = list(abc.bars(head + " z8 | " + music + "| z8 |]"))[2]
-        assert (bar.length, bar.sound) == (length, True), music
+        assert (bar.length, bar.valid) == (length, True), music
 
 
 def test_upbeats_and_endings_may_be_short() -> None:
-    """Only bars within a part must be full; a metre that changes is followed."""
-    full = abc.inner("X:1\nT:t\nM:3/4\nL:1/4\nK:C\nG|ABc|d2|e3:|f2|]\n")
+    """Only bars within a part must be full; a change of metre applies from the next bar."""
+    full = abc.inner_bars("X:1\nT:t\nM:3/4\nL:1/4\nK:C\nG|ABc|d2|e3:|f2|]\n")
     assert [bar.length for bar in full] == [Fraction(3, 4), Fraction(1, 2)]
     assert [bar.length == bar.metre for bar in full] == [True, False]
 
 
-def test_learnt_names_are_told_from_new_ones() -> None:
-    """Speakers of the training text are known, others are new."""
-    known = drama.speakers("\n\nROMEO:\nHa\n\nJULIET:\nHo\n\nAll:\nHe\n\n")
+def test_known_speakers_are_counted() -> None:
+    """Only speakers of the training text are known."""
+    known = drama.known_speakers("\n\nROMEO:\nHa\n\nJULIET:\nHo\n\nAll:\nHe\n\n")
     tally = drama.check("x\n\nROMEO:\nHa\n\nROSALDO:\nHo\n\ny", known)
     assert tally["speakers known from training"][:2] == (1, 2)
 
 
 @needs(c.GCC)
-def test_gcc_accepts_what_is_sound() -> None:
-    """Names that nobody declared are no error of syntax; a missing semicolon is."""
+def test_gcc_accepts_valid_functions() -> None:
+    """Undeclared names are not syntax errors; a missing semicolon is."""
     sound = "static long f(struct a *b, u64 c)\n{\n\treturn g(b->d.e, c) + H;\n}\n"
     assert c.compiles(sound)
     assert not c.compiles(sound.replace(";", ""))
@@ -190,8 +190,8 @@ def test_gcc_accepts_what_is_sound() -> None:
 
 
 @needs(abc.ABC2MIDI)
-def test_a_tune_becomes_midi() -> None:
-    """A tune is played, and noise is not."""
+def test_a_valid_tune_becomes_midi() -> None:
+    """abc2midi converts a tune and rejects noise."""
     tune = abc.tunes(TEXTS["abc"]).whole[0]
     assert abc.play(tune)[:4] == b"MThd"
     assert abc.export(tune)[".abc"].decode() == tune
@@ -199,8 +199,8 @@ def test_a_tune_becomes_midi() -> None:
 
 
 @needs(latex.PDFLATEX)
-def test_tex_sets_what_is_sound() -> None:
-    """Commands that the training text takes for granted are none of a fragment's errors; invented ones are."""
+def test_tex_typesets_valid_fragments() -> None:
+    """Commands that the training text uses are not errors of a fragment; unknown ones are."""
     known = latex.usage(TEXTS["latex"])
     lemma = latex.fragments(TEXTS["latex"]).whole[0]
     kind, pdf = latex.typeset(lemma, known)

@@ -1,4 +1,4 @@
-"""Small texts of every domain, as people write them, and pieces broken by hand."""
+"""Small real texts of every domain."""
 
 PLAY = "\n\n".join(
     f"{name}:\n{line}"

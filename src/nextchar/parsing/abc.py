@@ -219,9 +219,7 @@ def play(tune: str) -> bytes:
     """Return a tune as a MIDI file made by abc2midi; empty if it reports an error in the notation."""
     command = ["abc2midi", "tune.abc", "-o", "tune.mid"]
     _, messages, midi = run_program(command, {"tune.abc": tune}, output="tune.mid")
-    errors = [
-        line for line in messages.splitlines() if line.startswith("Error") and not IGNORED.search(line)
-    ]
+    errors = [line for line in messages.splitlines() if line.startswith("Error") and not IGNORED.search(line)]
     return b"" if errors else midi
 
 

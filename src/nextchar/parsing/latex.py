@@ -9,7 +9,17 @@ from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run_p
 
 PDFLATEX = Program("pdflatex", "texlive-latex-recommended texlive-pictures", "setting fragments in type")
 EDGE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]+)\}")
-SELF_NESTING = {"enumerate", "itemize", "description", "matrix", "pmatrix", "array", "cases", "aligned", "center"}
+SELF_NESTING = {
+    "enumerate",
+    "itemize",
+    "description",
+    "matrix",
+    "pmatrix",
+    "array",
+    "cases",
+    "aligned",
+    "center",
+}
 NOT_FRAGMENTS = {"document", "verbatim"}
 IGNORED = re.compile(r"\\[\\{}$%]|%[^\n]*")  # escaped characters and comments
 COMMAND = re.compile(r"\\([A-Za-z]+)")
@@ -119,9 +129,7 @@ def typeset(fragment: str, known: Usage) -> tuple[str, bytes]:
         The kind of its first error, empty if there is none, and the PDF.
     """
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "piece.tex"]
-    failed, messages, pdf = run_program(
-        command, {"piece.tex": document(fragment, known)}, output="piece.pdf"
-    )
+    failed, messages, pdf = run_program(command, {"piece.tex": document(fragment, known)}, output="piece.pdf")
     if not failed and pdf:
         return "", pdf
     error = re.search(r"^! .*(?:\n.*)?", messages, re.MULTILINE)

@@ -82,6 +82,11 @@ class Structure:
         return asdict(self) | {"measures": [measure.as_dict() for measure in self.measures]}
 
 
+def shown(value: float) -> str:
+    """Return a value with one decimal; a dash for nan."""
+    return "-" if np.isnan(value) else f"{value:.1f}"
+
+
 def get_domain(name: str) -> Domain:
     """Return a domain by its name.
 

@@ -1,4 +1,4 @@
-"""The temperature sweep: structure, novelty and self-surprise against tau, and the tau most like real text."""
+"""The temperature sweep: structure and novelty of samples by temperature, and the temperature most like real text."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,24 +6,29 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
+from nextchar.errors import ConfigError
 from nextchar.evaluation.novelty import Training
-from nextchar.parsing.report import COPIED, Structure, get_domain, structure
+from nextchar.parsing.report import COPIED, KNOWN, LOOPS, Structure, structure
 from nextchar.sampling.engine import Filters
 from nextchar.sampling.sample import SampleOptions, sample
 from nextchar.storage import ModelFile
 
 TEMPERATURES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6)
+SHORTEST = 100  # characters of a sample, so that it can hold a piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Writing:
-    """How samples are written, by a model or a table of n-grams.
+class SampleRequest:
+    """Which samples to generate, with a model or a table of n-grams.
 
     Attributes:
-        count: How many.
+        count: Number of samples.
         length: Characters of each.
-        temperature: Tau.
-        seed: Of the writing.
+        temperature: Of sampling.
+        seed: Of sampling.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     count: int = 100
@@ -31,15 +36,29 @@ class Writing:
     temperature: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.count < 1:
+            raise ConfigError(f"the count is {self.count}, but must be 1 or more")
+        if self.length < SHORTEST:
+            raise ConfigError(
+                f"the length is {self.length}, but samples need at least {SHORTEST} characters to hold a piece"
+            )
+        self.options()
+
+    def options(self) -> SampleOptions:
+        """Return the options for `nextchar.sample`, which check temperature and seed."""
+        return SampleOptions(length=self.length, filters=Filters(self.temperature), seed=self.seed)
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a model writes at one temperature.
+    """The samples of a model at one temperature.
 
     Attributes:
-        temperature: Tau.
-        structure: Of its samples.
-        bits_per_char: How surprised the model is at its own text, at temperature 1.
+        temperature: Of sampling.
+        structure: Of the samples.
+        bits_per_char: Mean surprisal of the samples under the model itself, at temperature 1.
     """
 
     temperature: float
@@ -52,22 +71,21 @@ class Point:
         return values | self.structure.as_dict()
 
     def distance(self, real: Structure) -> float:
-        """Return how far it is from real text: the mean difference of all shares, in percentage points."""
-        known = {measure.name: measure.value for measure in real.measures if measure.unit == "%"}
-        apart = [
-            # Where there is no piece, none is sound.
-            abs((0.0 if math.isnan(measure.value) and measure.sound else measure.value) - known[measure.name])
-            for measure in self.structure.measures
-            if measure.name in known
+        """Return the mean absolute difference of all shares from those of real text, in percentage points."""
+        expected = {measure.name: measure.value for measure in real.measures if measure.unit == "%"}
+        differences = [
+            # A share of valid pieces is 0 if there is no piece.
+            abs((0.0 if math.isnan(each.value) and each.valid else each.value) - expected[each.name])
+            for each in self.structure.measures
+            if each.name in expected
         ]
-        apart = [each for each in apart if not math.isnan(each)]
-        return sum(apart) / len(apart) if apart else math.inf
+        differences = [each for each in differences if not math.isnan(each)]
+        return sum(differences) / len(differences) if differences else math.inf
 
 
-def write(model: ModelFile, how: Writing) -> tuple[list[str], float]:
-    """Write samples from the empty state; return them and the model's bits per character at them."""
-    options = SampleOptions(length=how.length, filters=Filters(how.temperature), seed=how.seed)
-    samples = sample(model, "", options, count=how.count)
+def generate(model: ModelFile, request: SampleRequest) -> tuple[list[str], float]:
+    """Generate samples from the empty state; return them and their bits per character under the model."""
+    samples = sample(model, "", request.options(), count=request.count)
     chars = sum(each.chars for each in samples)
     nats = sum(each.nats_per_char * each.chars for each in samples) / max(chars, 1)
     return [each.text for each in samples], nats / math.log(2)
@@ -77,13 +95,13 @@ def sweep(
     model: ModelFile,
     domain: str,
     training: Training,
-    how: Writing,
+    request: SampleRequest,
     temperatures: Sequence[float] = TEMPERATURES,
 ) -> Iterator[Point]:
-    """Yield what a model writes at each temperature, in the order given; that of `how` is not used."""
+    """Yield a point for each temperature, in the order given; the temperature of the request is ignored."""
     for temperature in temperatures:
-        samples, bits = write(model, replace(how, temperature=temperature))
-        yield Point(temperature, structure(samples, domain, training=training, seed=how.seed), bits)
+        samples, bits = generate(model, replace(request, temperature=temperature))
+        yield Point(temperature, structure(samples, domain, training=training, seed=request.seed), bits)
 
 
 def sweet_spot(points: Sequence[Point], real: Structure) -> Point:
@@ -92,41 +110,40 @@ def sweet_spot(points: Sequence[Point], real: Structure) -> Point:
 
 
 def figure(points: Sequence[Point], real: Structure, title: str) -> str:
-    """Draw a sweep as SVG: structure above, novelty in the middle, self-surprise below, real text dashed."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  only a figure needs it
+    """Plot a sweep as SVG: structure, novelty and bits per character against temperature, real text dashed."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
 
-    taus = [point.temperature for point in points]
+    temperatures = [point.temperature for point in points]
     canvas = Figure(figsize=(10, 8), layout="constrained")
     above, middle, below = canvas.subplots(3, 1, sharex=True)
-    headline = get_domain(real.domain).headline
-    sound = [measure.name for measure in real.measures if measure.sound and measure.of]
-    for axes, names in (
-        (above, [headline, *(name for name in sound if name != headline)][:4]),
-        (middle, ["words known from training", COPIED, "characters in loops"]),
-    ):
-        for name, colour in zip(names, ("C0", "C1", "C2", "C3"), strict=False):
-            lines = [point.structure[name] for point in points]
-            axes.plot(taus, [each.value for each in lines], color=colour, marker="o", label=name)
-            axes.fill_between(
-                taus, [each.low for each in lines], [each.high for each in lines], color=colour, alpha=0.15
+    headline = real.measures[0].name
+    shares = [each.name for each in real.measures if each.valid and each.of and each.name != headline]
+    for axes, names in ((above, [headline, *shares][:4]), (middle, [KNOWN, COPIED, LOOPS])):
+        for index, name in enumerate(names):
+            color = f"C{index}"
+            values, lows, highs = zip(
+                *((each.value, each.low, each.high) for each in (p.structure[name] for p in points)),
+                strict=True,
             )
-            axes.axhline(real[name].value, color=colour, linestyle="--", linewidth=1)
+            axes.plot(temperatures, values, color=color, marker="o", label=name)
+            axes.fill_between(temperatures, lows, highs, color=color, alpha=0.15)
+            axes.axhline(real[name].value, color=color, linestyle="--", linewidth=1)
         axes.set(ylabel="%", ylim=(-3, 103))
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    below.plot(taus, [point.bits_per_char for point in points], color="C4", marker="o")
-    below.set(ylabel="bits per character,\nthe model at its own text", xlabel="temperature")
+    below.plot(temperatures, [point.bits_per_char for point in points], color="C4", marker="o")
+    below.set(ylabel="bits per character,\nsamples under the model", xlabel="temperature")
     best = sweet_spot(points, real).temperature
     for axes in (above, middle, below):
         axes.axvline(best, color="grey", linewidth=1)
-    above.set_title(f"{title}: most like real text at {best:g}; dashed, real text")
+    above.set_title(f"{title}: most like real text at {best:g}; dashed: real text")
     return svg(canvas)
 
 
-def svg(canvas: object) -> str:
-    """Return a matplotlib figure as SVG that is the same every time."""
-    import matplotlib as mpl  # noqa: PLC0415  only a figure needs it
+def svg(canvas: Any) -> str:
+    """Return a matplotlib figure as SVG, the same bytes for the same figure."""
+    import matplotlib as mpl  # noqa: PLC0415  takes long to import
 
     out = StringIO()
     with mpl.rc_context({"svg.hashsalt": "nextchar"}):
-        canvas.savefig(out, format="svg", metadata={"Date": None})  # type: ignore[attr-defined]
+        canvas.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()
