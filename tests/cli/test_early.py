@@ -76,20 +76,6 @@ def test_evaluate_asks_for_the_training_part_first(
     assert "is not at hand" in result.err
 
 
-def test_bench_reads_what_it_compares_first(
-    model: Path, tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model or text that is not there is told before minutes of measuring."""
-    monkeypatch.setattr("nextchar.cli.bench.measure", no_work)
-    for words, message in (
-        ((tmp_path / "wrong", text_file), "there is no model file"),
-        ((model, tmp_path / "wrong"), "there is no file"),
-    ):
-        result = shell("bench", "--agree", *words)
-        assert result.code == 1
-        assert message in result.err
-
-
 def test_inspect_refuses_before_it_reads(
     model: Path, tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

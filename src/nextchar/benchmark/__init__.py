@@ -1,1 +1,1 @@
-"""How fast this machine trains, writes and scores: against its own ceilings, and against what one would write otherwise."""
+"""Speed of this machine: training, generation, scoring and start-up."""

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: list[str]) -> int:
     """Parse a command line and call its command; errors are raised."""
-    from cyclopts import App, CycloptsError  # noqa: PLC0415  `import nextchar` must not pay for it
+    from cyclopts import App, CycloptsError, Parameter  # noqa: PLC0415  `import nextchar` must not pay for it
 
     from nextchar.cli.flags import DEFAULTS  # noqa: PLC0415  as above
 
@@ -88,12 +88,16 @@ def run(given: list[str]) -> int:
             app.command(import_module(room).command, name=name)
         else:
             app.command(f"{room}:command", name=name, help=line)
+    words = list(map(_mark, ["", *given], given))
     try:
-        command, bound, _ = app.parse_args(
-            list(map(_mark, ["", *given], given)), exit_on_error=False, print_error=False
-        )
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _usage(error, given)
+        # One value for each flag: `--stop A MODEL`.
+        app.default_parameter = Parameter.combine(DEFAULTS, Parameter(consume_multiple=False))
+        try:
+            command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        except CycloptsError:
+            return _usage(error, given)
     named = {name: _unmark(value) for name, value in bound.kwargs.items()}
     result = command(*map(_unmark, bound.args), **named)
     return result if isinstance(result, int) else 0

@@ -10,16 +10,8 @@ from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, run_p
 PDFLATEX = Program("pdflatex", "texlive-latex-recommended texlive-pictures", "setting fragments in type")
 EDGE = re.compile(r"\\(begin|end)\s*\{([A-Za-z*]+)\}")
 SELF_NESTING = {
-    "enumerate",
-    "itemize",
-    "description",
-    "matrix",
-    "pmatrix",
-    "array",
-    "cases",
-    "aligned",
-    "center",
-}
+    "enumerate", "itemize", "description", "matrix", "pmatrix", "array", "cases", "aligned", "center"
+}  # fmt: skip
 NOT_FRAGMENTS = {"document", "verbatim"}
 IGNORED = re.compile(r"\\[\\{}$%]|%[^\n]*")  # escaped characters and comments
 COMMAND = re.compile(r"\\([A-Za-z]+)")

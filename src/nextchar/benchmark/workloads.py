@@ -1,0 +1,115 @@
+"""What is timed: a training step, and generation with one stream and with many, of networks with random weights."""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from nextchar.architecture import Architecture
+from nextchar.config import Config
+from nextchar.errors import ConfigError
+from nextchar.kernels.threads import available_cores, parallel_for
+from nextchar.model.network import Network, initialize
+from nextchar.sampling.engine import Engine, Filters, Group
+from nextchar.storage import ModelFile
+from nextchar.text.batches import Batch
+from nextchar.text.vocabulary import Vocabulary
+from nextchar.training.learner import Learner
+
+VOCABULARY_SIZE = 65
+STREAMS = 64
+
+
+class Size(NamedTuple):
+    """The size of a network: L layers of H units."""
+
+    layers: int
+    hidden: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """Return the size that a text such as 2x512 names.
+
+        Raises:
+            ConfigError: It is not a size.
+        """
+        layers, _, hidden = text.partition("x")
+        if not (layers.isdecimal() and hidden.isdecimal() and int(layers) and int(hidden)):
+            raise ConfigError(f"the size is '{text}', but must be layers x units, such as 2x512")
+        return cls(int(layers), int(hidden))
+
+    def batch_shape(self) -> tuple[int, int]:
+        """Return T and B of a training step: 50 and 50 up to 128 units, as in char-rnn, else 128 and 64."""
+        return (50, 50) if self.hidden <= 128 else (128, 64)
+
+    def network(self) -> Network:
+        """Return a network with random weights."""
+        network = Network(Architecture(layers=self.layers, hidden=self.hidden), VOCABULARY_SIZE)
+        initialize(network, torch.Generator().manual_seed(0))
+        return network
+
+    def model(self) -> ModelFile:
+        """Return the same network as a model file."""
+        network = self.network()
+        arrays = {name: p.detach().numpy() for name, p in network.named_parameters()}
+        vocabulary = Vocabulary("characters", tuple(range(32, 32 + VOCABULARY_SIZE)))
+        return ModelFile(network.architecture, vocabulary, arrays)
+
+
+def seconds_each(work: Callable[[], object], seconds: float, at_least: int = 3) -> float:
+    """Return the median duration of a function in seconds, over repeated calls after two warm-up calls."""
+    work(), work()
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while len(durations) < at_least or time.perf_counter() - begin < seconds:
+        before = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - before)
+    return median(durations)
+
+
+def training_step(size: Size, precision: str) -> Callable[[], object]:
+    """Return a function that does one training step: forward, backward, clipping, update; no dropout."""
+    length, count = size.batch_shape()
+    config = Config(
+        layers=size.layers,
+        hidden=size.hidden,
+        batch_size=count,
+        seq_length=length,
+        dropout=0.0,
+        learning_rate=1e-3,
+        weight_decay=0.01,
+    )
+    learner = Learner(size.network(), config, torch.device("cpu"), precision)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (length, count))
+    batch = Batch(ids, ids, np.zeros(count, np.bool_), 0)
+    return lambda: learner.step(batch, 1e-3, 0)
+
+
+def one_stream(engine: Engine, seconds: float) -> float:
+    """Return characters per second of one stream, sampling included, on as many cores as the engine uses."""
+    group = Group(engine, 1, Filters())
+    group.add(engine.start, 0)
+    length = 64
+    for _ in range(6):  # the engine tries which number of threads is fastest
+        group.write(length)
+    return length / seconds_each(lambda: group.write(length), seconds)
+
+
+def many_streams(engine: Engine, seconds: float, streams: int = STREAMS) -> float:
+    """Return characters per second of many streams together, on all cores."""
+    each = -(-streams // available_cores())
+    groups = []
+    for _ in range(available_cores()):
+        group = Group(engine, each, Filters(), team=1)
+        for key in range(each):
+            group.add(engine.start, key)
+        groups.append(group)
+
+    def generate(first: int, _: int) -> None:
+        groups[first].write(16)
+
+    return 16 * each * len(groups) / seconds_each(lambda: parallel_for(generate, len(groups), 1), seconds)
