@@ -77,7 +77,8 @@ def run(given: list[str]) -> int:
         help=HELP,
         version=nextchar.__version__,
         help_format="plaintext",
-        default_parameter=DEFAULTS,
+        # One value for each flag, as in `train --suffix .c FOLDER`; if that fails, all that follow: `bench --only a b`.
+        default_parameter=Parameter.combine(DEFAULTS, Parameter(consume_multiple=False)),
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` reports it
     )
@@ -91,12 +92,11 @@ def run(given: list[str]) -> int:
     words = list(map(_mark, ["", *given], given))
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        # One value for each flag: `--stop A MODEL`.
-        app.default_parameter = Parameter.combine(DEFAULTS, Parameter(consume_multiple=False))
+    except CycloptsError:
+        app.default_parameter = DEFAULTS
         try:
             command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-        except CycloptsError:
+        except CycloptsError as error:
             return _usage(error, given)
     named = {name: _unmark(value) for name, value in bound.kwargs.items()}
     result = command(*map(_unmark, bound.args), **named)
