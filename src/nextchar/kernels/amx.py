@@ -1,9 +1,9 @@
-"""The product of pairs of bfloat16 on the matrix tiles (AMX) that newer Xeons have: several times what their vectors do.
+"""The product of pairs of bfloat16 in the matrix tiles (AMX) of newer Xeons, several times faster than in their vectors.
 
-A tile holds 16 rows of 64 bytes. One instruction multiplies 16 vectors of 32 numbers with 32 columns of 16 rows of
-weights, as `gemm.pack_blocks` has them, and adds that to 16 sums for each vector. Which vectors share a tile has no say
-in a sum. Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, "Programming with
-Intel AMX".
+A tile register holds 16 rows of 64 bytes. One instruction multiplies 16 vectors of 32 elements with 32 columns of 16 rows
+of weights, as `gemm.pack_blocks` stores them, and adds the products to 16 sums for each vector. The sums of a vector do
+not depend on the others in its tile. Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1,
+chapter 18, "Programming with Intel AMX".
 """
 
 from collections.abc import Callable
@@ -11,123 +11,114 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from nextchar.kernels import cpu
 
 TILE_ROWS = 16
-"""Vectors that a tile holds at most."""
+"""Vectors x that a tile holds at most."""
 TILE_DEPTH = 16
-"""Columns, in pairs, that one instruction multiplies."""
-_BYTES = 64  # of a row of a tile
-_BLOCK = 4  # tiles of sums that a block of rows fills
-_SUMS, _VECTORS, _WEIGHTS = 0, 4, 6  # the first register for each
+"""Pairs of columns that one instruction multiplies."""
+_ROW_BYTES = 64
+_BLOCK_TILES = 4  # tiles of 16 rows of weights in a block of 64
+_SUMS, _X, _WEIGHTS = 0, 4, 6  # the first tile register for each
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_ADDRESS = ir.PointerType()
+_POINTER = _I8.as_pointer()
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """Make what is written in LLVM's terms callable from compiled code."""
+    """Make a function that emits LLVM IR callable from compiled code."""
     return intrinsic(function)
 
 
-class _Tiles:
-    """Writes the product of a block of rows and one or two tiles of vectors."""
+def call(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: Any) -> Any:
+    """Emit the call of an LLVM intrinsic or of a C function, by its full name."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(builder.module.declare_intrinsic(name, (), kind), arguments)
+
+
+class _Product:
+    """Emits the product of a block of 64 rows and one or two tiles of vectors x."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
         self.b = builder
-        made = [
+        arrays = [
             context.make_array(kind)(context, builder, value)
             for kind, value in zip(signature.args, arguments, strict=True)
         ]
-        self.weights, self.x, self.out = (array.data for array in made)
-        self.depth = builder.extract_value(made[0].shape, 0)
-        self.vectors = builder.extract_value(made[1].shape, 0)
-        self.weights_stride, self.x_stride, self.out_stride = (
-            builder.extract_value(array.strides, 0) for array in made
+        self.weights, self.x, self.out = (
+            (array.data, builder.extract_value(array.strides, 0)) for array in arrays
         )
-
-    def at(self, base: Any, *parts: Any) -> Any:
-        """Return the address so many bytes after another."""
-        address = self.b.ptrtoint(base, _I64)
-        for part in parts:
-            address = self.b.add(address, part)
-        return self.b.inttoptr(address, _ADDRESS)
+        self.steps, self.vectors = (builder.extract_value(array.shape, 0) for array in arrays[:2])
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Write one instruction."""
-        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-        name = f"llvm.x86.{name}"
-        self.b.call(self.b.module.globals.get(name) or ir.Function(self.b.module, kind, name), arguments)
+        """Emit one x86 instruction."""
+        call(self.b, f"llvm.x86.{name}", ir.VoidType(), *arguments)
 
-    def configure(self, heights: list[Any]) -> None:
-        """Say how many rows each register has: of vectors and sums as given, of weights all."""
-        with self.b.goto_entry_block():
-            settings = self.b.alloca(ir.ArrayType(_I8, 64))
-        self.b.store(ir.Constant(ir.ArrayType(_I8, 64), bytearray(64)), settings)
+    def move(self, name: str, register: int, array: tuple[Any, Any], row: Any, byte: Any) -> None:
+        """Load or store a tile register at a row, and a byte in it, of an array: its address and its stride in bytes."""
+        base, stride = array
+        offset = self.b.add(self.b.mul(row, stride), byte)
+        address = cgutils.pointer_add(self.b, base, offset, _POINTER)  # type: ignore[no-untyped-call]
+        self.call(name, _I8(register), address, stride)
+
+    def configure(self, tiles: int) -> None:
+        """Set how many rows each tile register has: those of x and of sums as many as there are vectors."""
+        count = self.b.trunc(self.vectors, _I8)
         full = _I8(TILE_ROWS)
         rows = {_WEIGHTS: full, _WEIGHTS + 1: full}
-        for tile, height in enumerate(heights):
-            rows |= {_VECTORS + tile: height, _SUMS + 2 * tile: height, _SUMS + 2 * tile + 1: height}
+        for tile in range(tiles):
+            height = count if tiles == 1 else full if tile == 0 else self.b.sub(count, full)
+            rows |= {_X + tile: height, _SUMS + 2 * tile: height, _SUMS + 2 * tile + 1: height}
+        settings = cgutils.alloca_once_value(self.b, ir.Constant(ir.ArrayType(_I8, 64), bytearray(64)))  # type: ignore[no-untyped-call]
         entries = {0: _I8(1)}  # the only palette there is
         for register, height in rows.items():
-            entries |= {16 + 2 * register: _I8(_BYTES), 48 + register: height}
+            entries |= {16 + 2 * register: _I8(_ROW_BYTES), 48 + register: height}
         for place, value in entries.items():
             self.b.store(value, self.b.gep(settings, [_I32(0), _I32(place)]))
-        self.call("ldtilecfg", self.b.bitcast(settings, _ADDRESS))
+        self.call("ldtilecfg", self.b.bitcast(settings, _POINTER))
 
-    def product(self, tiles: int) -> None:
-        """Write all of it."""
-        height = self.b.trunc(self.vectors, _I8)
-        self.configure([height] if tiles == 1 else [_I8(TILE_ROWS), self.b.sub(height, _I8(TILE_ROWS))])
-        for first in range(0, _BLOCK, 2):
-            self.half(tiles, first)
+    def emit(self, tiles: int) -> None:
+        """Emit the whole product, two tiles of rows of weights at a time."""
+        self.configure(tiles)
+        for first in range(0, _BLOCK_TILES, 2):
+            self.emit_half(tiles, first)
         self.call("tilerelease")
 
-    def half(self, tiles: int, first: int) -> None:
-        """Write the loop over the columns for two tiles of rows."""
-        b = self.b
-        places = [(tile, v) for tile in range(tiles) for v in range(2)]
-        down = [b.mul(_I64(TILE_ROWS * tile), self.out_stride) for tile in range(tiles)]
+    def emit_half(self, tiles: int, first: int) -> None:
+        """Emit the k loop for two tiles of rows of weights, beginning with `first`."""
+        places = [(tile, half) for tile in range(tiles) for half in range(2)]
         sums = {
-            (tile, v): (_I8(_SUMS + 2 * tile + v), self.at(self.out, down[tile], _I64(_BYTES * (first + v))))
-            for tile, v in places
+            _SUMS + 2 * tile + half: (self.out, _I64(TILE_ROWS * tile), _I64(_ROW_BYTES * (first + half)))
+            for tile, half in places
         }
-        for register, address in sums.values():
-            self.call("tileloadd64", register, address, self.out_stride)
-        before, loop, done = b.block, b.append_basic_block("columns"), b.append_basic_block("done")
-        b.branch(loop)
-        b.position_at_end(loop)
-        pair = b.phi(_I64)
-        pair.add_incoming(_I64(0), before)
-        along = b.mul(pair, _I64(4))
-        for tile in range(tiles):
-            rows = b.mul(_I64(TILE_ROWS * tile), self.x_stride)
-            self.call("tileloadd64", _I8(_VECTORS + tile), self.at(self.x, along, rows), self.x_stride)
-        below = b.mul(pair, self.weights_stride)
-        for v in range(2):
-            address = self.at(self.weights, below, _I64(_BYTES * (first + v)))
-            self.call("tileloadd64", _I8(_WEIGHTS + v), address, self.weights_stride)
-        for tile, v in places:
-            self.call("tdpbf16ps", sums[tile, v][0], _I8(_VECTORS + tile), _I8(_WEIGHTS + v))
-        following = b.add(pair, _I64(TILE_DEPTH))
-        pair.add_incoming(following, loop)
-        b.cbranch(b.icmp_signed("<", following, self.depth), loop, done)
-        b.position_at_end(done)
-        for register, address in sums.values():
-            self.call("tilestored64", register, address, self.out_stride)
+        for register, place in sums.items():
+            self.move("tileloadd64", register, *place)
+        loop = cgutils.for_range_slice(self.b, _I64(0), self.steps, _I64(TILE_DEPTH))
+        with loop as (step, _):
+            for tile in range(tiles):
+                self.move("tileloadd64", _X + tile, self.x, _I64(TILE_ROWS * tile), self.b.mul(step, _I64(4)))
+            for half in range(2):
+                self.move(
+                    "tileloadd64", _WEIGHTS + half, self.weights, step, _I64(_ROW_BYTES * (first + half))
+                )
+            for tile, half in places:
+                self.call("tdpbf16ps", *map(_I8, (_SUMS + 2 * tile + half, _X + tile, _WEIGHTS + half)))
+        for register, place in sums.items():
+            self.move("tilestored64", register, *place)
 
 
 def _product(tiles: int) -> Any:
     @instruction
     def product(_context: Any, weights: Any, x: Any, out: Any) -> Any:
-        def write(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             if _fits(signature.args):
-                _Tiles(context, builder, signature, arguments).product(tiles)
+                _Product(context, builder, signature, arguments).emit(tiles)
             return context.get_dummy_value()
 
-        return types.void(weights, x, out), write
+        return types.void(weights, x, out), emit
 
     return product
 
@@ -138,12 +129,12 @@ def _fits(kinds: Any) -> bool:
 
 @instruction
 def in_tiles(_context: Any, weights: Any, x: Any) -> Any:
-    """Tell whether the product of these kinds is made in tiles, where the columns fill them."""
+    """Return whether arrays of these types are multiplied in tiles, if their columns fill them."""
 
-    def write(context: Any, _builder: ir.IRBuilder, signature: Any, _arguments: Any) -> Any:
+    def emit(context: Any, _builder: ir.IRBuilder, signature: Any, _arguments: Any) -> Any:
         return context.get_constant(types.boolean, _fits(signature.args))
 
-    return types.boolean(weights, x), write
+    return types.boolean(weights, x), emit
 
 
 one_tile = _product(1)
