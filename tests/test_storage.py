@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_arrays
 
 from conftest import make_model
-from nextchar.errors import ModelFileError
+from nextchar.errors import ModelFileError, NextcharError
 from nextchar.language_model import LanguageModel
 from nextchar.storage import (
     MODEL,
@@ -210,10 +210,10 @@ def test_a_foreign_file_is_refused(path: Path, whole: bytes, message: str) -> No
     ("change", "message"),
     [
         ({"architecture": {"cell": "lstn"}}, "cell is 'lstn'"),
-        ({"architecture": {"hidden": 9}}, "is not what its architecture asks for"),
+        ({"architecture": {"hidden": 9}}, "does not have the shape of its"),
         ({"architecture": 5}, "damaged"),
         ({"vocabulary": {"units": "bytes", "codes": [5, 4]}}, "distinct ascending codes"),
-        ({"vocabulary": {"units": "words", "codes": [4, 5]}}, "not of 'words'"),
+        ({"vocabulary": {"units": "words", "codes": [4, 5]}}, "not 'words'"),
         ({"vocabulary": {"units": "bytes", "codes": [float("inf")]}}, "damaged"),
         ({"vocabulary": {"units": "bytes"}}, "lacks 'codes'"),
         ({"config": 5}, "damaged"),
@@ -236,9 +236,9 @@ def test_metadata_that_cannot_be_is_refused(
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("head.bias", None, "head.bias is not what"),
-        ("head.bias", np.zeros(3, np.float32), "head.bias is not what"),
-        ("extra", np.zeros(3, np.float32), "extra is not what"),
+        ("head.bias", None, "head.bias does not have"),
+        ("head.bias", np.zeros(3, np.float32), "head.bias does not have"),
+        ("extra", np.zeros(3, np.float32), "extra does not have"),
         ("head.bias", np.zeros(1000, np.float16), "its weights are not float32"),
     ],
 )
@@ -306,6 +306,98 @@ def test_a_half_written_file_is_never_seen(path: Path) -> None:
         write_atomically(path, interrupted)
     assert path.read_bytes() == b"old\r\n"
     assert list(path.parent.iterdir()) == [path]
+
+
+class FakeWindows:
+    """Simulates how Windows treats files: what is open cannot be replaced, what is open for reading cannot be synced."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waits: list[float] = []
+        self.in_use = 0  # how many attempts to replace a file fail
+        self.code = 32
+        self._replace, self._fsync, self._open = Path.replace, os.fsync, os.open
+        monkeypatch.setattr(Path, "replace", lambda *files: self.replace(*files))  # noqa: PLW0108  a method
+        monkeypatch.setattr(os, "fsync", self.fsync)
+        monkeypatch.setattr("nextchar.storage.time.sleep", self.waits.append)
+        monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
+        monkeypatch.setattr(os, "open", self.open)
+
+    def replace(self, source: Path, target: Path) -> Path:
+        """Fail as often as the file is in use."""
+        if self.in_use:
+            self.in_use -= 1
+            error = PermissionError(errno.EACCES, "The process cannot access the file", str(target))
+            error.winerror = self.code  # type: ignore[attr-defined, unused-ignore]
+            raise error
+        return self._replace(source, target)
+
+    def open(self, path: Path, *words: int) -> int:
+        """Open files alone."""
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return self._open(path, *words)
+
+    def fsync(self, descriptor: int) -> None:
+        """Refuse a handle that cannot write."""
+        os.write(descriptor, b"")  # fails where the handle is read-only
+        self._fsync(descriptor)
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> FakeWindows:
+    """Return a simulation of Windows' rules for files."""
+    return FakeWindows(monkeypatch)
+
+
+def test_files_are_written_on_windows(path: Path, model_file: ModelFile, windows: FakeWindows) -> None:
+    """A file is synced through a handle that can write, and no folder is opened."""
+    write_model(path, model_file)
+    assert equal(read_model(path), model_file)
+    assert windows.waits == []
+
+
+@pytest.mark.parametrize("code", [5, 32, 1224])
+def test_a_file_that_is_open_for_a_moment_is_replaced(path: Path, windows: FakeWindows, code: int) -> None:
+    """A virus scanner or a memory map that closes the file in time does not make writing fail."""
+    windows.in_use, windows.code = 3, code
+    write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert len(windows.waits) == 3
+
+
+def test_a_file_that_stays_open_is_one_sentence(path: Path, windows: FakeWindows) -> None:
+    """A program that keeps the file open is reported after a bounded wait; the file is unchanged."""
+    write_text(path, "old")
+    windows.in_use = 10**9
+    with pytest.raises(NextcharError, match="is open in another program; close it there"):
+        write_text(path, "new")
+    windows.in_use = 0
+    assert 0 < sum(windows.waits) < 5
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_without_permission_is_not_waited_for(path: Path, windows: FakeWindows) -> None:
+    """An error with another cause is raised at once."""
+    windows.in_use, windows.code = 1, 3
+    with pytest.raises(PermissionError):
+        write_text(path, "new")
+    assert windows.waits == []
+
+
+def test_a_folder_is_named_where_reading_it_is_a_missing_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows reports a folder that is read as a file as a missing permission; a real one stays what it is."""
+
+    def denied(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(ModelFileError, match="is a folder, not a model file"):
+        read_arrays(tmp_path)
+    with pytest.raises(PermissionError):
+        read_arrays(tmp_path / "file")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")

@@ -1,31 +1,31 @@
-"""The shape of a network: the five values that, with the size of the vocabulary, say what its weights are.
+"""The shape of a network: five values that, with the vocabulary size, determine the shapes of all weights.
 
-Free of torch and pydantic, so that a model file can be read and sampled from without them.
+This module imports neither torch nor pydantic: reading and sampling from a model file need only this.
 """
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, check_choice
 
 Cell = Literal["lstm", "gru", "rnn"]
 CELLS: tuple[str, ...] = get_args(Cell)
 GATES: dict[str, int] = {"lstm": 4, "gru": 3, "rnn": 1}
-"""Gates a cell stacks in its weights, in PyTorch's order: lstm i f g o, gru r z n."""
+"""How many gates a cell stacks in its weights, in PyTorch's order: lstm i f g o, gru r z n."""
 STATES: dict[str, int] = {"lstm": 2, "gru": 1, "rnn": 1}
-"""Vectors in one layer's state: hidden, and for the lstm also cell."""
+"""How many vectors the state of a layer has: the hidden state, and for the lstm also the cell state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """Embedding -> L recurrent layers -> their sum (or the last) -> linear.
+    """Embedding, L recurrent layers, and a linear head on the sum of their outputs or on the last one.
 
     Attributes:
-        cell: Which recurrence.
-        layers: L.
-        hidden: H, units of each layer.
+        cell: The kind of recurrent cell.
+        layers: L, the number of recurrent layers.
+        hidden: H, the number of units of each layer.
         embedding: E, the width of the embedding; 0 feeds one-hot vectors instead.
-        sum_outputs: Whether the head reads the sum of all layers' outputs, or the last layer's alone.
+        sum_outputs: Whether the head reads the sum of all layers' outputs instead of the last layer's output.
     """
 
     cell: Cell = "lstm"
@@ -35,19 +35,18 @@ class Architecture:
     sum_outputs: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a shape that no network can have."""
-        if self.cell not in CELLS:
-            raise ConfigError(f"cell is '{self.cell}', but must be one of {', '.join(CELLS)}")
+        """Check the values."""
+        check_choice("cell", self.cell, Cell)
         for name, least in (("layers", 1), ("hidden", 1), ("embedding", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise ConfigError(f"{name} is {value!r}, but must be a whole number of at least {least}")
 
     def shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every weight by name, in the order they are kept.
+        """Return the shape of every weight by name, in the order of the model file.
 
         Args:
-            vocabulary_size: V. The embedding has one row more: the START input of an empty state.
+            vocabulary_size: V. The embedding has V + 1 rows; the last is START, the input of an empty state.
         """
         rows, hidden = GATES[self.cell] * self.hidden, self.hidden
         shapes: dict[str, tuple[int, ...]] = {}
@@ -64,17 +63,17 @@ class Architecture:
         return shapes
 
     def parameters(self, vocabulary_size: int) -> int:
-        """Count the weights of a network of this shape."""
+        """Return the number of weights of a network of this shape."""
         total = 0
         for shape in self.shapes(vocabulary_size).values():
             total += shape[0] * (shape[1] if len(shape) > 1 else 1)
         return total
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the five values by name, for JSON."""
+        """Return the five values by name."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
-        """Build from `as_dict`'s values; other keys are left aside."""
+        """Build from the values of `as_dict`; other keys are ignored."""
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})

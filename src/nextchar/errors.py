@@ -1,11 +1,11 @@
-"""Every error a user can cause, as one tree.
+"""The exceptions that a user's input or files can cause, and the checks that several modules share.
 
     NextcharError
-    ├── ConfigError (ValueError)      an option, or a combination of options, that cannot be
-    ├── TextError (ValueError)        a text that is missing, empty, too short or in another encoding
-    │   └── UnknownCharacterError     characters a model has never seen
-    ├── ModelFileError (ValueError)   a file that is damaged, foreign or from the future
-    ├── DivergenceError (ArithmeticError)  training left the numbers
+    ├── ConfigError (ValueError)           an option, or a combination of options, is invalid
+    ├── TextError (ValueError)             a text is missing, empty, too short or in another encoding
+    │   └── UnknownCharacterError          a text has characters that are not in the model's vocabulary
+    ├── ModelFileError (ValueError)        a file is damaged, of another kind, or of a newer version
+    ├── DivergenceError (ArithmeticError)  the training loss is no longer finite
     └── MissingExtraError (ImportError)    an optional dependency is not installed
 
 A message is one sentence: what is wrong, with which value, and what to do about it.
@@ -13,30 +13,31 @@ A message is one sentence: what is wrong, with which value, and what to do about
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, get_args
 
 
 class NextcharError(Exception):
-    """The base of every error raised on purpose."""
+    """The base class of every exception raised on purpose."""
 
 
 class ConfigError(NextcharError, ValueError):
-    """An option, or a combination of options, that cannot be."""
+    """An option, or a combination of options, is invalid."""
 
 
 class TextError(NextcharError, ValueError):
-    """A text that cannot be read or is too short for what is asked."""
+    """A text cannot be read, or is too short."""
 
 
 class UnknownCharacterError(TextError):
-    """Characters that a model has never seen."""
+    """A text has characters that are not in the model's vocabulary."""
 
 
 class ModelFileError(NextcharError, ValueError):
-    """A model file or run folder that cannot be used."""
+    """A model file or run folder cannot be used."""
 
 
 class DivergenceError(NextcharError, ArithmeticError):
-    """Training left the finite numbers; the last good state is kept."""
+    """The training loss is no longer finite; the last good state is saved."""
 
 
 class MissingExtraError(NextcharError, ImportError):
@@ -44,6 +45,24 @@ class MissingExtraError(NextcharError, ImportError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known word, or nothing."""
+    """Return "; did you mean 'x'?" for the closest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check_choice(name: str, value: object, literal: Any) -> None:
+    """Check that a value is one of the choices of a `Literal` type, which Python does not check.
+
+    Args:
+        name: What the value is called, for the message.
+        value: The value.
+        literal: The type, such as `Literal["error", "skip"]`.
+
+    Raises:
+        ConfigError: It is not; names the choices.
+    """
+    choices = get_args(literal)
+    if value not in choices:
+        raise ConfigError(
+            f"{name} is {value!r}, but must be one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
+        )

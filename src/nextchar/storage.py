@@ -1,11 +1,12 @@
-"""Files: one safetensors file that holds a whole model, written atomically and read with suspicion.
+"""Model files: one safetensors file holds a whole model; it is written atomically and validated when it is read.
 
 Reading a model file needs neither torch nor the text it was trained on.
 """
 
 import json
 import os
-import tempfile
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,20 +34,29 @@ MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
+WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
+RETRIES = (
+    0.05,
+    0.1,
+    0.2,
+    0.4,
+    0.8,
+    0.0,
+)  # seconds between attempts; virus scanners open new files for a moment
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What lies on disk, as a value: enough for the kernels.
+    """The content of a model file: all that the compiled kernels need.
 
     Attributes:
-        architecture: The shape.
-        vocabulary: What the ids stand for.
-        arrays: float32 weights by the names of `Architecture.shapes`.
+        architecture: The shape of the network.
+        vocabulary: Its characters or bytes.
+        arrays: float32 weights, with the names and shapes of `Architecture.shapes`.
         config: The options of the training, by name.
-        provenance: Texts with digests, splits, steps, last scores.
+        provenance: Texts with their digests, splits, steps, last scores.
     """
 
     architecture: Architecture
@@ -57,34 +67,44 @@ class ModelFile:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside the target, sync it, then put it in the target's place.
+    """Replace a file atomically: `write` fills a temporary file beside it, which is synced and then renamed.
 
-    Whatever happens, the target is either what it was or what it is to be.
+    At any moment, also after a crash, the path holds the old content or the new content as a whole.
+
+    Raises:
+        NextcharError: On Windows, another program keeps the file open.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
+        temporary.touch(exist_ok=False)
         write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _replace(temporary, path)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o22)
-    os.umask(mask)
-    return mask
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file over another; on Windows, wait for a program that has the other one open for a moment."""
+    for seconds in RETRIES:
+        try:
+            source.replace(target)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in WINDOWS_IN_USE:
+                raise
+            time.sleep(seconds)
+        else:
+            return
+    raise NextcharError(f"{target} is open in another program; close it there and try again")
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+    """Make a rename durable, on systems where a folder can be opened."""
+    if flag := getattr(os, "O_DIRECTORY", 0):
+        descriptor = os.open(folder, os.O_RDONLY | flag)
         try:
             os.fsync(descriptor)
         finally:
@@ -92,34 +112,36 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, line ends as they are."""
+    """Write a text file atomically, as UTF-8, without converting line ends."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
 def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON metadata as one safetensors file, atomically."""
-    # One key, because safetensors does not keep the order of several, and equal models shall be equal files.
+    # One key: safetensors does not keep the order of several, and equal models must give equal files.
     header = {FORMAT: json.dumps({"format": VERSION, **metadata})}
     whole = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
     write_atomically(path, lambda temporary: temporary.write_bytes(whole))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Read what `write_arrays` wrote.
+    """Read a file of `write_arrays`.
 
     Raises:
-        ModelFileError: Missing, damaged, foreign or from the future; one sentence.
+        ModelFileError: The file is missing, damaged, of another kind, or of a newer version.
     """
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"there is no model file {path}") from None
-    except IsADirectoryError:
+    except OSError:  # IsADirectoryError, or PermissionError on Windows
+        if not path.is_dir():
+            raise
         raise ModelFileError(f"{path} is a folder, not a model file") from None
-    # A safetensors file may begin with any two bytes, because its header's length does, but then comes JSON.
+    # A safetensors file starts with the length of its header, which may be any bytes, and then has JSON.
     if whole[8:9] != b"{" and whole[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelFileError(
-            f"{path} is a pickle, which can run any code when opened; nextchar reads only its own files"
+            f"{path} is a pickle, which can run any code when it is opened; nextchar reads only its own files"
         )
     metadata = _metadata(path, whole)
     version = metadata.pop("format", None)
@@ -134,16 +156,16 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _metadata(path: Path, whole: bytes) -> dict[str, Any]:
-    """Read what nextchar wrote into the header, before anything else is believed."""
+    """Read nextchar's metadata from the header, before anything else of the file is used."""
     length = int.from_bytes(whole[:8], "little")
     if len(whole) < 8 or length > len(whole) - 8:
-        raise ModelFileError(f"{path} is damaged or is no model file: it ends before its header does")
+        raise ModelFileError(f"{path} is damaged or not a model file: it ends before its header does")
     try:
         header = json.loads(whole[8 : 8 + length])
         mine = header.get("__metadata__", {}).get(FORMAT)
         metadata = json.loads(mine) if mine is not None else None
     except (ValueError, AttributeError, TypeError, RecursionError):
-        raise ModelFileError(f"{path} is damaged or is no model file: its header cannot be read") from None
+        raise ModelFileError(f"{path} is damaged or not a model file: its header cannot be read") from None
     if not isinstance(metadata, dict):
         raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote")
     return metadata
@@ -160,7 +182,7 @@ def model_path(path: str | Path) -> Path:
 
 
 def holds_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run that a new one would overwrite."""
+    """Return whether a folder holds a run that a new one would overwrite."""
     return any((folder / name).exists() for name in (TRAINING, MODEL))
 
 
@@ -168,7 +190,8 @@ def read_model(path: str | Path) -> ModelFile:
     """Read a model file, or that of a run folder, without torch.
 
     Raises:
-        ModelFileError: Missing, damaged, foreign, from the future, or not the weights it says.
+        ModelFileError: The file is missing, damaged, of another kind, of a newer version, or its weights do not fit
+            its architecture.
     """
     place = model_path(path)
     arrays, metadata = read_arrays(place)
@@ -178,19 +201,19 @@ def read_model(path: str | Path) -> ModelFile:
         config, provenance = dict(metadata["config"]), dict(metadata["provenance"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         detail = str(error) if isinstance(error, NextcharError) else f"its metadata lacks {error}"
-        raise ModelFileError(f"{place} is damaged or is no model: {detail}") from None
+        raise ModelFileError(f"{place} is damaged or not a model: {detail}") from None
     shapes = architecture.shapes(len(vocabulary))
     found = {name: array.shape for name, array in arrays.items()}
     if found != shapes:
         wrong = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))
-        raise ModelFileError(f"{place} is damaged: {wrong[0]} is not what its architecture asks for")
+        raise ModelFileError(f"{place} is damaged: {wrong[0]} does not have the shape of its architecture")
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(f"{place} is damaged: its weights are not float32")
     return ModelFile(architecture, vocabulary, arrays, config, provenance)
 
 
 def write_model(path: str | Path, model: ModelFile) -> None:
-    """Write a model as one file that suffices alone."""
+    """Write a model as one file, which holds everything that sampling and scoring need."""
     metadata = {
         "architecture": model.architecture.as_dict(),
         "vocabulary": model.vocabulary.as_dict(),
@@ -201,7 +224,7 @@ def write_model(path: str | Path, model: ModelFile) -> None:
 
 
 def to_file(lm: "LanguageModel") -> ModelFile:
-    """Return a language model as the value that lies on disk; the arrays are copies."""
+    """Return the content of the file of a language model; the arrays are copies."""
     arrays = {
         name: tensor.detach().float().cpu().numpy().copy() for name, tensor in lm.network.named_parameters()
     }
@@ -209,7 +232,7 @@ def to_file(lm: "LanguageModel") -> ModelFile:
 
 
 def to_language_model(model: ModelFile, device: "torch.device | str" = "cpu") -> "LanguageModel":
-    """Put a torch network around a model file."""
+    """Build a torch network with the weights of a model file."""
     import torch  # noqa: PLC0415  reading a file must not need torch
 
     from nextchar.language_model import LanguageModel  # noqa: PLC0415  as above

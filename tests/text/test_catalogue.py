@@ -5,7 +5,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from nextchar.errors import TextError
+from nextchar.errors import ConfigError, TextError
 from nextchar.text import catalogue
 from nextchar.text.catalogue import CATALOGUE, Named, fetch, place
 
@@ -60,10 +60,10 @@ def test_a_local_copy_of_another_text_is_refused(data: Path) -> None:
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [
-        (OSError("no route"), "is not on this machine and it could not be fetched"),
+        (OSError("no route"), "is not on this machine and it cannot be downloaded"),
         (
             ValueError("SHA256 hash of x does not match"),
-            "is not on this machine and what came has another checksum",
+            "is not on this machine and the download has another checksum",
         ),
     ],
 )
@@ -85,6 +85,18 @@ def test_what_cannot_be_had_is_one_sentence(
     assert list(data.rglob("*.txt")) == []
 
 
+@pytest.mark.parametrize("name", ["made-up", "packed"])
+def test_a_cache_that_cannot_be_made_names_its_variable(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Downloading or unpacking into a folder that cannot be made is refused with the variable that moves it."""
+    assert archive.exists()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ConfigError, match=r"the cache folder .*corpora cannot be written \(.*NEXTCHAR_CACHE"):
+        fetch(name)
+
+
 def test_a_download_lies_in_the_cache(
     monkeypatch: pytest.MonkeyPatch, data: Path, clean_environment: Path
 ) -> None:
@@ -94,7 +106,7 @@ def test_a_download_lies_in_the_cache(
 
     def retrieve(url: str, *, known_hash: str, fname: str, path: Path) -> str:
         assert (url, known_hash) == (URL, f"sha256:{sha256(TEXT)}")
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         (path / fname).write_bytes(TEXT)
         return str(path / fname)
 
@@ -158,7 +170,7 @@ def test_the_standard_library_is_ascii_python() -> None:
 def test_a_python_without_its_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the standard library has no source files, that is said."""
     monkeypatch.setattr(catalogue.sysconfig, "get_path", lambda _name: str(tmp_path))
-    with pytest.raises(TextError, match="keeps no source files in"):
+    with pytest.raises(TextError, match="has no source files in"):
         fetch("stdlib")
 
 

@@ -1,7 +1,10 @@
+import bz2
 import errno
 import gzip
+import hashlib
 import io
 import json
+import lzma
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextchar.errors import TextError, UnknownCharacterError
+from nextchar.errors import ConfigError, TextError, UnknownCharacterError
 from nextchar.text import corpus as room
 from nextchar.text import sources
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus, read_ids
@@ -234,6 +237,91 @@ def test_a_failure_leaves_the_cache_as_it_was(
     assert len(open_corpus([fresh])) == 12
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".gz", ".xz", ".bz2"])
+@pytest.mark.parametrize("change", ["grow", "rewrite", "shrink"])
+def test_a_text_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, entries: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, change: str
+) -> None:
+    """What is encoded is what was hashed: a file that is written to in between is refused, and the cache has no entry."""
+    pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}.get(suffix, bytes)
+    path = tmp_path / f"log{suffix}"
+    before = pack(b"first line\n" * 100)
+    after = {
+        "grow": before + pack(b"more\n"),
+        "rewrite": pack(b"other line\n" * 100),
+        "shrink": pack(b"first\n"),
+    }
+    path.write_bytes(before)
+    real = room._read_cache
+
+    def meanwhile(key: str) -> object:
+        path.write_bytes(after[change])
+        return real(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "_read_cache", meanwhile)
+        with pytest.raises(TextError, match=rf"log{suffix} changed while it was read; try again"):
+            open_corpus(path)
+    assert list(entries.iterdir()) == []
+    path.write_bytes(before)
+    corpus = open_corpus(path)
+    assert corpus.vocabulary.decode(corpus.ids) == "first line\n" * 100
+    assert corpus.names[0]["sha256"] == hashlib.sha256(before).hexdigest()
+
+
+@pytest.mark.parametrize("as_given", [str, Path, lambda path: [path], lambda path: (str(path),)])
+def test_one_name_is_one_text(text_file: Path, text: str, as_given: Any) -> None:
+    """A str or a Path is one text, not a sequence of characters; a list may hold either."""
+    assert same(open_corpus(as_given(text_file)), Corpus.from_text(text))
+    ids, _ = read_ids(as_given(text_file), Corpus.from_text(text).vocabulary)
+    assert len(ids) == len(text)
+
+
+def test_one_suffix_is_one_suffix(tmp_path: Path) -> None:
+    """A single suffix may be a str."""
+    written(tmp_path / "a.txt", "abc")
+    written(tmp_path / "b.x", "def")
+    assert [entry["name"] for entry in open_corpus(tmp_path, suffixes=".txt").names] == ["a.txt"]
+
+
+def test_values_of_python_are_checked_as_those_of_the_command_line(text_file: Path) -> None:
+    """A word that is no choice of a Literal is refused, and the choices are named."""
+    corpus = Corpus.from_text("abc")
+    for call in (
+        lambda: open_corpus(text_file, units="letters"),  # type: ignore[arg-type]
+        lambda: Corpus.from_text("abc", "letters"),  # type: ignore[arg-type]
+        lambda: read_ids(text_file, corpus.vocabulary, unknown="ignore"),  # type: ignore[arg-type]
+        lambda: corpus.vocabulary.encode("abc", unknown="ignore"),  # type: ignore[arg-type]
+        lambda: corpus.part("validation", 0.1, 0.1),
+    ):
+        with pytest.raises(ConfigError, match=r"is '\w+', but must be one of (characters|error|train), "):
+            call()
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "raw_unicode_escape"])
+def test_lone_surrogates_are_refused(tmp_path: Path, entries: Path, encoding: str) -> None:
+    """Half a character, which could be learnt but never printed, is refused in memory and from a file."""
+    with pytest.raises(
+        TextError, match=r"the lone surrogate U\+D800, which is half of a character; remove it"
+    ):
+        Corpus.from_text("ab\ud800" * 900)
+    (tmp_path / "half.txt").write_bytes({"utf-7": b"ab+2AA-c"}.get(encoding, b"ab\\ud800c"))
+    with pytest.raises(TextError, match=r"the lone surrogate U\+D800"):
+        open_corpus(tmp_path / "half.txt", encoding=encoding)
+    assert list(entries.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_names_its_variable(
+    tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache folder that cannot be made is refused with the variable that moves it."""
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(text_file / "cache"))
+    with pytest.raises(ConfigError, match=r"the cache folder .*texts cannot be written \(.*NEXTCHAR_CACHE"):
+        open_corpus(text_file)
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(tmp_path / "other"))
+    assert len(open_corpus(text_file))
+
+
 def test_a_wrong_encoding_leaves_no_part(tmp_path: Path, entries: Path) -> None:
     """A text that turns out to be no UTF-8 half way leaves nothing in the cache."""
     (tmp_path / "bad.txt").write_bytes(b"good\xff")
@@ -322,7 +410,7 @@ def test_the_parts_of_tiny_shakespeare() -> None:
         (
             "test",
             (0.1, 0.0),
-            "the test part is 0 of 20 characters, which is 0; the run kept none; name a TEXT, or train with --test above 0",
+            "the test part is 0 of 20 characters, which is 0; the run has none; name a TEXT, or train with --test above 0",
         ),
         ("train", (0.5, 0.46), "the train part is 0.04 of 20 characters, which is 0; give more text"),
     ],
@@ -360,5 +448,5 @@ def test_read_ids_reads_in_a_given_vocabulary(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "xyz"])
 def test_read_ids_refuses_nothing(tmp_path: Path, content: str) -> None:
     """A text of which nothing is left is refused by name."""
-    with pytest.raises(TextError, match=r"a\.txt: there is nothing in it to read"):
+    with pytest.raises(TextError, match=r"a\.txt: there is nothing to read"):
         read_ids([written(tmp_path / "a.txt", content)], Vocabulary("characters", (97,)), unknown="skip")

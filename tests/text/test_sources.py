@@ -155,14 +155,14 @@ class TestCompressed:
         """A compressed file that ends too early is refused in one sentence."""
         path = tmp_path / f"cut{suffix}"
         path.write_bytes(pack(np.random.default_rng(0).bytes(500).hex().encode())[:length])
-        with pytest.raises(TextError, match=f"cut{suffix} is not a sound {suffix} file: "):
+        with pytest.raises(TextError, match=f"cut{suffix} is not a valid {suffix} file: "):
             read(path)
 
     def test_a_plain_file_with_that_suffix_is_refused(self, tmp_path: Path, suffix: str, pack) -> None:  # noqa: ANN001
         """A file that only goes by the name is refused in one sentence."""
         path = tmp_path / f"plain{suffix}"
         path.write_bytes(b"not packed by " + pack.__name__.encode())
-        with pytest.raises(TextError, match=f"is not a sound {suffix} file"):
+        with pytest.raises(TextError, match=f"is not a valid {suffix} file"):
             read(path)
 
 

@@ -1,1 +1,1 @@
-"""From files to ids: vocabulary, sources, corpus with its cache, lanes, and the named corpora."""
+"""Text: sources, vocabulary, corpora with their cache, named corpora, and batches."""

@@ -1,15 +1,17 @@
-"""The named corpora: where each comes from, and its checksum; nothing is fetched that is at hand."""
+"""The named corpora, with their addresses and checksums; one is downloaded only if there is no local copy."""
 
 import os
+import shutil
 import sysconfig
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal
 
 from platformdirs import user_cache_path
 
-from nextchar.errors import TextError
+from nextchar.errors import ConfigError, TextError
 
 CHAR_RNN = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 MAKEMORE = "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4"
@@ -19,15 +21,15 @@ LARGE_TEXT = "https://mattmahoney.net/dc"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A corpus with a name.
+    """A named corpus.
 
     Attributes:
-        about: What it is, in a few words.
-        url: Where it is fetched from; empty for what every machine has.
-        sha256: Of the file fetched.
-        local: Paths below `NEXTCHAR_DATA` where a copy may lie.
-        local_sha256: Of such a copy, where it is not the file fetched (an unpacked archive).
-        member: The file inside a zip archive.
+        about: A short description.
+        url: The address it is downloaded from; empty if every machine has it.
+        sha256: The digest of the downloaded file.
+        local: Paths of possible copies, relative to `NEXTCHAR_DATA`.
+        local_sha256: The digest of such a copy if it is an unpacked archive.
+        member: The name of the text inside a zip archive.
     """
 
     about: str
@@ -83,19 +85,39 @@ CATALOGUE: dict[str, Named] = {
 }
 
 Place = Literal["built in", "local", "cached", "to be fetched"]
+CORPORA = "corpora"  # the cache's folder of downloaded corpora
 
 
 def cache_folder() -> Path:
-    """Return where encoded texts and fetched corpora are kept: `NEXTCHAR_CACHE`, or the user's cache."""
+    """Return the folder of encoded texts and downloaded corpora: `NEXTCHAR_CACHE`, or the user's cache folder."""
     given = os.environ.get("NEXTCHAR_CACHE")
     return Path(given) if given else user_cache_path("nextchar", appauthor=False)
 
 
-def fetch(name: str) -> list[tuple[Path, str]]:
-    """Return the files of a named corpus, each with its name; fetch it if it is not at hand.
+def make_cache_folder(name: str) -> Path:
+    """Make a folder in the cache folder, if it does not exist, and check that it can be written.
 
     Raises:
-        TextError: It is neither here nor to be had; a file with another checksum.
+        ConfigError: It cannot; names the environment variable that moves the cache.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ConfigError(
+            f"the cache folder {folder} cannot be written ({error.strerror}); "
+            f"name another folder in the environment variable NEXTCHAR_CACHE"
+        ) from None
+
+
+def fetch(name: str) -> list[tuple[Path, str]]:
+    """Return the files of a named corpus, each with its name; download it if there is no local copy.
+
+    Raises:
+        ConfigError: The cache folder cannot be written.
+        TextError: It cannot be downloaded, or a file has another checksum.
     """
     named = CATALOGUE[name]
     if not named.url:
@@ -108,33 +130,32 @@ def fetch(name: str) -> list[tuple[Path, str]]:
 
 
 def place(name: str) -> Place:
-    """Tell where a named corpus would come from."""
+    """Return where a named corpus would come from."""
     named = CATALOGUE[name]
     if not named.url:
         return "built in"
     if local_candidate(named):
         return "local"
-    return (
-        "cached" if (cache_folder() / "corpora" / named.url.rpartition("/")[2]).exists() else "to be fetched"
-    )
+    cached = cache_folder() / CORPORA / named.url.rpartition("/")[2]
+    return "cached" if cached.exists() else "to be fetched"
 
 
 def standard_library() -> list[tuple[Path, str]]:
-    """List the modules of the standard library that are plain ASCII, tests and installed packages left out."""
+    """List the modules of the standard library that are ASCII, without tests and installed packages."""
     root = Path(sysconfig.get_path("stdlib"))
-    aside = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
+    excluded = {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
     found = []
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
-        if not aside.intersection(inside.parts) and path.read_bytes().isascii():
+        if not excluded.intersection(inside.parts) and path.read_bytes().isascii():
             found.append((path, inside.as_posix()))
     if not found:
-        raise TextError(f"this Python keeps no source files in {root}; train on a text of your own")
+        raise TextError(f"this Python has no source files in {root}; train on a text of your own")
     return found
 
 
 def local_candidate(named: Named) -> Path | None:
-    """Return the file below `NEXTCHAR_DATA` that goes by the name of a corpus, if there is one."""
+    """Return the file in `NEXTCHAR_DATA` that has the name of a corpus, if there is one."""
     folder = os.environ.get("NEXTCHAR_DATA")
     if not folder:
         return None
@@ -143,7 +164,7 @@ def local_candidate(named: Named) -> Path | None:
 
 
 def local_copy(named: Named) -> Path | None:
-    """Return the copy below `NEXTCHAR_DATA`, its checksum compared."""
+    """Return the copy in `NEXTCHAR_DATA`, if there is one, after comparing its checksum."""
     import pooch  # noqa: PLC0415  pooch takes long to import and most texts are files
 
     path = local_candidate(named)
@@ -153,42 +174,41 @@ def local_copy(named: Named) -> Path | None:
     found = pooch.file_hash(str(path))
     if found != expected:
         raise TextError(
-            f"{path} is another text than expected: its SHA-256 is {found}, not {expected}; replace or rename it"
+            f"{path} has an unexpected content: its SHA-256 is {found}, not {expected}; replace or rename it"
         )
     return path
 
 
 def download(name: str, named: Named) -> Path:
-    """Fetch a corpus into the cache, or find it there, its checksum compared."""
+    """Download a corpus into the cache, if it is not there, and compare its checksum."""
     import pooch  # noqa: PLC0415  as above
 
+    folder = make_cache_folder(CORPORA)
     pooch.get_logger().setLevel("WARNING")
     try:
         path = pooch.retrieve(
             named.url,
             known_hash=f"sha256:{named.sha256}",
             fname=named.url.rpartition("/")[2],
-            path=cache_folder() / "corpora",
+            path=folder,
         )
-    except Exception as error:  # requests, urllib3 and the operating system each have their own
+    except Exception as error:  # requests, urllib3 and the operating system raise errors of their own
         reason = (
-            "what came has another checksum" if "hash" in str(error).lower() else "it could not be fetched"
+            "the download has another checksum" if "hash" in str(error).lower() else "it cannot be downloaded"
         )
         raise TextError(
-            f"the corpus {name} is not on this machine and {reason}; fetch {named.url} by other means into a folder, "
+            f"the corpus {name} is not on this machine and {reason}; download {named.url} by other means into a folder, "
             f"and name that folder in the environment variable NEXTCHAR_DATA"
         ) from error
     return Path(path)
 
 
 def unpack(archive: Path, member: str) -> Path:
-    """Extract one file of a zip archive beside the other corpora, once."""
-    target = cache_folder() / "corpora" / member
+    """Extract one file of a zip archive into the cache, if it is not there."""
+    target = cache_folder() / CORPORA / member
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".part")
+        partial = make_cache_folder(CORPORA) / f"{member}.{os.getpid()}.part"
         with zipfile.ZipFile(archive) as zipped, zipped.open(member) as packed, partial.open("wb") as file:
-            while chunk := packed.read(1 << 20):
-                file.write(chunk)
+            shutil.copyfileobj(packed, file)
         partial.replace(target)
     return target

@@ -1,34 +1,49 @@
-"""A text as ids on disk: encoded once, streaming, into a memory-mapped cache whose key is the content itself."""
+"""A text as ids: encoded once, in chunks, into a memory-mapped cache file whose key is the digest of the content."""
 
 import hashlib
 import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import TextError
-from nextchar.text.catalogue import cache_folder
+from nextchar.errors import TextError, check_choice
+from nextchar.text.catalogue import cache_folder, make_cache_folder
+from nextchar.text.paths import Text
 from nextchar.text.sources import (
+    Buffer,
+    OnBytes,
     Progress,
     Source,
-    digest,
     find_sources,
     no_progress,
+    read_chunks,
     read_codes,
     remove_spooled,
 )
-from nextchar.text.vocabulary import CODE_POINTS, UNKNOWN, Ids, Units, Unknown, Vocabulary, smallest_dtype
+from nextchar.text.vocabulary import (
+    CODE_POINTS,
+    UNKNOWN,
+    Ids,
+    Units,
+    Unknown,
+    Vocabulary,
+    refuse_surrogates,
+    smallest_dtype,
+)
 
 CACHE_FORMAT = 1
-LONG = 1 << 24  # bytes; below it nothing takes long enough to be shown
-BLOCK = 1 << 22  # ids handled at a time
+TEXTS = "texts"  # the cache's folder of encoded texts
+LONG = 1 << 24  # bytes; reading fewer is too fast to show progress
+BLOCK = 1 << 22  # ids copied at a time
+
+Split = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +52,11 @@ class Corpus:
 
     Attributes:
         ids: The whole text, `(characters,)`, usually a read-only memory map.
-        vocabulary: What the ids stand for.
-        key: SHA-256 over the content and the options that made the ids; the name of its place in the cache.
-        names: The files, with `bytes` and `sha256` of each.
-        lookup: Where given, what each id is in the model's vocabulary, `(V,)`.
-        skipped: Binary files left out of folders.
+        vocabulary: The characters or bytes of the ids.
+        key: SHA-256 over the content and the options of encoding; it names the cache entry.
+        names: The `name` of each file, with its `bytes` and `sha256`.
+        lookup: If given, the id in `vocabulary` of each stored id, `(V,)`.
+        skipped: How many binary files of folders were left out.
     """
 
     ids: Ids
@@ -56,12 +71,16 @@ class Corpus:
         return len(self.ids)
 
     def take(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Return ids [start, stop) in the model's vocabulary."""
+        """Return ids [start, stop) in `vocabulary`, `(stop - start,)`."""
         block = self.ids[start:stop]
         return (block if self.lookup is None else self.lookup[block]).astype(np.int64)
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> "Corpus":
-        """Return the same text with the ids of another vocabulary, which must know every character."""
+        """Return the same text with the ids of another vocabulary, which must have every character of the text.
+
+        Raises:
+            UnknownCharacterError: It lacks some.
+        """
         codes = np.array(self.vocabulary.codes, np.uint32)[... if self.lookup is None else self.lookup]
         lookup = vocabulary.find(codes)
         if (lookup == UNKNOWN).any():
@@ -69,19 +88,25 @@ class Corpus:
         return Corpus(self.ids, vocabulary, self.key, self.names, lookup, self.skipped)
 
     def part(self, name: str, valid: float, test: float) -> "Corpus":
-        """Return the train, valid or test part: contiguous, in this order, cut at whole fractions of the text.
+        """Return the train, valid or test part. They are contiguous and follow each other in this order.
+
+        Args:
+            name: "train", "valid" or "test".
+            valid: The share of the text in the valid part.
+            test: The share in the test part.
 
         Raises:
-            TextError: The part would be empty; says how many characters there are.
+            TextError: The part would have fewer than two characters.
         """
+        check_choice("the part", name, Split)
         total = len(self.ids)
-        # Not int(): 0.9 of 100 is 90, whatever binary fractions make of it.
+        # Not int(): 0.9 of 100 is 90, although the product of binary fractions is slightly smaller.
         cuts = [0, *(math.floor(total * share + 1e-6) for share in (1 - valid - test, 1 - test)), total]
-        index = ("train", "valid", "test").index(name)
+        index = get_args(Split).index(name)
         start, stop = cuts[index], cuts[index + 1]
         share = (1 - valid - test, valid, test)[index]
         if stop - start < 2:
-            none = f"the run kept none; name a TEXT, or train with --{name} above 0"
+            none = f"the run has none; name a TEXT, or train with --{name} above 0"
             remedy = "give more text, or a larger share" if share else none
             raise TextError(
                 f"the {name} part is {share:g} of {total:,} {self.vocabulary.units}, which is {stop - start}; {remedy}"
@@ -89,7 +114,7 @@ class Corpus:
         return Corpus(self.ids[start:stop], self.vocabulary, self.key, self.names, self.lookup)
 
     def split(self, valid: float, test: float) -> "tuple[Corpus, Corpus | None, Corpus | None]":
-        """Return all three parts, None for one that was given no share."""
+        """Return the train, valid and test parts; None for one whose share is 0."""
         return (
             self.part("train", valid, test),
             self.part("valid", valid, test) if valid else None,
@@ -98,8 +123,15 @@ class Corpus:
 
     @classmethod
     def from_text(cls, text: str | bytes, units: Units = "characters") -> "Corpus":
-        """Make a corpus of a text in memory."""
+        """Make a corpus of a text in memory.
+
+        Raises:
+            ConfigError: `units` is neither characters nor bytes.
+            TextError: The text has lone surrogates, or is not UTF-8.
+        """
+        check_choice("units", units, Units)
         codes = Vocabulary(units, ()).codes_of(text)
+        refuse_surrogates(codes)
         vocabulary = Vocabulary(units, tuple(np.unique(codes).tolist()))
         return cls(
             vocabulary.find(codes).astype(vocabulary.dtype),
@@ -109,37 +141,40 @@ class Corpus:
 
 
 def open_corpus(
-    texts: Sequence[str],
+    texts: Text | Sequence[Text],
     *,
     units: Units = "characters",
     encoding: str = "utf-8",
-    suffixes: Sequence[str] = (),
+    suffixes: str | Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Corpus:
-    """Open texts as one corpus, encoding them into the cache if they are not there yet.
+    """Open one or several texts as one corpus, and encode them into the cache if they are not in it.
 
-    The key of the cache is made of the SHA-256 of every file and of the options, so a stale entry is impossible:
-    other content is another key.
+    The key of a cache entry is made of the SHA-256 of every file and of the options, so an entry is never outdated. While
+    the files are encoded they are hashed again: a file that changes in between is refused.
 
     Args:
-        texts: See `find_sources`. Several files are read one after the other, with nothing between them.
+        texts: See `find_sources`. Several files are concatenated, with nothing between them.
         units: Characters, or raw bytes.
-        encoding: The codec of the characters.
-        suffixes: In folders, read only files that end so.
-        progress: Told how far a long reading is.
+        encoding: The encoding of the characters.
+        suffixes: In folders, read only files that end with one of these.
+        progress: Called during a long reading.
 
     Raises:
-        TextError: A text that is missing, empty or in another encoding.
+        ConfigError: `units` is neither characters nor bytes, or the cache folder cannot be written.
+        TextError: A text is missing, empty, in another encoding, or changes while it is read.
     """
+    check_choice("units", units, Units)
     sources, skipped = find_sources(texts, suffixes=suffixes, units=units)
     try:
         total = sum(source.size for source in sources)
         show = progress if total >= LONG else no_progress
-        step = _telling(show, "reading", total)
-        names = [{"name": each.name, "bytes": each.size, "sha256": digest(each, step)} for each in sources]
+        count = _counter(show, "reading", total)
+        names = [_identify(source, count) for source in sources]
         key = _key(names, units, encoding)
         if not (cached := _read_cache(key)):
-            _write_cache(key, sources, names, units, encoding, show)
+            codes = _verified_codes(sources, names, units, encoding, _counter(show, "encoding", total))
+            _write_cache(key, names, units, codes)
             cached = _read_cache(key)
         if cached is None:
             raise TextError(f"the cache in {cache_folder()} cannot be read back; empty it")
@@ -149,29 +184,61 @@ def open_corpus(
         remove_spooled(sources)
 
 
+def _identify(source: Source, count: OnBytes) -> dict[str, Any]:
+    """Return the name of a file with the size and the SHA-256 of its content."""
+    sha, size = hashlib.sha256(), 0
+    for chunk in read_chunks(source):
+        sha.update(chunk)
+        count(chunk)
+        size += len(chunk)
+    return {"name": source.name, "bytes": size, "sha256": sha.hexdigest()}
+
+
+def _verified_codes(
+    sources: Sequence[Source], names: Sequence[dict[str, Any]], units: Units, encoding: str, count: OnBytes
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield the codes of files; refuse a file whose content is no longer that of its digest."""
+    for source, entry in zip(sources, names, strict=True):
+        sha = hashlib.sha256()
+        yield from read_codes(source, units, encoding, sha.update, count)
+        if sha.hexdigest() != entry["sha256"]:
+            raise TextError(f"{source.path} changed while it was read; try again when nothing writes to it")
+
+
 def cached_corpus(key: str) -> Corpus | None:
-    """Return a corpus that was encoded before, by its key; its files need not be there any more."""
+    """Return a corpus from the cache by its key, even if its files no longer exist; None if it is not there."""
     cached = _read_cache(key)
     return Corpus(*cached, key) if cached else None
 
 
 def read_ids(
-    texts: Sequence[str], vocabulary: Vocabulary, *, encoding: str = "utf-8", unknown: Unknown = "error"
+    texts: Text | Sequence[Text],
+    vocabulary: Vocabulary,
+    *,
+    encoding: str = "utf-8",
+    unknown: Unknown = "error",
 ) -> tuple[Ids, int]:
     """Read texts as the ids of a given vocabulary.
 
+    Args:
+        texts: See `find_sources`.
+        vocabulary: The model's vocabulary.
+        encoding: The encoding of the characters.
+        unknown: "error", or "skip" to leave out characters that are not in the vocabulary.
+
     Returns:
-        The ids, and how many unknown characters were left out.
+        The ids, `(characters,)`, and how many unknown characters were left out.
 
     Raises:
-        UnknownCharacterError: Counts and names characters the vocabulary lacks, unless they are skipped.
+        UnknownCharacterError: The text has unknown characters, and they are not skipped.
     """
+    check_choice("unknown", unknown, Unknown)
     sources, _ = find_sources(texts, units=vocabulary.units)
     blocks: list[npt.NDArray[Any]] = []
     missing: list[npt.NDArray[Any]] = []
     try:
         for source in sources:
-            for codes in read_codes(source, vocabulary.units, encoding, lambda _bytes: None):
+            for codes in read_codes(source, vocabulary.units, encoding):
                 found = vocabulary.find(codes)
                 known = found != UNKNOWN
                 blocks.append(found[known].astype(vocabulary.dtype))
@@ -183,31 +250,31 @@ def read_ids(
         vocabulary.refuse(np.concatenate(missing), "the text")
     ids = np.concatenate(blocks) if blocks else np.zeros(0, vocabulary.dtype)
     if not len(ids):
-        raise TextError(f"{', '.join(source.name for source in sources)}: there is nothing in it to read")
+        raise TextError(f"{', '.join(source.name for source in sources)}: there is nothing to read")
     return ids, left_out
 
 
-def _telling(show: Progress, what: str, total: int) -> Callable[[int], None]:
-    """Return what is told how many bytes more were read, and shows how many of the total that makes."""
+def _counter(show: Progress, what: str, total: int) -> OnBytes:
+    """Return a callback for pieces of files that shows how many bytes of the total are done."""
     done = 0
 
-    def step(count: int) -> None:
+    def count(piece: Buffer) -> None:
         nonlocal done
-        done += count
+        done += len(piece)
         show(what, done, total)
 
-    return step
+    return count
 
 
 def _key(names: Sequence[dict[str, Any]], units: Units, encoding: str) -> str:
-    # The suffix of a name says whether a file is unpacked, so it belongs to the key; the rest of the name does not.
+    # The suffix decides whether a file is decompressed, so it is part of the key; the rest of the name is not.
     parts = [[entry["sha256"], Path(entry["name"]).suffix in (".gz", ".bz2", ".xz")] for entry in names]
     recipe = [CACHE_FORMAT, units, encoding if units == "characters" else "", parts]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 
 
 def _entry(key: str) -> Path:
-    return cache_folder() / "texts" / key[:32]
+    return cache_folder() / TEXTS / key[:32]
 
 
 def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
@@ -218,103 +285,92 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
         if meta["key"] != key or len(ids) != meta["count"]:
             return None
         return ids, Vocabulary.from_dict(meta["vocabulary"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def _write_cache(
-    key: str,
-    sources: Sequence[Source],
-    names: Sequence[dict[str, Any]],
-    units: Units,
-    encoding: str,
-    show: Progress,
+    key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]
 ) -> None:
-    """Encode into a folder beside the place, and move it there when it is whole."""
-    place = _entry(key)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=place.parent))
+    """Encode blocks of codes into a temporary folder in the cache; rename it to the entry when it is complete."""
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=make_cache_folder(TEXTS)))
     try:
-        vocabulary, count = _Encoder(partial / "ids.bin", units).run(sources, encoding, show)
-        if not count:
-            raise TextError(
-                f"{', '.join(entry['name'] for entry in names[:3])}: the text is empty; there is nothing to learn"
-            )
-        meta = {
-            "key": key,
-            "count": count,
-            "dtype": vocabulary.dtype.name,
-            "vocabulary": vocabulary.as_dict(),
-            "texts": list(names),
-        }
+        encoder = _Encoder(partial / "ids.bin", units)
+        encoder.add(blocks)
+        vocabulary = encoder.finish()
+        if not encoder.count:
+            what = ", ".join(entry["name"] for entry in names[:3])
+            raise TextError(f"{what}: the text is empty; there is nothing to learn")
+        size = {"count": encoder.count, "dtype": vocabulary.dtype.name}
+        meta = {"key": key, **size, "vocabulary": vocabulary.as_dict(), "texts": list(names)}
         (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(_entry(key), ignore_errors=True)
         try:
-            partial.rename(place)
+            partial.rename(_entry(key))
         except OSError:
-            # Another process put the same content there first.
+            # Another process may have written the same entry in the meantime.
             if _read_cache(key) is None:
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def encode(texts: Sequence[str], path: Path, units: Units = "characters") -> tuple[Vocabulary, int]:
-    """Encode texts as UTF-8 into a file of ids, past the cache; return the vocabulary and the number of ids."""
-    sources, _ = find_sources(texts, suffixes=(), units=units)
-    return _Encoder(path, units).run(sources, "utf-8", no_progress)
+def encode(texts: Text | Sequence[Text], path: Path, units: Units = "characters") -> tuple[Vocabulary, int]:
+    """Encode texts in UTF-8 into a file of ids, without the cache; return the vocabulary and the number of ids."""
+    sources, _ = find_sources(texts, units=units)
+    encoder = _Encoder(path, units)
+    for source in sources:
+        encoder.add(read_codes(source, units, "utf-8"))
+    return encoder.finish(), encoder.count
 
 
 class _Encoder:
-    """Writes ids in order of first appearance, in one pass, and sorts them in place at the end."""
+    """Writes ids in order of first appearance, in one pass; `finish` renumbers them in the order of their codes."""
 
     def __init__(self, path: Path, units: Units) -> None:
         self._path = path
         self._units: Units = units
         self._table = np.full(CODE_POINTS if units == "characters" else 256, UNKNOWN, np.uint32)
         self._codes: list[int] = []
+        self._dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.count = 0
+        path.write_bytes(b"")
 
-    def run(self, sources: Sequence[Source], encoding: str, show: Progress) -> tuple[Vocabulary, int]:
-        """Encode all sources into one file; return the vocabulary and the number of ids."""
-        step, count = _telling(show, "encoding", sum(source.size for source in sources)), 0
-        dtype = np.dtype(np.uint8)
-        file = self._path.open("wb")
-        try:
-            for source in sources:
-                for codes in read_codes(source, self._units, encoding, step):
-                    ids = self._ids(codes)
-                    wider = smallest_dtype(len(self._codes))
-                    if wider != dtype:
-                        file.close()
-                        self._rewrite(dtype, wider)
-                        dtype = wider
-                        file = self._path.open("ab")
-                    file.write(ids.astype(dtype).data)
-                    count += len(ids)
-        finally:
-            file.close()
+    def add(self, blocks: Iterable[npt.NDArray[Any]]) -> None:
+        """Append the ids of blocks of codes."""
+        for codes in blocks:
+            ids = self._ids(codes)
+            wider = smallest_dtype(len(self._codes))
+            if wider != self._dtype:
+                self._rewrite(wider)
+            with self._path.open("ab") as file:
+                file.write(ids.astype(wider).data)
+            self.count += len(ids)
+
+    def finish(self) -> Vocabulary:
+        """Renumber the ids; return the vocabulary."""
         order = np.argsort(self._codes).astype(np.uint32)
-        if count and (np.diff(order.astype(np.int64)) != 1).any():
+        if self.count and (np.diff(order.astype(np.int64)) != 1).any():
             rank = np.empty_like(order)
             rank[order] = np.arange(len(order), dtype=np.uint32)
-            self._rewrite(dtype, dtype, rank)
-        return Vocabulary(self._units, tuple(sorted(self._codes))), count
+            self._rewrite(self._dtype, rank)
+        return Vocabulary(self._units, tuple(sorted(self._codes)))
 
     def _ids(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
         ids = self._table[codes]
         if ids.max() == UNKNOWN:
             new = np.unique(codes[ids == UNKNOWN])
+            refuse_surrogates(new)
             self._table[new] = np.arange(len(self._codes), len(self._codes) + len(new), dtype=np.uint32)
             self._codes += new.tolist()
             ids = self._table[codes]
         return ids
 
-    def _rewrite(
-        self, old: np.dtype[Any], new: np.dtype[Any], table: npt.NDArray[np.uint32] | None = None
-    ) -> None:
-        """Copy the file block by block into another type or another order."""
+    def _rewrite(self, dtype: np.dtype[Any], table: npt.NDArray[np.uint32] | None = None) -> None:
+        """Copy the file block by block into another type, or with other ids."""
         other = self._path.with_suffix(".new")
         with self._path.open("rb") as file, other.open("wb") as target:
-            while len(block := np.fromfile(file, old, BLOCK)):
-                target.write((block if table is None else table[block]).astype(new).data)
+            while len(block := np.fromfile(file, self._dtype, BLOCK)):
+                target.write((block if table is None else table[block]).astype(dtype).data)
         other.replace(self._path)
+        self._dtype = dtype

@@ -1,13 +1,30 @@
-"""Paths as people write them."""
+"""Paths and names of texts as users write them."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 STDIN = ("-", "/dev/stdin")
+"""Names of standard input. "/dev/stdin" is compared as a word; it need not exist."""
+
+Text = str | os.PathLike[str]
+"""A file, a folder, a glob, "-" for standard input, or the name of a corpus."""
 
 
-def expand(path: str | Path) -> Path:
-    """Return a path with its ~ or ~USER put in full; one of a user who is not there stays as it is, and is not found."""
+def expand(path: Text) -> Path:
+    """Return a path with ~ or ~USER replaced by the home folder; the path as it is if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def as_list(names: Text | Sequence[Text]) -> list[str]:
+    """Return names as a list of strings; a single name becomes a list of one, not of its characters.
+
+    Example:
+        >>> as_list("book.txt"), as_list((Path("a"), "b"))
+        (['book.txt'], ['a', 'b'])
+    """
+    several: Sequence[Text] = [names] if isinstance(names, str | os.PathLike) else names
+    return [os.fspath(name) for name in several]

@@ -1,10 +1,10 @@
-"""What the user calls a text: files, folders, globs, standard input, named corpora; plain or compressed."""
+"""Sources of text: files, folders, globs, standard input and named corpora, plain or compressed, decoded in chunks."""
 
 import bz2
 import codecs
 import glob
 import gzip
-import hashlib
+import io
 import lzma
 import shutil
 import sys
@@ -20,15 +20,18 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError
 from nextchar.text.catalogue import CATALOGUE, fetch
-from nextchar.text.paths import STDIN, expand
+from nextchar.text.paths import STDIN, Text, as_list, expand
 from nextchar.text.vocabulary import Units
 
 CHUNK = 1 << 20
 OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done and how much there is, both in bytes."""
+"""Called with the name of the work, how many bytes are done, and how many there are."""
+
+Buffer = bytes | memoryview
+OnBytes = Callable[[Buffer], object]
+"""Called with each piece of a file, in order."""
 
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
@@ -37,7 +40,13 @@ def no_progress(_what: str, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file to read: where it lies and what it is called in messages and provenance."""
+    """A file to read.
+
+    Attributes:
+        path: Where it is.
+        name: What it is called in messages and provenance.
+        spooled: Whether it is a temporary copy, to be removed after reading.
+    """
 
     path: Path
     name: str
@@ -45,59 +54,59 @@ class Source:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """The size in bytes."""
         return self.path.stat().st_size
 
 
 def find_sources(
-    texts: Sequence[str], *, suffixes: Sequence[str] = (), units: Units = "characters"
+    texts: Text | Sequence[Text], *, suffixes: str | Sequence[str] = (), units: Units = "characters"
 ) -> tuple[list[Source], int]:
-    """Resolve what the user named into files, in the order given; folders in the order of their paths.
+    """Find the files that texts name, in the order given; those of a folder in the order of their paths.
 
     Args:
-        texts: Files, folders, globs, "-" for standard input, or names of the catalogue.
-        suffixes: In folders, take only files that end so. Without it, files that look binary are left out,
-            unless `units` is bytes.
+        texts: One or several files, folders, globs, "-" for standard input, or names of corpora.
+        suffixes: In folders, take only files that end with one of these. Without it, binary files are left out, unless
+            `units` is bytes.
         units: What the text will be read as.
 
     Returns:
-        The files, and how many binary ones were left out.
+        The files, and how many binary files were left out.
 
     Raises:
-        TextError: A text that is not there, or a folder without any.
+        TextError: A text does not exist, or a folder has no text.
     """
-    if not texts:
+    if not (names := as_list(texts)):
         raise TextError(
             "no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`"
         )
     sources: list[Source] = []
     skipped = 0
     try:
-        for text in texts:
-            path = expand(text)
-            if text in STDIN:
+        for name in names:
+            path = expand(name)
+            if name in STDIN:
                 sources.append(spool(sys.stdin.buffer, "-"))
             elif path.is_dir():
-                found, binary = in_folder(path, suffixes, units)
+                found, binary = find_in_folder(path, as_list(suffixes), units)
                 sources += found
                 skipped += binary
             elif path.is_file():
                 sources.append(Source(path, path.name))
-            elif path.exists():  # a pipe can be read only once, as standard input can
+            elif path.exists():  # a pipe can be read only once, like standard input
                 with path.open("rb") as pipe:
                     sources.append(spool(pipe, path.name))
-            elif text in CATALOGUE:
-                sources += [Source(file, name) for file, name in fetch(text)]
+            elif name in CATALOGUE:
+                sources += [Source(file, title) for file, title in fetch(name)]
             else:
-                sources += matching(text)
+                sources += find_matches(name)
     except BaseException:
         remove_spooled(sources)
         raise
     return sources, skipped
 
 
-def matching(pattern: str) -> list[Source]:
-    """Find the files of a glob."""
+def find_matches(pattern: str) -> list[Source]:
+    """Find the files that match a glob."""
     paths = glob.glob(str(expand(pattern)), recursive=True)  # noqa: PTH207  it may be absolute
     matches = sorted(match for match in paths if Path(match).is_file())
     if not matches:
@@ -107,8 +116,8 @@ def matching(pattern: str) -> list[Source]:
     return [Source(Path(match), Path(match).name) for match in matches]
 
 
-def in_folder(folder: Path, suffixes: Sequence[str], units: Units) -> tuple[list[Source], int]:
-    """Find the texts below a folder, hidden files and folders left out."""
+def find_in_folder(folder: Path, suffixes: Sequence[str], units: Units) -> tuple[list[Source], int]:
+    """Find the texts in a folder and its subfolders, without hidden ones."""
     files = [
         path
         for path in sorted(folder.rglob("*"))
@@ -124,7 +133,7 @@ def in_folder(folder: Path, suffixes: Sequence[str], units: Units) -> tuple[list
 
 
 def looks_binary(path: Path) -> bool:
-    """Tell whether the first 8 KiB hold a zero byte, as git does."""
+    """Return whether the first 8 KiB of a file have a zero byte, which is git's rule."""
     if path.suffix in OPENERS:
         return False
     with path.open("rb") as file:
@@ -132,7 +141,7 @@ def looks_binary(path: Path) -> bool:
 
 
 def spool(stream: BinaryIO, name: str) -> Source:
-    """Copy what can be read only once to a temporary file, since a corpus is read more than once."""
+    """Copy a stream to a temporary file; a corpus is read twice, and a pipe can be read only once."""
     folder = Path(tempfile.mkdtemp(prefix="nextchar-"))
     path = folder / "stdin"
     try:
@@ -145,91 +154,101 @@ def spool(stream: BinaryIO, name: str) -> Source:
 
 
 def remove_spooled(sources: Sequence[Source]) -> None:
-    """Remove what `spool` left."""
+    """Remove the temporary copies."""
     for source in sources:
         if source.spooled:
             shutil.rmtree(source.path.parent, ignore_errors=True)
 
 
-def digest(source: Source, step: Callable[[int], None]) -> str:
-    """Return the SHA-256 of a file as it lies on disk, telling `step` how many bytes were read."""
-    sha = hashlib.sha256()
+class _Observed(io.RawIOBase):
+    """A file that passes every piece that is read from it to callbacks."""
+
+    def __init__(self, file: io.FileIO, on_bytes: Sequence[OnBytes]) -> None:
+        self._file, self._on_bytes = file, on_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        for callback in self._on_bytes:
+            callback(memoryview(buffer)[:count])
+        return count
+
+
+def read_chunks(source: Source) -> Iterator[bytes]:
+    """Read a file in chunks as it is on disk, compressed or not."""
     with source.path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):
-            sha.update(chunk)
-            step(len(chunk))
-    return sha.hexdigest()
+            yield chunk
 
 
-def read_codes(
-    source: Source, units: Units, encoding: str, step: Callable[[int], None]
-) -> Iterator[npt.NDArray[Any]]:
+def read_codes(source: Source, units: Units, encoding: str, *on_bytes: OnBytes) -> Iterator[npt.NDArray[Any]]:
     """Read a file as a stream of code points or bytes, decompressed and decoded.
 
     Args:
         source: The file.
         units: Characters, or raw bytes.
-        encoding: The codec of the characters. Line ends and byte order marks are kept as they are.
-        step: Told how many bytes of the file were read.
+        encoding: The encoding of the characters. Line ends and byte order marks are kept.
+        *on_bytes: Called with every byte of the file as it is on disk, up to its end.
 
     Yields:
-        Arrays of codes, uint8 where that is enough, else uint32.
+        Arrays of codes, `(n,)`, uint8 where that is enough, else uint32.
 
     Raises:
-        TextError: Bytes that are not in the encoding, with their offset; a damaged compressed file.
+        TextError: Bytes are not in the encoding, with their offset, or a compressed file is damaged.
     """
     decode = to_bytes if units == "bytes" else Decoder(source, encoding)
     opener = OPENERS.get(source.path.suffix)
     try:
-        with source.path.open("rb") as raw, opener(raw) if opener else raw as file:
-            read = 0
-            while chunk := file.read(CHUNK):
-                codes = decode(chunk, False)
-                if len(codes):
+        with source.path.open("rb", buffering=0) as file:
+            raw = io.BufferedReader(_Observed(file, on_bytes), CHUNK)
+            with opener(raw) if opener else raw as stream:
+                while chunk := stream.read(CHUNK):
+                    if len(codes := decode(chunk, False)):
+                        yield codes
+                if len(codes := decode(b"", True)):
                     yield codes
-                step(raw.tell() - read)
-                read = raw.tell()
-            codes = decode(b"", True)
-            if len(codes):
-                yield codes
+                while raw.read(CHUNK):  # what follows the end of the compressed data
+                    pass
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        # gzip and bz2 say with an OSError without a number that the content is not theirs.
-        raise TextError(f"{source.path} is not a sound {source.path.suffix} file: {error}") from None
+        # gzip and bz2 report wrong content with an OSError without a number.
+        raise TextError(f"{source.path} is not a valid {source.path.suffix} file: {error}") from None
 
 
 def to_bytes(chunk: bytes, _final: bool) -> npt.NDArray[np.uint8]:
-    """See bytes as codes."""
+    """Return bytes as codes."""
     return np.frombuffer(chunk, np.uint8)
 
 
 class Decoder:
-    """Decodes chunk after chunk and knows at which byte of the file an error is."""
+    """Decodes a file chunk by chunk; an error names the offset in the file."""
 
     def __init__(self, source: Source, encoding: str) -> None:
         info = _text_codec(encoding)
         self._source = source
         self._encoding = info.name
         self._decoder = info.incrementaldecoder()
-        self._fed = 0
+        self._decoded = 0  # bytes
 
     def __call__(self, chunk: bytes, final: bool) -> npt.NDArray[Any]:
-        """Decode a chunk; the last call has `final` true."""
+        """Decode a chunk; `final` is true in the last call."""
         if self._encoding == "utf-8" and chunk.isascii() and not self._decoder.getstate()[0]:
-            self._fed += len(chunk)
+            self._decoded += len(chunk)
             return np.frombuffer(chunk, np.uint8)
         try:
             text = self._decoder.decode(chunk, final)
         except UnicodeDecodeError as error:
-            # What the decoder saw ends where the chunk ends.
-            offset = self._fed + len(chunk) - len(error.object) + error.start
+            # The decoder's input ends where the chunk ends, and may begin with bytes of the chunk before.
+            offset = self._decoded + len(chunk) - len(error.object) + error.start
             raise TextError(
                 self._explain(f"byte 0x{error.object[error.start]:02X} at offset {offset} ({error.reason})")
             ) from None
         except UnicodeError as error:
             raise TextError(self._explain(str(error))) from None
-        self._fed += len(chunk)
+        self._decoded += len(chunk)
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
     def _explain(self, reason: str) -> str:
@@ -242,7 +261,7 @@ class Decoder:
 def _text_codec(encoding: str) -> codecs.CodecInfo:
     try:
         info = codecs.lookup(encoding)
-    except LookupError:
+    except (LookupError, ValueError):
         info = None
     if info is None or not getattr(info, "_is_text_encoding", True):
         raise TextError(f"there is no text encoding named '{encoding}'; try utf-8, latin-1, cp1252 or utf-16")

@@ -1,4 +1,4 @@
-"""The characters or bytes a model knows, each with its id, and the way from text to ids and back."""
+"""The vocabulary of a model: its characters or bytes with their ids; encoding and decoding."""
 
 import unicodedata
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ConfigError, ModelFileError, TextError, UnknownCharacterError
+from nextchar.errors import ConfigError, ModelFileError, TextError, UnknownCharacterError, check_choice
 
 Units = Literal["characters", "bytes"]
 Unknown = Literal["error", "skip"]
@@ -17,15 +17,14 @@ Ids = npt.NDArray[np.unsignedinteger[Any]]
 
 CODE_POINTS = 0x110000
 UNKNOWN = np.uint32(0xFFFFFFFF)
-BLOCK = 1 << 20  # ids whose bytes are counted at a time
+BLOCK = 1 << 20  # ids processed at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """V characters, or bytes, in ascending order; the id of one is its position.
+    """V characters, or bytes, in ascending order; the position of each is its id.
 
-    Id V, one past the last, is START: what the network reads instead of a character when its state is empty.
-    It is an input only and never predicted.
+    Id V, one past the last, is START: the input of the network when its state is empty. It is never predicted.
 
     Example:
         >>> vocabulary = Vocabulary("characters", tuple(map(ord, "abc")))
@@ -38,9 +37,9 @@ class Vocabulary:
     _table: npt.NDArray[np.uint32] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Build the table from code to id."""
+        """Check the codes, and build the table from codes to ids."""
         if self.units not in ("characters", "bytes"):
-            raise ModelFileError(f"a vocabulary is of characters or bytes, not of {self.units!r}")
+            raise ModelFileError(f"a vocabulary has characters or bytes, not {self.units!r}")
         limit = CODE_POINTS if self.units == "characters" else 256
         if any(not 0 <= code < limit for code in self.codes) or list(self.codes) != sorted(set(self.codes)):
             raise ModelFileError(
@@ -61,26 +60,28 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """The smallest unsigned type that holds every id."""
+        """The smallest unsigned type that can hold every id."""
         return smallest_dtype(len(self.codes))
 
     def find(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-        """Return the id of each code, UNKNOWN where it has none."""
-        # The table ends with one UNKNOWN entry, where every larger code is sent; byte 255 may be the largest of all.
+        """Return the id of each code, UNKNOWN if it has none; `(n,)`."""
+        # The table ends with one UNKNOWN entry, which stands for all larger codes. A narrow type may not reach it.
         last = min(len(self._table) - 1, np.iinfo(codes.dtype).max)
         return self._table[np.minimum(codes, last)]
 
     def encode(self, text: str | bytes, *, unknown: Unknown = "error", where: str = "the text") -> Ids:
-        """Turn text into ids.
+        """Encode a text as ids, `(n,)`.
 
         Args:
-            text: Characters, or bytes. A byte vocabulary reads characters as UTF-8.
-            unknown: "error", or "skip" to leave unknown characters out.
-            where: What the text is, for the message.
+            text: Characters, or bytes. A byte vocabulary encodes characters as UTF-8.
+            unknown: "error", or "skip" to leave out unknown characters.
+            where: What the text is called in the error message.
 
         Raises:
-            UnknownCharacterError: Names each unknown character, how often it comes and the remedy.
+            ConfigError: `unknown` is neither "error" nor "skip".
+            UnknownCharacterError: The text has characters that are not in the vocabulary.
         """
+        check_choice("unknown", unknown, Unknown)
         codes = self.codes_of(text)
         ids = self.find(codes)
         missing = ids == UNKNOWN
@@ -91,14 +92,14 @@ class Vocabulary:
         return ids.astype(self.dtype)
 
     def codes_of(self, text: str | bytes) -> npt.NDArray[Any]:
-        """Return the code points, or bytes, of a text.
+        """Return the code points, or bytes, of a text, `(n,)`.
 
         Raises:
-            TextError: It cannot be read as UTF-8.
+            TextError: The text is not UTF-8.
         """
         try:
             if self.units == "bytes":
-                # What of a command line is not UTF-8 comes as surrogates, each of which stands for the byte typed.
+                # Python passes bytes of a command line that are not UTF-8 as surrogates.
                 raw = text.encode(errors="surrogateescape") if isinstance(text, str) else text
                 return np.frombuffer(raw, np.uint8)
             characters = text if isinstance(text, str) else text.decode()
@@ -107,7 +108,7 @@ class Vocabulary:
         return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
 
     def refuse(self, missing: Iterable[int] | npt.NDArray[Any], where: str) -> None:
-        """Raise an error that counts and names characters that are not in the vocabulary."""
+        """Raise UnknownCharacterError with the number and the most frequent of some unknown characters."""
         counts = Counter(int(code) for code in missing)
         named = ", ".join(
             f"{describe(code, self.units)} x{count}" if count > 1 else describe(code, self.units)
@@ -121,11 +122,11 @@ class Vocabulary:
         )
 
     def decode(self, ids: Iterable[int] | npt.NDArray[Any]) -> str:
-        """Turn ids into text; bytes that are not UTF-8 show as U+FFFD."""
+        """Decode ids to text; bytes that are not UTF-8 become U+FFFD."""
         return self.to_bytes(ids).decode(errors="replace") if self.units == "bytes" else self._characters(ids)
 
     def to_bytes(self, ids: Iterable[int] | npt.NDArray[Any]) -> bytes:
-        """Turn ids into bytes: the bytes themselves, or the characters in UTF-8."""
+        """Decode ids to bytes: the bytes themselves, or the characters in UTF-8."""
         if self.units == "bytes":
             return self._codes(ids).astype(np.uint8).tobytes()
         return self._characters(ids).encode(errors="surrogatepass")
@@ -138,7 +139,7 @@ class Vocabulary:
         return np.array(self.codes, np.uint32)[places]
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
-        """Return the vocabulary of everything either one knows."""
+        """Return the vocabulary of the characters of both."""
         if self.units != other.units:
             raise UnknownCharacterError(
                 f"the model predicts {self.units} and the text is read as {other.units}; give --units {self.units}"
@@ -146,31 +147,31 @@ class Vocabulary:
         return Vocabulary(self.units, tuple(sorted({*self.codes, *other.codes})))
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
-        """Return how many UTF-8 bytes each id stands for, `(V,)`."""
+        """Return the length of each id in UTF-8 bytes, `(V,)`."""
         if self.units == "bytes":
             return np.ones(len(self), np.int64)
         return np.array([len(chr(code).encode(errors="surrogatepass")) for code in self.codes], np.int64)
 
     def size_in_bytes(self, ids: npt.NDArray[Any]) -> int:
-        """Return how many UTF-8 bytes ids stand for in all."""
+        """Return the length of a sequence of ids in UTF-8 bytes."""
         lengths = self.byte_lengths()
         return sum(int(lengths[ids[begin : begin + BLOCK]].sum()) for begin in range(0, len(ids), BLOCK))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what JSON keeps."""
+        """Return the units and codes, for JSON."""
         return {"units": self.units, "codes": list(self.codes)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
-        """Build from `as_dict`'s values."""
+        """Build from the values of `as_dict`."""
         return cls(values["units"], tuple(int(code) for code in values["codes"]))
 
 
 def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
-    """Return the vocabulary that several models share.
+    """Return the vocabulary of several models, which must be the same.
 
     Raises:
-        ConfigError: There is no model, or one that reads other units or other characters than the first.
+        ConfigError: There is no model, or one has other units or characters than the first.
     """
     if not vocabularies:
         raise ConfigError("no model was given; give at least one")
@@ -178,25 +179,39 @@ def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:
     for number, other in enumerate(vocabularies[1:], 2):
         if other.units != first.units:
             raise ConfigError(
-                f"model 1 predicts {first.units} and model {number} {other.units}; an average needs models of one kind"
+                f"model 1 predicts {first.units} and model {number} {other.units}; an ensemble needs models of the same units"
             )
         differ = sorted({*first.codes} ^ {*other.codes})
         if differ:
             where = f"model {1 if differ[0] in first.codes else number}"
             raise ConfigError(
-                f"models 1 and {number} differ in {len(differ)} {first.units}: only {where} knows "
-                f"{describe(differ[0], first.units)}; an average needs models trained on texts of the same {first.units}"
+                f"models 1 and {number} differ in {len(differ)} {first.units}: only {where} has "
+                f"{describe(differ[0], first.units)}; an ensemble needs models with the same {first.units}"
             )
     return first
 
 
+def refuse_surrogates(codes: npt.NDArray[Any]) -> None:
+    """Refuse a text with lone surrogates: they are halves of UTF-16 pairs and cannot be written in UTF-8.
+
+    Raises:
+        TextError: There is one.
+    """
+    surrogates = codes[(codes >= 0xD800) & (codes < 0xE000)]
+    if len(surrogates):
+        raise TextError(
+            f"the text has the lone surrogate U+{surrogates[0]:04X}, which is half of a character; "
+            f"remove it, or decode the text with its own encoding"
+        )
+
+
 def smallest_dtype(size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the smallest unsigned type for ids below `size`."""
+    """Return the smallest unsigned type that can hold ids below `size`."""
     return np.dtype(np.uint8 if size <= 256 else np.uint16 if size <= 65536 else np.uint32)
 
 
 def describe(code: int, units: Units = "characters") -> str:
-    """Show a character by glyph (where it has one) and code point, or a byte by its value.
+    """Return a character as its glyph (if it has one) and code point, or a byte as its value.
 
     Example:
         >>> describe(233), describe(10), describe(255, "bytes")
