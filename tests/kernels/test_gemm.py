@@ -1,11 +1,14 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
-from nextchar.kernels.cpu import HAS_BF16
+from nextchar.kernels import cpu
 from nextchar.kernels.functions import UNIT, bfloat16, exp, sigmoid, store, tanh
-from nextchar.kernels.gemm import ROWS, add_block, compiled, pack_blocks, set_blocks
+from nextchar.kernels.gemm import FAST, ROWS, add_block, compiled, pack_blocks, set_blocks
 from nextchar.kernels.masks import fill
 
 Array = np.ndarray
@@ -35,32 +38,34 @@ def _store(x: Array, out: Array) -> None:
         out[index] = store(x[index], out)
 
 
-def _halves(values: Array) -> Array:
+def _to_bfloat16(values: Array) -> Array:
     """Return bfloat16 bits, by definition: the nearest, ties to even."""
     bits = values.view(np.uint32).astype(np.uint64)
     low, high = bits & 0xFFFF, bits >> 16
     return (high + ((low > 0x8000) | ((low == 0x8000) & (high & 1 == 1)))).astype(np.uint16)
 
 
-def _wide(halves: Array) -> Array:
+def _to_float32(halves: Array) -> Array:
     return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 KINDS = [
     "float32",
-    "stored",
-    "whole",
-    pytest.param("pairs", marks=pytest.mark.skipif(not HAS_BF16, reason="no bf16")),
+    "widened bf16",
+    "int8",
+    pytest.param(
+        "bf16", marks=pytest.mark.skipif(not cpu.HAS_BF16, reason="this CPU does not multiply bfloat16")
+    ),
 ]
 
 
-def _case(kind: str, depth: int, lanes: int) -> tuple[tuple[Array, Array, Array], Array]:
-    """Return weights, vectors and scales as the product takes them, and what it is to add, in float64."""
-    random = np.random.default_rng(depth * 100 + lanes)
+def _case(kind: str, depth: int, count: int) -> tuple[tuple[Array, Array, Array], Array]:
+    """Return packed weights, vectors and scales, and their exact product in float64."""
+    random = np.random.default_rng(depth * 100 + count)
     rows = random.standard_normal((ROWS, depth)).astype(np.float32)
-    x = np.tanh(random.standard_normal((lanes, depth))).astype(np.float32)
+    x = np.tanh(random.standard_normal((count, depth))).astype(np.float32)
     scales = np.ones(ROWS, np.float32)
-    if kind == "whole":
+    if kind == "int8":
         scales = (np.abs(rows).max(axis=1) / 127 / UNIT).astype(np.float32)
         whole = np.rint(rows / scales[:, None] / UNIT).astype(np.int8)
         short = np.rint(x * UNIT).astype(np.int16)
@@ -68,13 +73,34 @@ def _case(kind: str, depth: int, lanes: int) -> tuple[tuple[Array, Array, Array]
         return (pack_blocks(whole, pairs=True), short, scales), exact
     if kind == "float32":
         return (pack_blocks(rows, pairs=False), x, scales), x.astype(np.float64) @ rows.T
-    halves = _halves(rows)
-    if kind == "pairs":
-        return (pack_blocks(halves, pairs=True), _halves(x), scales), _wide(_halves(x)).astype(
-            np.float64
-        ) @ _wide(halves).T
-    # Two columns to a number of 32 bits, as the packing of a model file has them.
-    return (pack_blocks(halves, pairs=True), x, scales), x.astype(np.float64) @ _wide(halves).T
+    halves = _to_bfloat16(rows)
+    if kind == "bf16":
+        return (pack_blocks(halves, pairs=True), _to_bfloat16(x), scales), _to_float32(
+            _to_bfloat16(x)
+        ).astype(np.float64) @ _to_float32(halves).T
+    return (pack_blocks(halves, pairs=True), x, scales), x.astype(np.float64) @ _to_float32(halves).T
+
+
+def _assembly(*arrays: Array) -> str:
+    """Return the machine code of `add_block` for some types of arguments, compiled now."""
+    function = njit(fastmath=FAST, error_model="numpy")(add_block.py_func)
+    function(*arrays)
+    (assembly,) = function.inspect_asm().values()
+    return str(assembly)
+
+
+@pytest.mark.skipif(not cpu.X86, reason="the names of registers and instructions are x86's")
+def test_the_machine_code_uses_what_the_processor_has() -> None:
+    """Wide registers, fused and paired instructions are used where `cpu` says that they are there, and only there."""
+    out = np.zeros((4, ROWS), np.float32)
+    (weights, x, scales), _ = _case("float32", 32, 4)
+    floats = _assembly(weights[0], x, out, scales)
+    assert ("%zmm" in floats) == cpu.HAS_AVX512
+    assert ("vfmadd" in floats) == cpu.HAS_FMA
+    assert "fmaf" not in floats
+    (weights, x, scales), _ = _case("int8", 32, 4)
+    paired = re.search("vpmaddwd|vpdpwssd", _assembly(weights[0], x, out, scales))
+    assert bool(paired) == cpu.HAS_AVX2
 
 
 @compiled
@@ -86,8 +112,8 @@ def _set_blocks(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", [(0, 3), (1, 2), (2, 3), (1, 1)])
-def test_many_blocks_are_each_block_alone(kind: str, part: tuple[int, int]) -> None:
-    """Blocks that are asked for are set to the same bits as one by one; the others are left alone."""
+def test_many_blocks_are_the_same_as_one_by_one(kind: str, part: tuple[int, int]) -> None:
+    """The blocks of the range are set to the same bits as by `add_block`; the others are unchanged."""
     depth = 34
     (one, x, scale), _ = _case(kind, depth, 1)
     weights = np.concatenate([one, np.roll(one, 1, axis=1), np.roll(one, 2, axis=1)])
@@ -96,35 +122,35 @@ def test_many_blocks_are_each_block_alone(kind: str, part: tuple[int, int]) -> N
     out = np.full((1, 3 * ROWS), 7, np.float32)
     expected = out.copy()
     for block in range(*part):
-        own = expected[:, block * ROWS : (block + 1) * ROWS]
-        own[:] = begin[block]
-        add_block(weights[block], x, own, scales[block])
+        rows = expected[:, block * ROWS : (block + 1) * ROWS]
+        rows[:] = begin[block]
+        add_block(weights[block], x, rows, scales[block])
     _set_blocks(weights, x, out, scales, begin, part)
     assert np.array_equal(out, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5, 6, 9, 16, 17, 45])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9, 16, 17, 45])
 @pytest.mark.parametrize("depth", [2, 16, 32, 130, 256])
-def test_a_block_is_the_product(kind: str, lanes: int, depth: int) -> None:
-    """Every kind adds W x to what is there, for any number of vectors."""
-    (weights, x, scales), exact = _case(kind, depth, lanes)
-    begin = np.random.default_rng(0).standard_normal((lanes, ROWS)).astype(np.float32)
+def test_a_block_is_the_product(kind: str, count: int, depth: int) -> None:
+    """Every kind adds W x to the output, for any number of vectors."""
+    (weights, x, scales), exact = _case(kind, depth, count)
+    begin = np.random.default_rng(0).standard_normal((count, ROWS)).astype(np.float32)
     out = begin.copy()
     add_block(weights[0], x, out, scales)
     np.testing.assert_allclose(out, begin + exact, rtol=0, atol=1e-5 * depth)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_vector_does_not_depend_on_its_company(kind: str) -> None:
-    """A vector's sums are the same to the bit alone and among others."""
+def test_a_vector_does_not_depend_on_the_others(kind: str) -> None:
+    """The sums of a vector are the same to the bit, alone and among others."""
     (weights, x, scales), _ = _case(kind, 64, 39)
     together = np.zeros((39, ROWS), np.float32)
     add_block(weights[0], x, together, scales)
-    for lane in range(39):
+    for index in range(39):
         alone = np.zeros((1, ROWS), np.float32)
-        add_block(weights[0], x[lane : lane + 1], alone, scales)
-        assert np.array_equal(alone[0], together[lane])
+        add_block(weights[0], x[index : index + 1], alone, scales)
+        assert np.array_equal(alone[0], together[index])
 
 
 @pytest.mark.parametrize(("ours", "exact", "tolerance"), [
@@ -132,18 +158,18 @@ def test_a_vector_does_not_depend_on_its_company(kind: str) -> None:
     (_sigmoid, lambda x: 1 / (1 + np.exp(-x)), 2e-7),
     (_tanh, np.tanh, 2e-7),
 ])  # fmt: skip
-def test_the_functions_are_what_they_are_called(ours: object, exact: object, tolerance: float) -> None:
-    """The exponential is exact to its own size over its range, and the others to 1."""
+def test_the_functions_are_accurate(ours: object, exact: object, tolerance: float) -> None:
+    """The relative error of exp is small over its range, and the absolute error of the others, which are at most 1."""
     x = np.linspace(-86, 86, 100_001).astype(np.float32)
     out = np.empty_like(x)
     ours(x, out)
-    wanted = exact(x.astype(np.float64))
-    scale = wanted if ours is _exp else 1
-    assert np.abs((out - wanted) / scale).max() < tolerance
+    expected = exact(x.astype(np.float64))
+    scale = expected if ours is _exp else 1
+    assert np.abs((out - expected) / scale).max() < tolerance
 
 
 def test_the_functions_stay_in_bounds() -> None:
-    """Far out, sigmoid and tanh are at their limits, and nothing is infinite."""
+    """For large arguments sigmoid and tanh are at their limits, and exp is finite."""
     x = np.array([-1e30, -200, -90, 90, 200, 1e30], np.float32)
     for ours, low in ((_sigmoid, 0), (_tanh, -1)):
         out = np.empty_like(x)
@@ -161,10 +187,10 @@ def test_bfloat16_is_the_nearest(value: float) -> None:
     x = np.array([value], np.float32)
     out = np.empty(1, np.uint16)
     _store(x, out)
-    assert out[0] == _halves(x)[0]
+    assert out[0] == _to_bfloat16(x)[0]
 
 
-def test_whole_numbers_are_the_nearest() -> None:
+def test_integers_are_the_nearest() -> None:
     """An int16 is the activation times UNIT, rounded."""
     x = np.linspace(-1, 1, 1001).astype(np.float32)
     out = np.empty(x.shape, np.int16)
@@ -172,16 +198,17 @@ def test_whole_numbers_are_the_nearest() -> None:
     assert np.abs(out - x.astype(np.float64) * UNIT).max() <= 0.5
 
 
-def test_python_cannot_call_what_is_written_for_the_compiler() -> None:
-    """`store` is a name for compiled code alone."""
+def test_python_cannot_call_functions_of_compiled_code() -> None:
+    """A call from Python is an error and never a wrong number."""
     with pytest.raises(NotImplementedError):
         store(1.0, np.empty(1, np.float32))
-    assert bfloat16 is not None
+    with pytest.raises(NotImplementedError):
+        bfloat16(np.float32(1))
 
 
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0.01, 0.99), cut=st.integers(0, 200), seed=st.integers(0, 2**32 - 1))
-def test_a_mask_does_not_depend_on_who_fills_it(share: float, cut: int, seed: int) -> None:
+def test_a_mask_does_not_depend_on_how_it_is_split(share: float, cut: int, seed: int) -> None:
     """A mask filled in two pieces is the mask filled in one; it holds 0 and 1 / (1 - share) only."""
     keys = np.array([seed, 7], np.uint32)
     whole, left, right = (np.empty((5, count), np.float32) for count in (200, cut, 200 - cut))
@@ -193,7 +220,7 @@ def test_a_mask_does_not_depend_on_who_fills_it(share: float, cut: int, seed: in
 
 
 def test_masks_look_random() -> None:
-    """The share is met, neighbours do not follow each other, and two keys have nothing in common."""
+    """The share of zeros is right, and neither neighbours nor masks of two keys are correlated."""
     size, share = 1 << 18, 0.3
     masks = []
     for key in (0, 1):

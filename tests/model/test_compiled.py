@@ -223,6 +223,15 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
     child.join()
 
 
+def test_a_processor_without_fma_takes_torch_s_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice of kernels depends on the processor as well as on the network."""
+    device = torch.device("cpu")
+    monkeypatch.setattr(compiled, "HAS_FMA", True)
+    assert compiled.suits("lstm", 32, device)
+    monkeypatch.setattr(compiled, "HAS_FMA", False)
+    assert not compiled.suits("lstm", 32, device)
+
+
 def test_a_lookup_is_its_rows() -> None:
     """`dense` gives the rows at the ids."""
     vectors = torch.arange(6.0).reshape(3, 2)

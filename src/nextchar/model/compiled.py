@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nextchar.architecture import Cell
 from nextchar.kernels import lstm_training
-from nextchar.kernels.cpu import HAS_BF16
+from nextchar.kernels.cpu import HAS_BF16, HAS_FMA
 from nextchar.kernels.gemm import MR, ROWS, VECTOR_WIDTH
 from nextchar.kernels.threads import available_cores, parallel_for, split_range
 from nextchar.model.cells import Weights
@@ -47,8 +47,11 @@ def own_threads() -> Iterator[None]:
 
 
 def suits(cell: Cell, units: int, device: torch.device) -> bool:
-    """Tell whether `lstm` is meant for a network's layers: an LSTM on a CPU, of whole vectors of units."""
-    return cell == "lstm" and device.type == "cpu" and units % VECTOR_WIDTH == 0
+    """Return whether `lstm` is for a network's layers: an LSTM of whole vectors of units, on a CPU with FMA.
+
+    Without fused multiply-add torch's kernels are faster.
+    """
+    return HAS_FMA and cell == "lstm" and device.type == "cpu" and units % VECTOR_WIDTH == 0
 
 
 def possible(x: "Tensor | Lookup", state: LayerState) -> bool:
