@@ -7,10 +7,10 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,10 @@ class ModelFile:
     arrays: Arrays
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+ModelSource = Union["LanguageModel", ModelFile, str, Path]
+"""What every verb takes for a model: the model itself, its file as a value, or the path of a file or run folder."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -223,24 +227,56 @@ def write_model(path: str | Path, model: ModelFile) -> None:
     write_arrays(Path(path), model.arrays, metadata)
 
 
-def to_file(lm: "LanguageModel") -> ModelFile:
-    """Return the content of the file of a language model; the arrays are copies."""
+def to_file(model: ModelSource) -> ModelFile:
+    """Return a model, a model file or a path as the value that lies on disk; the arrays of a model are copied.
+
+    Every verb that needs no torch takes its model through this function, all others through `to_language_model`.
+
+    Raises:
+        ModelFileError: The path leads to no model, or `model` is none of the three.
+    """
+    if isinstance(model, ModelFile):
+        return model
+    if isinstance(model, (str, Path)):
+        return read_model(model)
+    if not hasattr(model, "network"):
+        raise ModelFileError(
+            f"a model is a LanguageModel, a ModelFile or a path, but {type(model).__name__} was given"
+        )
     arrays = {
-        name: tensor.detach().float().cpu().numpy().copy() for name, tensor in lm.network.named_parameters()
+        name: tensor.detach().float().cpu().numpy().copy()
+        for name, tensor in model.network.named_parameters()
     }
-    return ModelFile(lm.network.architecture, lm.vocabulary, arrays, lm.config, lm.provenance)
+    return ModelFile(model.network.architecture, model.vocabulary, arrays, model.config, model.provenance)
 
 
-def to_language_model(model: ModelFile, device: "torch.device | str" = "cpu") -> "LanguageModel":
-    """Build a torch network with the weights of a model file."""
+def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") -> "LanguageModel":
+    """Return a model, a model file or a path as a torch network with its vocabulary.
+
+    Args:
+        model: A language model is returned as it is, on the device where it is.
+        device: Where the network of a file is put.
+
+    Raises:
+        ModelFileError: The path leads to no model, or `model` is none of the three.
+    """
     import torch  # noqa: PLC0415  reading a file must not need torch
 
     from nextchar.language_model import LanguageModel  # noqa: PLC0415  as above
     from nextchar.model.network import Network, set_weights  # noqa: PLC0415  as above
 
-    network = Network(model.architecture, len(model.vocabulary))
-    set_weights(network, {name: torch.from_numpy(array.copy()) for name, array in model.arrays.items()})
-    return LanguageModel(network.to(device), model.vocabulary, model.config, model.provenance)
+    if isinstance(model, LanguageModel):
+        return model
+    file = to_file(model)
+    network = Network(file.architecture, len(file.vocabulary))
+    set_weights(network, {name: torch.from_numpy(array.copy()) for name, array in file.arrays.items()})
+    return LanguageModel(network.to(device), file.vocabulary, file.config, file.provenance)
+
+
+def to_language_models(models: "ModelSource | Sequence[ModelSource]") -> "list[LanguageModel]":
+    """Return one model, or a list or tuple of several, as a list; see `to_language_model`."""
+    several: Any = models if isinstance(models, (list, tuple)) else [models]
+    return [to_language_model(model) for model in several]
 
 
 def save(lm: "LanguageModel", path: str | Path) -> None:

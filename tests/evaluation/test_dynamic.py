@@ -9,10 +9,10 @@ from nextchar.evaluation import dynamic
 from nextchar.evaluation.dynamic import (
     CANDIDATES,
     Adaptation,
-    Reader,
+    Learner,
     evaluate_dynamic,
+    gradient_rms,
     race,
-    usual_sizes,
 )
 from nextchar.evaluation.score import evaluate, nats_of
 from nextchar.kernels.optimizer_steps import rms_decay_update
@@ -22,9 +22,9 @@ from nextchar.text.corpus import Corpus
 QUICK = Adaptation(learning_rate=0.01, decay=0.01, epsilon=0.3, segment=16)
 
 
-def _reader(lm: LanguageModel, corpus: Corpus, adaptation: Adaptation) -> Reader:
-    usual = usual_sizes(lm.network, corpus.ids[:3000], lm.vocabulary.start, adaptation.segment)
-    return Reader(lm.network, usual, lm.vocabulary.start, adaptation)
+def _reader(lm: LanguageModel, corpus: Corpus, adaptation: Adaptation) -> Learner:
+    usual = gradient_rms(lm.network, corpus.ids[:3000], lm.vocabulary.start, adaptation.segment)
+    return Learner(lm.network, usual, lm.vocabulary.start, adaptation)
 
 
 def _weights(lm: LanguageModel) -> list[torch.Tensor]:
@@ -88,8 +88,8 @@ def test_reading_in_pieces_is_reading_at_once(lm: LanguageModel, corpus: Corpus)
 def test_a_segment_moves_every_weight_as_the_paper_says(lm: LanguageModel, corpus: Corpus) -> None:
     """One segment's step is its gradient over the usual size of it, the smallest sizes raised (Krause et al.)."""
     ids = torch.from_numpy(corpus.ids[:16].astype(np.int64))
-    usual = usual_sizes(lm.network, corpus.ids[:3000], lm.vocabulary.start, 16)
-    reader = Reader(lm.network, usual, lm.vocabulary.start, QUICK)
+    usual = gradient_rms(lm.network, corpus.ids[:3000], lm.vocabulary.start, 16)
+    reader = Learner(lm.network, usual, lm.vocabulary.start, QUICK)
     reader.read(ids.numpy())
     inputs = torch.cat([torch.tensor([lm.vocabulary.start]), ids[:-1]])
     logits, _ = lm.network(inputs[:, None], lm.network.empty_state(1))
@@ -121,7 +121,7 @@ def test_a_race_is_won_by_who_predicts_best(
     best = race(readers, ids)
     assert best is readers[2]
     assert [len(reader.nats()) for reader in readers] == [400, 400, 800, 800]
-    monkeypatch.setattr(dynamic, "LONGEST_RACE", 200)
+    monkeypatch.setattr(dynamic, "MAX_RACE", 200)
     short = race([_reader(lm, corpus, Adaptation(rate, 0.01, 0.3, 16)) for rate in rates], ids)
     assert len(short.nats()) == 96
 

@@ -12,8 +12,10 @@ from conftest import CountingNetwork, UniformNetwork, make_model
 from nextchar.architecture import CELLS, Cell
 from nextchar.errors import ConfigError, TextError, UnknownCharacterError
 from nextchar.evaluation import score
-from nextchar.evaluation.score import Predictor, evaluate, nats_of, score_ids
+from nextchar.evaluation.score import evaluate, nats_of, score_ids
 from nextchar.language_model import LanguageModel
+from nextchar.model import reading
+from nextchar.model.reading import Predictor
 from nextchar.model.state import State
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
@@ -67,8 +69,8 @@ def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids
 @pytest.fixture(autouse=True)
 def short_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let short texts have many lanes, and sew them closely, so that the seams are what is tested."""
-    monkeypatch.setattr(score, "DEPTH", 128)
-    monkeypatch.setattr(score, "SAME", 1e-5)
+    monkeypatch.setattr(reading, "MIN_DEPTH", 128)
+    monkeypatch.setattr(reading, "TOLERANCE", 1e-5)
 
 
 def test_the_lanes_of_a_real_text_are_read_as_one(
@@ -76,10 +78,10 @@ def test_the_lanes_of_a_real_text_are_read_as_one(
 ) -> None:
     """With lanes as long and seams as close as they are by default, the score is that of one lane to 1e-6."""
     monkeypatch.undo()
-    assert len(corpus) > score.DEPTH * 4
+    assert len(corpus) > reading.MIN_DEPTH * 4
     one, many = (
-        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, lanes=lanes)))
-        for lanes in (1, 64)
+        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, rows=rows)))
+        for rows in (1, 64)
     )
     assert many.mean() == pytest.approx(one.mean(), abs=1e-6)
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-3)

@@ -13,7 +13,7 @@ from nextchar.errors import ConfigError, TextError, UnknownCharacterError
 from nextchar.evaluation.score import nats_of
 from nextchar.inspection.summary import BINS, WINDOW, WINDOWS, most_varied, summarize
 from nextchar.inspection.timescale import LAGS
-from nextchar.inspection.trace import LANES, SIGNALS, Trace, join, pieces, trace
+from nextchar.inspection.trace import ROWS, SIGNALS, Trace, join, pieces, trace
 from nextchar.language_model import LanguageModel
 from nextchar.text.corpus import Corpus
 
@@ -169,7 +169,7 @@ def test_a_piece_is_bounded(lm: LanguageModel, text: str) -> None:
     ids = lm.vocabulary.encode(text)
     lengths = [len(piece) for piece in pieces(lm, ids, chunk=16)]
     assert sum(lengths) == len(text)
-    assert max(lengths) == 16 * LANES
+    assert max(lengths) == 16 * ROWS
     (short, *_), (long, *_) = (summarize(pieces(lm, ids[:end])).values() for end in (4000, 20_000))
     size = {
         name: value.shape

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from nextchar.architecture import CELLS, GATES, STATES, Cell
 from nextchar.model.cells import Weights
-from nextchar.model.recurrence import Recurrence, fused, reference, with_gates
+from nextchar.model.recurrence import Recurrence, fused, reference, with_signals
 from nextchar.model.state import LayerState
 
 BOTH = pytest.mark.parametrize("recurrence", [reference, fused])
@@ -106,10 +106,12 @@ def test_a_window_leaves_its_state_alone(recurrence: Recurrence, cell: Cell) -> 
 
 @EVERY_CELL
 def test_gates_come_for_every_step_lane_and_unit(cell: Cell) -> None:
-    """The reference's gates have shape (T, N, H), beside the outputs it always returns."""
+    """The reference's signals have shape (T, B, H), beside the outputs it always returns."""
     x, state, weights = _case(cell, 7, 3)
-    outputs, after, gates = with_gates(cell, x, state, weights)
-    assert list(gates) == {"lstm": ["i", "f", "g", "o"], "gru": ["r", "z", "n"], "rnn": []}[cell]
+    outputs, after, gates = with_signals(cell, x, state, weights)
+    memory = {"lstm": {"i", "f", "g", "o", "c", "tanh_c", "h"}, "gru": {"r", "z", "n", "h"}, "rnn": {"h"}}
+    assert set(gates) == memory[cell]
+    torch.testing.assert_close(gates["h"], outputs, rtol=0, atol=0)
     assert all(gate.shape == (7, 3, 5) for gate in gates.values())
     plain, plain_after = reference(cell, x, state, weights)
     _close((outputs, *after), (plain, *plain_after), 0)
@@ -118,7 +120,7 @@ def test_gates_come_for_every_step_lane_and_unit(cell: Cell) -> None:
 def test_the_gates_of_a_window_retell_its_outputs() -> None:
     """From the first cell and the gates alone, c = f c + i g and h = o tanh(c) give every output."""
     x, state, weights = _case("lstm", 12, 2)
-    outputs, after, gates = with_gates("lstm", x, state, weights)
+    outputs, after, gates = with_signals("lstm", x, state, weights)
     cell = state[1]
     for t in range(12):
         cell = gates["f"][t] * cell + gates["i"][t] * gates["g"][t]

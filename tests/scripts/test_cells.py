@@ -8,9 +8,10 @@ import torch
 import cells
 from nextchar.architecture import Architecture
 from nextchar.config import compose
-from nextchar.evaluation.score import DEPTH, score_ids
+from nextchar.evaluation.score import score_ids
 from nextchar.model.cells import Weights, lstm
 from nextchar.model.network import Network, initialize
+from nextchar.model.reading import MIN_DEPTH
 from nextchar.model.recurrence import reference
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
@@ -62,7 +63,7 @@ def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
         for layer in network.layers:
             layer.weight_hh.zero_()
             layer.bias_ih[12:24] = -1e4  # forgets everything
-    ids = np.random.default_rng(0).integers(0, 6, 2 * DEPTH)
+    ids = np.random.default_rng(0).integers(0, 6, 2 * MIN_DEPTH)
     read = torch.from_numpy(ids)[:, None]
     start = torch.cat([torch.tensor([[6]]), read[:-1]])
     with torch.no_grad():

@@ -12,7 +12,7 @@ LARGEST, FARTHEST = 9, 20  # orders of the tables that stand beside: for errors 
 def with_costs(score: Callable[..., Any]) -> tuple[Any, Any]:
     """Score, and return what every character cost beside the score."""
     blocks: list[Any] = []
-    result = score(watch=blocks.append)
+    result = score(on_block=blocks.append)
     return result, np.concatenate(blocks)
 
 

@@ -133,7 +133,7 @@ def _check(both: dict[str, bool], dynamic: bool, protocol: str) -> None:
 
 
 def _dynamic(
-    networks: Any, ids: Any, file: ModelFile, model: Path, split: str | None, watch: Any = len
+    networks: Any, ids: Any, file: ModelFile, model: Path, split: str | None, on_block: Any = None
 ) -> Any:
     """Score while learning; the settings are chosen on the validation part for the test part, else on the first half."""
     from nextchar.evaluation.dynamic import score_dynamic  # noqa: PLC0415  torch takes long to import
@@ -143,7 +143,8 @@ def _dynamic(
     )
     tune_on = part(file, model, "valid") if split == "test" and file.config.get("valid") else None
     result = score_dynamic(networks, ids, file.vocabulary, training, tune_on=tune_on)
-    watch(result.nats)
+    if on_block:
+        on_block(result.nats)
     return result
 
 
@@ -208,7 +209,7 @@ def _with_csv(path: Path, file: ModelFile, ids: Any, score: Any) -> Any:
                     shown = chr(code) if file.vocabulary.units == "characters" else f"0x{code:02X}"
                     lines.writerow([position, shown, code, f"{nats:.6f}", f"{nats / math.log(2):.6f}"])
 
-            scores.append(score(watch=watch))
+            scores.append(score(on_block=watch))
 
     write_atomically(path, write)
     return scores[0]

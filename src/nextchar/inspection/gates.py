@@ -8,8 +8,8 @@ import numpy as np
 
 from nextchar.inspection.summary import LayerSummary, summarize
 from nextchar.inspection.timescale import KEEPING
-from nextchar.inspection.trace import Floats, Given, pieces
-from nextchar.language_model import LanguageModel
+from nextchar.inspection.trace import Floats, Given, open_both, pieces
+from nextchar.storage import ModelSource
 
 MOSTLY = 0.9  # of the characters: a gate saturated at more of them is called always saturated
 
@@ -45,11 +45,11 @@ class GateRow:
         return asdict(self)
 
 
-def gates(lm: LanguageModel, text: Given) -> list[GateRow]:
+def gates(model: ModelSource, text: Given) -> list[GateRow]:
     """Return a row for each gate of each layer; none for an rnn, which has no gates.
 
     Args:
-        lm: The model.
+        model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
 
     Raises:
@@ -58,7 +58,7 @@ def gates(lm: LanguageModel, text: Given) -> list[GateRow]:
 
     Source: Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, figure 3, for the two thresholds.
     """
-    ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
+    lm, ids = open_both(model, text)
     return gate_rows(summarize(pieces(lm, ids)))
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from nextchar.inspection.trace import Floats, watch
+from nextchar.inspection.trace import Floats
 from nextchar.model.network import Network
+from nextchar.model.reading import Chunk, Reader
 
 BLOCK = 2048  # characters that are turned into floating point at a time
 
@@ -68,7 +68,10 @@ def alone(network: Network) -> dict[str, Floats]:
 
     Of a gate that is the sigmoid of W x + b: what opens and what shuts it, whatever came before.
     """
-    everything = torch.arange(network.vocabulary_size, device=network.head.weight.device)[None]
-    with torch.no_grad():
-        _, _, seen = watch(network, everything, network.empty_state(network.vocabulary_size))
-    return {name: values.float().cpu().numpy() for name, values in seen[0].items()}
+    size, signals = network.vocabulary_size, dict[str, Floats]()
+
+    def visit(seen: Chunk) -> None:
+        signals.update({name: values[0].float().cpu().numpy() for name, values in seen.layers[0].items()})
+
+    Reader(network, record=True).read(np.arange(size)[None], network.empty_state(size), visit)
+    return signals

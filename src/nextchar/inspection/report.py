@@ -13,9 +13,21 @@ from nextchar.inspection.reach import Reach, reach
 from nextchar.inspection.relations import correlations, in_likeness
 from nextchar.inspection.strip import glyphs
 from nextchar.inspection.summary import LayerSummary, most_varied, summarize
-from nextchar.inspection.trace import GATES, MAIN, PER_CHARACTER, SIGNALS, Given, Trace, choose, join, pieces
+from nextchar.inspection.trace import (
+    GATES,
+    MAIN,
+    PER_CHARACTER,
+    SIGNALS,
+    Given,
+    Trace,
+    choose,
+    join,
+    open_both,
+    pieces,
+)
 from nextchar.inspection.unit import Unit, deciles, describe
 from nextchar.language_model import LanguageModel
+from nextchar.storage import ModelSource
 
 SHOWN = 20_000  # characters in the page; what is said of a unit is of the whole text unless it says otherwise
 UNITS = 64
@@ -26,12 +38,12 @@ PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raste
 
 
 def report(
-    lm: LanguageModel, text: Given, *, units: Sequence[Unit] = (), shown: int = SHOWN, title: str = ""
+    model: ModelSource, text: Given, *, units: Sequence[Unit] = (), shown: int = SHOWN, title: str = ""
 ) -> str:
     """Return the page of a text as HTML.
 
     Args:
-        lm: The model.
+        model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
         units: Layer and unit of each that is shown; by default the 64 whose main signal varies most in this text.
         shown: How many characters of the text can be read in the page.
@@ -43,10 +55,10 @@ def report(
     """
     if shown < 1:
         raise ConfigError(f"{shown} characters are to be shown, but it must be 1 or more")
+    lm, ids = open_both(model, text)
     shape = lm.network.architecture
     for layer, unit in units:
         choose(shape, {layer: [unit]})
-    ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
     kept: list[Trace] = []
     layers = summarize(_keeping(pieces(lm, ids), kept, shown))
     chosen = list(dict.fromkeys(units)) or most_varied(layers, UNITS)

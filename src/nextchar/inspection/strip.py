@@ -17,8 +17,7 @@ from rich.text import Text
 from nextchar.errors import ConfigError
 from nextchar.inspection.picture import BASELINE, Cell, Colour, png
 from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
-from nextchar.language_model import LanguageModel
-from nextchar.storage import write_atomically
+from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Vocabulary
 
 RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
@@ -219,11 +218,11 @@ def _svg_cell(cell: Cell) -> str:
     )
 
 
-def strip(lm: LanguageModel, text: Given, layer: int, unit: int, *, signal: str | None = None) -> Strip:
+def strip(model: ModelSource, text: Given, layer: int, unit: int, *, signal: str | None = None) -> Strip:
     """Colour a text by one unit.
 
     Args:
-        lm: The model.
+        model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
         layer: Counted from 0.
         unit: Counted from 0.
@@ -234,5 +233,6 @@ def strip(lm: LanguageModel, text: Given, layer: int, unit: int, *, signal: str 
         UnknownCharacterError: Counts and names what the model has never seen.
         TextError: There is no text.
     """
+    lm = to_language_model(model)
     signal = signal or MAIN[lm.network.architecture.cell]
     return Strip(trace(lm, text, units={layer: [unit]}, signals=[signal]), layer, unit, signal)

@@ -15,15 +15,11 @@ import torch
 from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
-from nextchar.architecture import Architecture, Cell
+from nextchar.architecture import Architecture
 from nextchar.errors import ConfigError, TextError, did_you_mean
 from nextchar.language_model import LanguageModel
-from nextchar.model.cells import Weights
-from nextchar.model.compiled import Lookup
-from nextchar.model.network import Network
-from nextchar.model.recurrence import Recurrence, with_gates
-from nextchar.model.state import LayerState, State, concatenate_rows, select_rows
-from nextchar.storage import write_atomically
+from nextchar.model.reading import RECORD_ROWS, Chunk, Ids, Reader, log_probabilities
+from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Unknown, Vocabulary
 
 SIGNALS: dict[str, tuple[str, ...]] = {
@@ -38,8 +34,8 @@ MAIN = {"lstm": "tanh_c", "gru": "h", "rnn": "h"}
 """The one that is shown unless another is asked for: what the unit holds, between -1 and 1."""
 
 LIKELIEST = 5
-CHUNK = 64  # characters a lane reads at a time
-LANES = 32  # chunks read side by side; the memory of a trace in pieces follows from these two
+CHUNK = 64  # characters that one row of a batch reads at a time
+ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
 TIE = 1e-12  # logits that differ by less are even, and the smaller id comes first
 
 PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
@@ -47,6 +43,7 @@ PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
 Floats = npt.NDArray[np.floating[Any]]
 Given = str | bytes | npt.NDArray[Any]  # the last are ids, `(T,)`
 Units = Mapping[int, Sequence[int]]
+Values = dict[int, dict[str, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +109,36 @@ class Trace:
         write_atomically(Path(path), write)
 
 
+def open_both(model: ModelSource, text: Given, *, unknown: Unknown = "error") -> tuple[LanguageModel, Ids]:
+    """Return a model, whatever it is given as, and the ids of a text, `(T,)` int64."""
+    lm = to_language_model(model)
+    ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text, unknown=unknown)
+    return lm, np.asarray(ids, np.int64)
+
+
 def trace(
-    lm: LanguageModel,
+    model: ModelSource,
     text: Given,
     *,
     units: Units | None = None,
     signals: Sequence[str] | None = None,
     unknown: Unknown = "error",
 ) -> Trace:
-    """Read a text and keep what is asked for; the memory is that of what is kept.
+    """Read a text and keep what is asked for; memory is proportional to what is kept.
 
     Args:
-        lm: The model.
+        model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
         units: Which units of which layers, such as `{0: [3, 17], 1: range(64)}`; all of them by default.
         signals: Which of `SIGNALS`; all by default.
-        unknown: "error", or "skip" to leave out what the model has never seen.
+        unknown: "error", or "skip" to leave out characters that are not in the vocabulary.
 
     Raises:
-        ConfigError: A layer, unit or signal that the model has not.
-        UnknownCharacterError: Counts and names what the model has never seen.
-        TextError: Nothing is left to read.
+        ConfigError: A layer, unit or signal that the model does not have.
+        UnknownCharacterError: The text has characters that are not in the vocabulary.
+        TextError: No character is left to read.
     """
-    ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text, unknown=unknown)
+    lm, ids = open_both(model, text, unknown=unknown)
     return join(list(pieces(lm, ids, units=units, signals=signals)))
 
 
@@ -152,7 +156,7 @@ def join(parts: Sequence[Trace]) -> Trace:
 
 def pieces(
     lm: LanguageModel,
-    ids: npt.NDArray[Any],
+    ids: Ids,
     *,
     units: Units | None = None,
     signals: Sequence[str] | None = None,
@@ -164,24 +168,34 @@ def pieces(
         ConfigError: A layer, unit or signal that the model has not.
         TextError: There are no ids.
     """
-    shape = lm.network.architecture
+    shape, network = lm.network.architecture, lm.network
     chosen, wanted = choose(shape, units), choose_signals(shape.cell, signals)
     if not len(ids):
         raise TextError("there is no character to inspect")
-    with torch.no_grad():
-        last, state, _ = _read(lm.network, np.array([lm.vocabulary.start]), lm.network.empty_state(1), 1)
-        for begin in range(0, len(ids), chunk * LANES):
-            block = np.asarray(ids[begin : begin + chunk * LANES], np.int64)
-            with lm.network.threads():
-                logits, state, seen = _read(lm.network, block, state, chunk)
-            before, last = torch.cat([last, logits[:-1]]), logits[-1:]
-            values = {
-                layer: {name: _take(seen[layer][name], kept, shape.hidden) for name in wanted}
-                for layer, kept in chosen.items()
-            }
-            yield Trace(
-                lm.vocabulary, shape.cell, block, chosen, values, **_predictions(before, logits, block)
-            )
+    reader = Reader(network, chunk, record=True)
+    state, last = network.empty_state(1), torch.empty(1, network.vocabulary_size)
+
+    def keep(seen: Chunk) -> None:
+        last[:] = seen.logits[-1].cpu()
+
+    state = Reader(network).read(np.array([[lm.vocabulary.start]]), state, keep)
+    for begin in range(0, len(ids), chunk * ROWS):
+        block = np.asarray(ids[begin : begin + chunk * ROWS], np.int64)
+        logits = torch.empty(len(block), network.vocabulary_size)
+        values = {
+            layer: {name: np.empty((len(block), len(kept)), np.float32) for name in wanted}
+            for layer, kept in chosen.items()
+        }
+
+        def visit(seen: Chunk, logits: Tensor = logits, values: Values = values) -> None:
+            logits[torch.from_numpy(seen.index)] = seen.logits.cpu()
+            for layer, arrays in values.items():
+                for name, array in arrays.items():
+                    array[seen.index] = _take(seen.layers[layer][name], chosen[layer], shape.hidden)
+
+        state = reader.read_text(block, state, visit)
+        before, last = torch.cat([last, logits[:-1]]), logits[-1:].clone()
+        yield Trace(lm.vocabulary, shape.cell, block, chosen, values, **_predictions(before, logits, block))
 
 
 def choose(shape: Architecture, units: Units | None) -> dict[int, tuple[int, ...]]:
@@ -206,80 +220,19 @@ def choose_signals(cell: str, signals: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _take(values: Tensor, kept: tuple[int, ...], hidden: int) -> Floats:
-    """Return the kept units' columns, copied only if they are not all."""
-    return (values if kept == tuple(range(hidden)) else values[:, list(kept)]).cpu().numpy()
-
-
-Seen = list[dict[str, Tensor]]  # of each layer, each signal
-
-
-def _read(
-    network: Network, ids: npt.NDArray[np.int64], state: State, chunk: int
-) -> tuple[Tensor, State, Seen]:
-    """Read consecutive ids `(T,)` from a state; return logits `(T, V)`, the state after, and signals `(T, H)`.
-
-    The reference reads chunks side by side, which is many times faster than one after the other. The state that each
-    chunk begins with is found by the fast path, which reads the whole text in order; so this is exact even for a
-    network that never forgets.
-    """
-    inputs = torch.from_numpy(ids).to(state[0][0].device)
-    whole = len(ids) // chunk
-    results = []
-    if whole:
-        lanes = inputs[: whole * chunk].reshape(whole, chunk)
-        starts = [state]
-        for lane in lanes[:-1]:
-            starts.append(network(lane[:, None], starts[-1])[1])
-        logits, after, seen = watch(network, lanes.T, concatenate_rows(starts))
-        results.append((logits, seen))
-        state = select_rows(after, slice(-1, None))
-    if whole * chunk < len(ids):
-        logits, state, seen = watch(network, inputs[whole * chunk :, None], state)
-        results.append((logits, seen))
-    joined = [
-        {name: torch.cat([seen[layer][name] for _, seen in results]) for name in signals}
-        for layer, signals in enumerate(results[0][1])
-    ]
-    return torch.cat([logits for logits, _ in results]), state, joined
-
-
-def watch(network: Network, ids: Tensor, state: State) -> tuple[Tensor, State, Seen]:
-    """Read `(T, N)` by the reference; the lanes of what is returned follow each other, `(NT, ...)`."""
-    seen: Seen = []
-    logits, after = network(ids, state, recurrence=_watching(seen))
-    flat = [{name: values.transpose(0, 1).flatten(0, 1) for name, values in each.items()} for each in seen]
-    return logits.transpose(0, 1).flatten(0, 1), after, flat
-
-
-def _watching(seen: Seen) -> Recurrence:
-    """Return the reference recurrence, which adds what it saw of each layer to a list."""
-
-    def recurrence(
-        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-    ) -> tuple[Tensor, LayerState]:
-        outputs, after, gates = with_gates(cell, x, state, weights)
-        if cell == "lstm":
-            memory, memories = state[1], []
-            for f, i, g in zip(gates["f"], gates["i"], gates["g"], strict=True):
-                memory = f * memory + i * g
-                memories.append(memory)
-            gates["c"] = torch.stack(memories)
-            gates["tanh_c"] = torch.tanh(gates["c"])
-        seen.append({**gates, "h": outputs})
-        return outputs, after
-
-    return recurrence
+    """Return the columns of some units of `(T, B, H)`."""
+    return (values if kept == tuple(range(hidden)) else values[..., list(kept)]).cpu().numpy()
 
 
 def _predictions(before: Tensor, after: Tensor, ids: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return surprisal, entropy and rank by the logits before, likeliest ids and probabilities by those after."""
-    target = torch.from_numpy(ids).to(before.device)[:, None]
-    log_p = before.double().log_softmax(1)
-    order = TIE * torch.arange(log_p.shape[1], device=log_p.device)
+    """Return what the logits before and after each character `(T, V)` say, by the names of `PER_CHARACTER`."""
+    target = torch.from_numpy(ids)[:, None]
+    log_p = log_probabilities(before)
+    order = TIE * torch.arange(log_p.shape[1])
     ranked = before.double() - order
     rank = 1 + (ranked > ranked.gather(1, target)).sum(1)
     entropy = -(log_p.exp() * log_p).sum(1)
     likeliest = (after.double() - order).topk(min(LIKELIEST, after.shape[1]), dim=1).indices
-    probabilities = after.double().softmax(1).gather(1, likeliest)
+    probabilities = log_probabilities(after).gather(1, likeliest).exp()
     columns = (-log_p.gather(1, target)[:, 0], entropy, rank, likeliest, probabilities)
-    return {name: column.cpu().numpy() for name, column in zip(PER_CHARACTER, columns, strict=True)}
+    return {name: column.numpy() for name, column in zip(PER_CHARACTER, columns, strict=True)}

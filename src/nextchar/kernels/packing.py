@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.architecture import CELLS, GATES, Architecture
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, check_choice
 from nextchar.kernels.functions import UNIT
 from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, pack_blocks
 
@@ -85,8 +85,7 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
     Raises:
         ConfigError: No such kind, or the network is too large for int8.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"weights is '{kind}', but must be one of {', '.join(KINDS)}")
+    check_choice("weights", kind, WeightKind)
     padded = _padded(shape)
     layers = [
         {part: arrays[f"layers.{layer}.{part}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}

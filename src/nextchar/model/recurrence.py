@@ -1,4 +1,4 @@
-"""A layer over a whole window: the reference, step by step with its gates, the library's in one call, and our own."""
+"""A layer over consecutive steps: the reference, which shows its signals, torch's kernel, and our compiled one."""
 
 from collections.abc import Callable
 
@@ -7,52 +7,70 @@ from torch import Tensor
 
 from nextchar.architecture import Cell
 from nextchar.model import compiled
-from nextchar.model.cells import STEPS, Gates, Weights
+from nextchar.model.cells import STEPS, Weights
 from nextchar.model.compiled import Lookup
 from nextchar.model.state import LayerState
 
 Recurrence = Callable[[Cell, Tensor | Lookup, LayerState, Weights], tuple[Tensor, LayerState]]
+Signals = dict[str, Tensor]
+"""What a layer computed at every step: its gates, `c` and `tanh_c` of an LSTM, and `h`."""
 
 
 def dense(x: Tensor | Lookup) -> Tensor:
-    """Return the inputs `(T, N, X)`."""
+    """Return the inputs `(T, B, X)`."""
     return x.dense() if isinstance(x, Lookup) else x
 
 
 def reference(
     cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
 ) -> tuple[Tensor, LayerState]:
-    """Run a layer over a window, one step after the other.
+    """Run a layer over consecutive steps, one after the other.
 
     Args:
         cell: Which recurrence.
-        x: Inputs, `(T, N, X)`, or a lookup of them.
-        state: Before the window, vectors `(N, H)`.
-        weights: The layer's.
+        x: Inputs, `(T, B, X)`, or a lookup of them.
+        state: Before the first step, vectors `(B, H)`.
+        weights: Of the layer.
 
     Returns:
-        Outputs `(T, N, H)` and the state after the window.
+        Outputs `(T, B, H)` and the state after the last step.
     """
-    outputs, after, _ = with_gates(cell, x, state, weights)
+    outputs, after, _ = with_signals(cell, x, state, weights)
     return outputs, after
 
 
-def with_gates(
+def with_signals(
     cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-) -> tuple[Tensor, LayerState, Gates]:
-    """Run the reference and also return its gates, each `(T, N, H)`."""
-    outputs, gates = [], []
+) -> tuple[Tensor, LayerState, Signals]:
+    """Run the reference and also return its signals, each `(T, B, H)`."""
+    steps = []
     for step in dense(x):
-        state, at_step = STEPS[cell](step, state, weights)
-        outputs.append(state[0])
-        gates.append(at_step)
-    return torch.stack(outputs), state, {name: torch.stack([g[name] for g in gates]) for name in gates[0]}
+        state, gates = STEPS[cell](step, state, weights)
+        memory = {"c": state[1]} if cell == "lstm" else {}
+        steps.append({**gates, **memory, "h": state[0]})
+    signals = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
+    if cell == "lstm":
+        signals["tanh_c"] = torch.tanh(signals["c"])
+    return signals["h"], state, signals
+
+
+def recording(layers: list[Signals]) -> Recurrence:
+    """Return the reference recurrence; it appends the signals of each layer to a list."""
+
+    def recurrence(
+        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
+    ) -> tuple[Tensor, LayerState]:
+        outputs, after, signals = with_signals(cell, x, state, weights)
+        layers.append(signals)
+        return outputs, after
+
+    return recurrence
 
 
 def fused(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
-    """Run a layer over a window in one call of the library's kernel (oneDNN, cuDNN or plain).
+    """Run a layer over consecutive steps in one call of torch's kernel (oneDNN, cuDNN or plain).
 
-    Takes and returns what `reference` does, and agrees with it.
+    It takes and returns what `reference` does, and agrees with it.
     """
     layer = [vector[None] for vector in state]
     flat = list(weights)
@@ -66,7 +84,7 @@ def fused(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -
 
 
 def fastest(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
-    """Run a layer with what measures fastest where it is: `compiled.lstm` on a CPU, else `fused`."""
+    """Run a layer with the recurrence that is fastest where it is: `compiled.lstm` on a CPU, else `fused`."""
     if compiled.suits(cell, state[0].shape[1], state[0].device) and compiled.possible(x, state):
         return compiled.lstm(x, state, weights)
     return fused(cell, x, state, weights)
