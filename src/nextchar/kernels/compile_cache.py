@@ -1,8 +1,8 @@
-"""Keeps compiled code on disk, in a folder that belongs to one version of the sources, one compiler and one processor.
+"""Keeps compiled code on disk, in a folder for one version of the sources, one compiler and one processor.
 
-numba's own cache compares only the file of the function it loads: after a change in `gemm.py` its callers would still run
-the old code. Here the folder is named by a digest of everything that the code depends on, so that nothing in it can be
-out of date, and machines that share a disk do not read each other's code.
+numba's own cache compares only the source of the function it loads: after a change in `gemm.py` its callers would still
+run the old code. Here the folder is named by a digest of everything that the code depends on, so nothing in it is out of
+date, and machines that share a disk do not load each other's code.
 
     python -m nextchar.kernels.compile_cache            prints the folder
     python -m nextchar.kernels.compile_cache --clear    removes compiled code of all versions
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -33,45 +34,38 @@ from platformdirs import user_cache_path
 from nextchar.kernels import cpu
 
 _UNUSED_SECONDS = 90 * 24 * 3600
-"""A folder of another version is removed when it was not used for so long."""
-_DIGEST_BYTES = 32
+"""A folder of another version is removed if it was not used for this long."""
+_DIGEST_SIZE = 32
 
 
-def bases() -> list[Path]:
-    """Return the places that may hold the cache, in order of preference; the first that can be written is used."""
-    named = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("NEXTCHAR_CACHE")]
-    return [
-        Path(base).absolute() / "compiled"
-        for base in (*named, user_cache_path("nextchar", appauthor=False))
-        if base
-    ]
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_DIGEST_SIZE]
 
 
 @cache
-def _digest_of_file(path: str | Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _digest_of_file(path: str) -> str:
+    return _digest(Path(path).read_bytes())
+
+
+def bases() -> list[Path]:
+    """Return the folders that may hold the cache, in order of preference; the first that can be written is used."""
+    named = [os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("NEXTCHAR_CACHE")]
+    folders = [name for name in named if name] + [str(user_cache_path("nextchar", appauthor=False))]
+    return [Path(name).absolute() / "compiled" for name in folders]
 
 
 @cache
 def digest() -> str:
     """Return a digest of what all compiled code depends on: these sources, the compiler, Python and the processor."""
-    sources = [_digest_of_file(source) for source in sorted(Path(__file__).parent.glob("*.py"))]
-    everything = (
-        sources,
-        numba.__version__,
-        llvmlite.__version__,
-        sys.version,
-        sys.platform,
-        cpu.NAME,
-        sorted(cpu.FEATURES),
-        cpu.HAS_AMX,
-    )
-    return hashlib.sha256(repr(everything).encode()).hexdigest()[:_DIGEST_BYTES]
+    sources = [_digest_of_file(str(source)) for source in sorted(Path(__file__).parent.glob("*.py"))]
+    compiler = (numba.__version__, llvmlite.__version__, sys.version, sys.platform)
+    processor = (cpu.NAME, sorted(cpu.FEATURES), cpu.HAS_AMX)
+    return _digest(repr((sources, compiler, processor)).encode())
 
 
 @cache
 def folder() -> Path | None:
-    """Return the folder of this process's compiled code, or None where no place can be written."""
+    """Return the folder of this process's compiled code, or None if none can be written."""
     for base in bases():
         path = base / digest()
         try:
@@ -86,9 +80,9 @@ def folder() -> Path | None:
 
 
 def _remove(base: Path, before: float) -> int:
-    """Remove the folders of compiled code in `base` that were last used before a time; return how many."""
+    """Remove folders of compiled code that were last used before a time; return how many."""
     removed = 0
-    for path in base.glob("[0-9a-f]" * _DIGEST_BYTES):
+    for path in base.glob("[0-9a-f]" * _DIGEST_SIZE):
         with suppress(OSError):
             if path.stat().st_mtime < before:
                 shutil.rmtree(path)
@@ -97,80 +91,74 @@ def _remove(base: Path, before: float) -> int:
 
 
 def clear() -> int:
-    """Remove the compiled code of every version, wherever it may be; return how many folders there were."""
+    """Remove the compiled code of all versions; return how many folders were removed."""
     return sum(_remove(base, before=float("inf")) for base in bases())
 
 
 class _Cache(NullCache):
-    """The compiled versions of one function, one file for each signature.
+    """The compiled versions of one function: a file for each list of argument types.
 
-    A file is written under another name and renamed, so that processes need no lock, and begins with a checksum.
+    A file is written under another name and renamed, so processes need no lock, and it begins with a checksum.
     """
 
     def __init__(self, function: FunctionType) -> None:
-        # Not every compiled function is in this package, so its own source is part of the name, too.
+        # Compiled functions exist outside of this folder, too, so the source of each is part of its key.
         source = _digest_of_file(inspect.getfile(function))
         self._name = function.__name__
-        self._place = (function.__module__, function.__qualname__, function.__code__.co_firstlineno, source)
+        self._key = (function.__module__, function.__qualname__, function.__code__.co_firstlineno, source)
 
     def _path(self, signature: Any) -> Path | None:
-        """Return the file for the version with these types of arguments."""
+        """Return the file of the version with these argument types."""
         parent = folder()
-        key = hashlib.sha256(repr((self._place, signature)).encode()).hexdigest()
-        return parent / f"{self._name}-{key[:_DIGEST_BYTES]}" if parent else None
+        return parent / f"{self._name}-{_digest(repr((self._key, signature)).encode())}" if parent else None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the version with these types of arguments, or None if it is not in the cache."""
+        """Return the version with these argument types, or None if it is not in the cache."""
         target_context.refresh()
         path = self._path(sig)
         try:
             stored = path.read_bytes() if path else b""
         except OSError:
             return None
-        checksum, payload = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-        if hashlib.sha256(payload).digest() != checksum:
+        checksum, payload = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]
+        if checksum != _digest(payload).encode():
             return None
         rebuild: Any = CompileResult._rebuild  # noqa: SLF001
-        return rebuild(target_context, *pickle.loads(payload))  # noqa: S301  written by this user, as numba does
+        return rebuild(target_context, *pickle.loads(payload))  # noqa: S301  numba's cache trusts its folder, too
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a version; without room or permission it is compiled again by the next process."""
+        """Store a version; if that fails, the next process compiles it again."""
         path = self._path(sig)
         # Code that contains addresses of this process is useless to another.
         if not path or data.library.has_dynamic_globals:
             return
         payload: bytes = serialize.dumps(data._reduce())  # type: ignore[no-untyped-call]  # noqa: SLF001
+        temporary = path.with_name(uuid.uuid4().hex)
         with suppress(OSError):
-            descriptor, name = tempfile.mkstemp(dir=path.parent)
-            written = Path(name)
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(payload).digest() + payload)
-                written.replace(path)
-            except OSError:
-                written.unlink()
+                temporary.write_bytes(_digest(payload).encode() + payload)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 def keep_on_disk(dispatcher: Any) -> Any:
-    """Let a function compiled by numba look in this cache first, and store what it compiles; return it.
+    """Make a function compiled by numba use this cache; return it.
 
-    A function that closes over values of another is not kept, because they are no part of its source.
+    Closures are not kept: the values that they capture are not part of their source.
     """
     function = dispatcher.py_func
     if not function.__closure__:
-        with suppress(OSError):  # installed without sources
+        with suppress(OSError):  # installed without its source
             dispatcher._cache = _Cache(function)  # noqa: SLF001
     return dispatcher
 
 
 def compile_ahead(exercise: Callable[[], object]) -> float:
-    """Call a function that runs every compiled function which is needed later, on small data of the same types.
+    """Call a function, and return the seconds spent in compiling what it uses: 0 if everything was in the cache.
 
     Args:
-        exercise: What is called.
-
-    Returns:
-        The seconds that went into compiling; 0 if everything was compiled before, or in the cache.
+        exercise: Calls every compiled function that is needed later, on small arrays of the same types.
     """
     with event.install_listener("numba:compile", event.TimingListener()) as timing:  # type: ignore[no-untyped-call]
         exercise()
@@ -178,5 +166,5 @@ def compile_ahead(exercise: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    cleared = f"removed {clear()} folders of compiled code" if sys.argv[1:] == ["--clear"] else str(folder())
-    sys.stdout.write(f"{cleared}\n")
+    done = f"removed {clear()} folders of compiled code" if sys.argv[1:] == ["--clear"] else str(folder())
+    sys.stdout.write(f"{done}\n")

@@ -1,4 +1,4 @@
-"""Functions of one number that become vector instructions: exp, sigmoid, tanh, and roundings for stored kinds."""
+"""Functions of one number that compile to vector instructions: exp, sigmoid, tanh, and rounding to stored types."""
 
 from typing import Any
 
@@ -12,39 +12,39 @@ from nextchar.kernels.gemm import compiled
 
 _I32 = ir.IntType(32)
 UNIT = 4096
-"""What 1 is in an int16 activation."""
+"""The int16 that stands for an activation of 1."""
 
 
-# Written in LLVM's terms because numba widens whole numbers to 64 bits, of which a vector holds half as many.
+# Emitted as LLVM IR because numba widens integers to 64 bits, and a SIMD register holds half as many of them.
 @instruction
 def power_of_two(_context: Any, _exponent: Any) -> Any:
-    """Return 2^k for a whole float32 k from -126 to 127."""
+    """Return 2^k for an integral float32 k from -126 to 127."""
 
-    def write(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
-        whole = b.add(b.fptosi(arguments[0], _I32), _I32(127))
-        return b.bitcast(b.shl(whole, _I32(23)), ir.FloatType())
+    def emit(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
+        biased = b.add(b.fptosi(arguments[0], _I32), _I32(127))
+        return b.bitcast(b.shl(biased, _I32(23)), ir.FloatType())
 
-    return types.float32(types.float32), write
+    return types.float32(types.float32), emit
 
 
 @instruction
 def bfloat16(_context: Any, _value: Any) -> Any:
-    """Round a float32 to the nearest bfloat16, ties to even; return its 16 bits as uint16."""
+    """Round a float32 to the nearest bfloat16, ties to even; return its bits as uint16."""
 
-    def write(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
+    def emit(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
         bits = b.bitcast(arguments[0], _I32)
-        even = b.and_(b.lshr(bits, _I32(16)), _I32(1))
-        rounded = b.add(b.add(bits, _I32(0x7FFF)), even)
+        odd = b.and_(b.lshr(bits, _I32(16)), _I32(1))
+        rounded = b.add(b.add(bits, _I32(0x7FFF)), odd)
         return b.trunc(b.lshr(rounded, _I32(16)), ir.IntType(16))
 
-    return types.uint16(types.float32), write
+    return types.uint16(types.float32), emit
 
 
 @compiled
 def exp(x: np.float32) -> np.float32:
-    """Return e^x to 1e-7 of itself, and the largest and smallest there are beyond +-87.
+    """Return e^x with a relative error of 1e-7; x is clamped to [-87, 88], so the result is finite and above 0.
 
-    2^k times a polynomial for the rest: the constants are Cephes' expf (Moshier 1992).
+    2^k times a polynomial of the rest. Source: the constants of Cephes' expf (Moshier 1992).
     """
     f = np.float32
     x = min(max(x, f(-87.0)), f(88.0))
@@ -60,23 +60,23 @@ def exp(x: np.float32) -> np.float32:
 
 @compiled
 def sigmoid(x: np.float32) -> np.float32:
-    """1 / (1 + e^-x)."""
+    """Return 1 / (1 + e^-x)."""
     return np.float32(1) / (np.float32(1) + exp(-x))
 
 
 @compiled
 def tanh(x: np.float32) -> np.float32:
-    """1 - 2 / (1 + e^2x)."""
+    """Return tanh x as 1 - 2 / (1 + e^2x)."""
     return np.float32(1) - np.float32(2) / (np.float32(1) + exp(x + x))
 
 
 def store(value: Any, like: Any) -> Any:
-    """Return a float32 as an element of `like` holds it: itself, a bfloat16 (uint16), or an int16 of `1 / UNIT`."""
+    """Return a float32 as an element of the array `like`: float32, bfloat16 (uint16), or an int16 of `1 / UNIT`."""
     raise NotImplementedError
 
 
 @overload(store, inline="always", strict=False)  # lambdas have no annotations
-def _store(value: Any, like: Any) -> Any:  # noqa: ARG001 - the names are those of the lambdas
+def _store(value: Any, like: Any) -> Any:  # noqa: ARG001 - numba needs the names of the lambdas' arguments
     if like.dtype == types.float32:
         return lambda value, like: value  # noqa: ARG005
     if like.dtype == types.int16:

@@ -56,12 +56,6 @@ class _BFloat(ir.Type):  # type: ignore[misc]
     def _to_string(self) -> str:
         return "bfloat"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_F32, VECTOR_WIDTH), ir.VectorType(_I32, VECTOR_WIDTH)
@@ -260,15 +254,15 @@ def add_block(weights: Any, x: Any, out: Any, scales: Any) -> None:
         out: `(n, 64)` float32, rows contiguous.
         scales: `(64,)` float32, one for each row; read for int8 only.
     """
-    i = 0
     if in_tiles(weights, x) and len(weights) % TILE_DEPTH == 0:
-        while i < len(x):
-            end = min(i + 2 * TILE_ROWS, len(x))
-            if end - i > TILE_ROWS:
-                two_tiles(weights, x[i:end], out[i:end])
+        for first in range(0, len(x), 2 * TILE_ROWS):
+            last = first + 2 * TILE_ROWS
+            if len(x) - first > TILE_ROWS:
+                two_tiles(weights, x[first:last], out[first:last])
             else:
-                one_tile(weights, x[i:end], out[i:end])
-            i = end
+                one_tile(weights, x[first:last], out[first:last])
+        return
+    i = 0
     while i + MR <= len(x):
         _four(weights, x[i : i + MR], out[i : i + MR], scales)
         i += MR
