@@ -25,8 +25,9 @@ def _seconds(x: int = 21) -> float:
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Let compiled code be kept below a new folder; return it."""
+    """Let compiled code be kept below a new folder, and nowhere else; return it."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compile_cache, "user_cache_path", lambda *_, **__: tmp_path / "user")
     compile_cache.folder.cache_clear()
     yield tmp_path / "compiled"
     compile_cache.folder.cache_clear()
@@ -69,7 +70,8 @@ def test_a_place_that_cannot_be_written_is_passed_over(
     _seconds()
     assert compile_cache.folder() == tmp_path / "second" / "compiled" / compile_cache.digest()
     compile_cache.folder.cache_clear()
-    monkeypatch.setattr(compile_cache, "bases", lambda: [base])
+    monkeypatch.setenv("NEXTCHAR_CACHE", str(base))
+    monkeypatch.setattr(compile_cache, "user_cache_path", lambda *_, **__: base)
     assert _seconds() > 0
     assert _seconds() > 0
     assert compile_cache.folder() is None
