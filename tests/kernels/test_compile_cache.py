@@ -99,6 +99,32 @@ def test_only_old_code_of_other_versions_is_removed(base: Path) -> None:
     assert set(base.iterdir()) == {foreign}
 
 
+@pytest.mark.parametrize(
+    ("holder", "name", "value"),
+    [
+        (compile_cache.cpu, "NAME", "another"),
+        (compile_cache.cpu, "FEATURES", frozenset({"sse2"})),
+        (compile_cache.cpu, "HAS_AMX", not compile_cache.cpu.HAS_AMX),
+        (compile_cache.numba, "__version__", "0.1"),
+        (compile_cache.llvmlite, "__version__", "0.1"),
+        (sys, "version", "3.99"),
+    ],
+)
+def test_a_shared_folder_is_safe(
+    base: Path, monkeypatch: pytest.MonkeyPatch, holder: object, name: str, value: object
+) -> None:
+    """Machines with other processors, compilers or Pythons do not load each other's code."""
+    _seconds()
+    monkeypatch.setattr(holder, name, value)
+    for cached in (compile_cache.digest, compile_cache.folder):
+        cached.cache_clear()
+    try:
+        assert _seconds() > 0
+        assert len(list(base.iterdir())) == 2
+    finally:
+        compile_cache.digest.cache_clear()
+
+
 CALLER = """
 from nextchar.kernels.callee import factor
 from nextchar.kernels.gemm import compiled
