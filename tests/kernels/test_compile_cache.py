@@ -27,6 +27,7 @@ def _seconds(x: int = 21) -> float:
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Let compiled code be kept below a new folder, and nowhere else; return it."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("NEXTCHAR_CACHE", raising=False)
     monkeypatch.setattr(compile_cache, "user_cache_path", lambda *_, **__: tmp_path / "user")
     compile_cache.folder.cache_clear()
     yield tmp_path / "compiled"

@@ -102,10 +102,11 @@ class _Cache(NullCache):
     """
 
     def __init__(self, function: FunctionType) -> None:
-        # Compiled functions exist outside of this folder, too, so the source of each is part of its key.
-        source = _digest_of_file(inspect.getfile(function))
+        # Computed on import, before the files can change under a running process. Compiled functions exist outside of
+        # this folder, too, so the source of each is part of its key.
+        sources = (digest(), _digest_of_file(inspect.getfile(function)))
         self._name = function.__name__
-        self._key = (function.__module__, function.__qualname__, function.__code__.co_firstlineno, source)
+        self._key = (sources, function.__module__, function.__qualname__, function.__code__.co_firstlineno)
 
     def _path(self, signature: Any) -> Path | None:
         """Return the file of the version with these argument types."""
