@@ -1,12 +1,11 @@
-"""What layer normalisation and a Mogrifier would buy: lstms in plain torch, as many steps of each.
+"""Layer normalisation and a Mogrifier beside the plain lstm, in plain torch, for the same number of steps.
 
     python studies/cells.py TEXT --steps 900 --hidden 192
 
-The compiled window has none of this, so each has to pay for a kernel and for its own time. All else is what `nextchar train`
-chooses for as many steps. The last 10 % of the text are validation, under *stream*.
+The compiled kernels have neither, so each variant must gain enough to be worth a kernel and its time. All other options are
+those that `nextchar train` chooses for as many steps. The last 10 % of the text are for validation, under *stream*.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -26,21 +25,21 @@ from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.learner import Learner
 from nextchar.training.schedule import lr_factor
 from nextchar.training.trainer import Trainer
-from tables import markdown
+from tables import argument_parser, markdown
 
 VALID = 0.1
 
 
 class Plain(nn.Module):
-    """The lstm as it is."""
+    """The plain lstm."""
 
     def forward(self, x: Tensor, state: LayerState, weights: Weights) -> LayerState:
-        """Advance by one character: input `(N, X)`, hidden and cell `(N, H)`."""
+        """Advance by one character: input `(B, X)`, hidden and cell `(B, H)`."""
         return lstm(x, state, weights)[0]
 
 
 class Normalised(nn.Module):
-    """Layer normalisation of what comes from the input, of what comes from the hidden state, and of the cell.
+    """Layer normalisation of the input's product, of the hidden state's product, and of the cell state.
 
     Source: Ba, Kiros & Hinton 2016, arXiv 1607.06450, equations 20 to 22.
     """
@@ -61,7 +60,7 @@ class Normalised(nn.Module):
 
 
 class Mogrifier(nn.Module):
-    """Input and hidden state scale each other, in turns, before the lstm sees them; at first by 1.
+    """Input and hidden state scale each other in turns before the lstm reads them; initially by 1.
 
     Source: Melis, Kocisky & Blunsom 2020, arXiv 1909.01792, equations 1 and 2.
     """
@@ -91,7 +90,7 @@ STEPS: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class Varied(Network):
-    """A network whose layers take another kind of step, one character after the other."""
+    """A network whose layers use another step function, one character after the other."""
 
     def __init__(self, architecture: Architecture, vocabulary_size: int, kind: str, seed: int) -> None:
         super().__init__(architecture, vocabulary_size)
@@ -106,13 +105,13 @@ class Varied(Network):
                 module.reset_parameters()
 
     def is_compiled(self) -> bool:
-        """Say no: these are torch's operations, and torch's threads."""
+        """Return False: these are torch's operations, on torch's threads."""
         return False
 
     def forward(  # type: ignore[override]
         self, ids: Tensor, state: State, regularize: Regularizer | None = None
     ) -> tuple[Tensor, State]:
-        """Do what `Network.forward` does, with steps of this kind."""
+        """Do the same as `Network.forward`, with this step function."""
         kinds = iter(self.kinds)
 
         def recurrence(
@@ -128,8 +127,8 @@ class Varied(Network):
 
 
 def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]:
-    """Train one kind; return its parameters, milliseconds a step, and nats per character of the validation part."""
-    trainer = Trainer(corpus, config)  # for what it chooses, and its lanes
+    """Train one kind; return its number of parameters, milliseconds a step, and validation nats per character."""
+    trainer = Trainer(corpus, config)  # for the options it chooses and its batches
     chosen, steps = trainer.config, trainer.steps
     network = Varied(chosen.architecture(), len(corpus.vocabulary), kind, chosen.seed)
     learner = Learner(network, chosen, torch.device("cpu"), "fp32")
@@ -145,9 +144,7 @@ def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]
 
 def main() -> None:
     """Read the command line, train every kind, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("text")
     parser.add_argument("--kinds", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--steps", type=int, default=900)
@@ -155,18 +152,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     corpus = open_corpus([options.text])
-    given = {
-        "steps": options.steps,
-        "hidden": options.hidden,
-        "seed": options.seed,
-        "valid": VALID,
-        "test": 0.0,
-    }
-    config, _ = compose(given)
+    sizes = {"steps": options.steps, "hidden": options.hidden, "seed": options.seed}
+    config, _ = compose({**sizes, "valid": VALID, "test": 0.0})
     rows = []
     for kind in options.kinds:
-        size, milliseconds, cost = train(corpus, config, kind)
-        rows.append((kind, f"{size:,}", f"{milliseconds:.0f}", f"{cost:.4f}"))
+        size, milliseconds, nats = train(corpus, config, kind)
+        rows.append((kind, f"{size:,}", f"{milliseconds:.0f}", f"{nats:.4f}"))
         print(*rows[-1], sep=" | ", flush=True)
     print()
     print(markdown(["kind", "parameters", "ms a step", "nats per character"], rows))

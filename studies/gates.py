@@ -1,4 +1,4 @@
-"""How saturated the gates of trained networks are, after figure 3 of arXiv 1506.02078, and for how long units hold on.
+"""How saturated the gates of trained networks are, as in figure 3 of arXiv 1506.02078, and how long units remember.
 
     nextchar train warpeace_input.txt --hidden 512 --layers 2 --minutes 15 -o runs/warpeace
     nextchar train linux_kernel.txt --hidden 512 --layers 2 --minutes 15 -o runs/linux
@@ -7,7 +7,6 @@
 Each run's model reads the beginning of the validation part of its own text, which it never trained on.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.benchmark.report import machine
 from nextchar.config import read_toml
 from nextchar.inspection.gates import GateRow, gate_rows
 from nextchar.inspection.summary import summarize
 from nextchar.inspection.trace import pieces
 from nextchar.language_model import LanguageModel
-from nextchar.storage import CONFIG, load, write_atomically
+from nextchar.storage import CONFIG, load, write_text
 from nextchar.text.corpus import open_corpus
-from tables import markdown
+from plots import save, subplots
+from tables import argument_parser, markdown, measured_on
 
-PAPER = """The paper shows its gates as scatter plots, with the same two thresholds, and gives no figures for them. It says that some
-forget gates are right-saturated at nearly every character, so that their units keep what they hold, and that the first
-layer is of another kind than those above it."""
+PAPER = """The paper shows its gates as scatter plots, with the same two thresholds, and gives no numbers for them. It says that
+some forget gates are right-saturated at nearly every character, so that their units keep their values for long, and that
+the first layer differs from the layers above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A run whose model has read its text: the name, what it is, the table, and (left, right) by layer of its forget gates."""
+    """The gates of one run: its name, a description, the table, and its forget gates' (left, right) shares by layer."""
 
     name: str
     about: str
@@ -41,7 +40,7 @@ class Read:
 
 
 def read(run: Path, characters: int) -> Read:
-    """Let a run's model read the beginning of its validation part."""
+    """Read the beginning of a run's validation part with its model."""
     lm = load(run)
     _, texts = read_toml(run / CONFIG)
     corpus = open_corpus(texts, units=lm.vocabulary.units).in_vocabulary(lm.vocabulary)
@@ -52,7 +51,7 @@ def read(run: Path, characters: int) -> Read:
 
 
 def about(lm: LanguageModel, characters: int) -> str:
-    """Say what the model is and how well it was trained."""
+    """Describe the model, its training and its score."""
     shape, known = lm.network.architecture, lm.provenance
     trained = f"{known['step']:,} steps, {known['epochs']:.2f} epochs"
     score = f"{known['valid']['bits_per_char']:.3f} bits per character on its validation part"
@@ -60,7 +59,7 @@ def about(lm: LanguageModel, characters: int) -> str:
 
 
 def table(reads: list[Read]) -> str:
-    """Return a row for each gate of each layer of each run, in Markdown."""
+    """Return a table with a row for each gate of each layer of each run."""
     lines = []
     for each in reads:
         for row in each.rows:
@@ -74,12 +73,10 @@ def table(reads: list[Read]) -> str:
 
 
 def draw(reads: list[Read], path: Path) -> None:
-    """Draw the forget gates of every layer as the paper does: a dot a unit, left-saturated across, right-saturated up."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
-
+    """Plot the forget gates of every layer as the paper does: a dot for each unit, left against right saturation."""
     columns = max(len(each.points) for each in reads)
-    figure = Figure(figsize=(2.6 * columns, 2.7 * len(reads)), layout="constrained")
-    grid = figure.subplots(len(reads), columns, squeeze=False, sharex=True, sharey=True)
+    shared = {"squeeze": False, "sharex": True, "sharey": True}
+    figure, grid = subplots(2.6 * columns, 2.7 * len(reads), len(reads), columns, **shared)
     for line, each in zip(grid, reads, strict=True):
         for axes, (layer, (left, right)) in zip(line, each.points.items(), strict=False):
             axes.plot(left, right, ".", color="#2166ac", alpha=0.4, markersize=5)
@@ -89,16 +86,15 @@ def draw(reads: list[Read], path: Path) -> None:
         line[0].set_ylabel("share above 0.9")
     for axes in grid[-1]:
         axes.set_xlabel("share below 0.1")
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))
+    save(figure, path)
 
 
 def page(reads: list[Read], command: str) -> str:
     """Return the page of the study."""
-    on = machine()
     models = "\n".join(f"- {each.name}: {each.about}" for each in reads)
     return f"""# The gates of trained networks
 
-`{command}`: {on["cpu"]}, {on["cores"]} cores, torch {on["torch"]}, {on["date"]}; one seed each.
+`{command}`: {measured_on()}; one seed each.
 
 {models}
 
@@ -107,17 +103,16 @@ def page(reads: list[Read], command: str) -> str:
 ![Forget gates](gates.svg)
 
 {table(reads)}
-The first two shares are means over the units of a layer; a unit's gate is *always* below or above where it is so at more than nine
-tenths of the characters. τ are medians over the units, in characters: by the gate -1 / E[ln f], by the course the lag at which
-the autocorrelation of tanh(c) first falls below 1/e. Agreement is Spearman's rank correlation of the two over the units.
+The first two shares are means over the units of a layer; a unit's gate is *always* below or above if it is so at more
+than 90 % of the characters. τ are medians over the units, in characters: by the gate -1 / E[ln f], by the course the lag
+at which the autocorrelation of tanh(c) first falls below 1/e. Agreement is Spearman's rank correlation of the two over
+the units.
 """
 
 
 def main() -> None:
-    """Read the command line, let every model read, write table, figure and page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Read the command line and the models, write table, figure and page."""
+    parser = argument_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders of lstms")
     parser.add_argument("--characters", type=int, default=50_000)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/gates"))
@@ -128,7 +123,7 @@ def main() -> None:
     command = f"python studies/gates.py {' '.join(f'runs/{run.name}' for run in options.runs)}"
     if options.characters != parser.get_default("characters"):
         command += f" --characters {options.characters}"
-    (options.output / "gates.md").write_text(page(reads, command))
+    write_text(options.output / "gates.md", page(reads, command))
     print(table(reads))
 
 

@@ -2,27 +2,24 @@
 
     python studies/karpathy2015.py warpeace_input.txt --sizes 64 128 --layers 1 2 --epochs 10 -o docs/studies
 
-Every cell of the grid is trained twice, with the recipe of the preset `karpathy2015` and with nextchar's own, for the same
-number of epochs, and scored on the test part beside the published number. Bytes are the units, as in the paper; 80 % of the
-text train, 10 % validate, 10 % test. Results are kept as they come, and the page has all of as many epochs: an interrupted study
-goes on where it was, and the grid can be made in pieces.
+Every network of the grid is trained twice for the same number of epochs, with the preset `karpathy2015` and with default
+options, and scored on the test part beside the published number. Units are bytes, as in the paper; the split is 80 % training,
+10 % validation, 10 % test. Results are kept, and the page has all networks of as many epochs, so that an interrupted study
+continues where it stopped and the grid can be run in parts.
 """
 
 import argparse
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from cache import Kept, trained
-from nextchar.benchmark.report import machine
-from nextchar.config import compose
+from cache import ResultLog, train
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import score_ids
 from nextchar.storage import to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
-from tables import markdown
+from tables import argument_parser, best_bold, markdown, measured_on
 
 VALID = TEST = 0.1
 RECIPES = {"2015": "karpathy2015", "ours": None}
@@ -47,7 +44,7 @@ PUBLISHED_NGRAM = {5: 1.232, 6: 1.203, 7: 1.194, 8: 1.194}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One trained network of the grid; nats per character on the test part under *stream*."""
+    """One trained network of the grid; nats per byte of the test part, *stream*."""
 
     recipe: str
     cell: str
@@ -59,51 +56,45 @@ class Cell:
     nats: float
 
     @property
-    def place(self) -> tuple[object, ...]:
-        """What tells it from the others."""
+    def key(self) -> tuple[object, ...]:
+        """What identifies the network."""
         return self.recipe, self.cell, self.layers, self.hidden, self.epochs
 
 
-def train(corpus: Corpus, recipe: str, shape: tuple[str, int, int], epochs: float) -> Cell:
-    """Train one network; score the one that was best on the validation part."""
-    cell, layers, hidden = shape
-    given = {"cell": cell, "layers": layers, "hidden": hidden, "epochs": epochs}
-    config, _ = compose({**given, "valid": VALID, "test": TEST, "units": "bytes"}, preset=RECIPES[recipe])
-    begun = time.perf_counter()
-    trainer = trained(corpus, config)
-    seconds = time.perf_counter() - begun
-    lm = to_language_model(trainer.best_model())
+def train_and_score(corpus: Corpus, recipe: str, shape: tuple[str, int, int], epochs: float) -> Cell:
+    """Train one network, and score its best weights on validation."""
+    options = dict(zip(("cell", "layers", "hidden"), shape, strict=True))
+    trained = train(corpus, RECIPES[recipe], **options, epochs=epochs, valid=VALID, test=TEST, units="bytes")
+    lm = to_language_model(trained.model)
     ids = corpus.part("test", VALID, TEST).take(0, len(corpus))
     nats = score_ids(lm.network, ids, lm.vocabulary).nats_per_char
-    return Cell(recipe, cell, layers, hidden, epochs, lm.network.size(), round(seconds, 1), nats)
+    return Cell(recipe, *shape, epochs, lm.network.size(), round(trained.seconds, 1), nats)
 
 
-def study(corpus: Corpus, options: argparse.Namespace, log: Path) -> Iterator[Cell]:
-    """Yield every cell of the grid, the smallest first; what is in the log already is not trained again."""
-    kept = Kept(log, Cell)
+def study(corpus: Corpus, options: argparse.Namespace, log: ResultLog[Cell]) -> Iterator[Cell]:
+    """Yield every network of the grid, the smallest first; those in the log are not trained again."""
     for hidden, layers, cell, recipe in product(options.sizes, options.layers, options.cells, RECIPES):
-        place = recipe, cell, layers, hidden, options.epochs
+        key = recipe, cell, layers, hidden, options.epochs
         shape = cell, layers, hidden
-        yield kept.get(place) or kept.add(train(corpus, recipe, shape, options.epochs))
+        yield log.get(key) or log.add(train_and_score(corpus, recipe, shape, options.epochs))
 
 
 def table(cells: list[Cell]) -> str:
-    """Return the grid in Markdown; the recipe that costs less is bold."""
+    """Return the grid as a table; the better recipe is bold."""
     nats = {(each.cell, each.hidden, each.layers, each.recipe): each.nats for each in cells}
     rows = []
     for one in sorted(cells, key=lambda each: (each.cell, each.hidden, each.layers)):
         if one.recipe != "ours":  # the second of a pair
             continue
-        own = [nats[one.cell, one.hidden, one.layers, recipe] for recipe in RECIPES]
-        shown = [f"**{each:.3f}**" if each == min(own) else f"{each:.3f}" for each in own]
-        there = PUBLISHED.get((one.cell, one.hidden), ())
-        published = f"{there[one.layers - 1]:.3f}" if one.layers <= len(there) else "-"
+        shown = best_bold([nats[one.cell, one.hidden, one.layers, recipe] for recipe in RECIPES])
+        paper = PUBLISHED.get((one.cell, one.hidden), ())
+        published = f"{paper[one.layers - 1]:.3f}" if one.layers <= len(paper) else "-"
         rows.append((f"{one.cell} {one.layers}x{one.hidden}", f"{one.parameters:,}", *shown, published))
     return markdown(["network", "parameters", "2015 recipe", "ours", "published, 50 epochs"], rows)
 
 
 def ngrams(corpus: Corpus) -> str:
-    """Return the row of n-gram tables beside the published ones."""
+    """Return a table of n-gram scores beside the published ones."""
     train_ids, test_ids = (corpus.part(name, VALID, TEST).take(0, len(corpus)) for name in ("train", "test"))
     rows = []
     for order, published in PUBLISHED_NGRAM.items():
@@ -115,28 +106,26 @@ def ngrams(corpus: Corpus) -> str:
 
 def page(cells: list[Cell], corpus: Corpus, command: str) -> str:
     """Return the page of the study."""
-    about = machine()
     hours = sum(each.seconds for each in cells) / 3600
     return f"""# War and Peace, ten years later
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}; {hours:.1f} hours of training, all networks together. Test part in nats per
-byte, *stream*, one seed each; the split is 80 / 10 / 10 of the paper's file, and the model kept is the best on validation.
+`{command}`: {measured_on()};
+{hours:.1f} hours of training, all networks together. Test part in nats per byte, *stream*, one seed each; the split is
+80 / 10 / 10 of the paper's file, and the model kept is the best on validation.
 
 {table(cells)}
-Both recipes saw the training part {cells[0].epochs:g} times, with no option but the network's shape; the paper's networks saw it 50 times, with 100 lanes of 100
-characters and a dropout chosen for each on the validation part. The preset has the sizes that char-rnn came with: 50 lanes of 50,
-no dropout. Published numbers: arXiv 1506.02078, table 1.
+Both recipes trained for {cells[0].epochs:g} epochs, with no option but the network's shape; the paper's networks trained for 50 epochs, in
+batches of 100 sequences of 100 characters, with a dropout chosen for each on the validation part. The preset has the
+defaults of char-rnn: batches of 50 sequences of 50 characters, no dropout. Published numbers: arXiv 1506.02078, table 1.
 
-Tables of n-grams, modified Kneser-Ney, counted on the training part:
+N-grams, modified Kneser-Ney, counted on the training part:
 
 {ngrams(corpus)}"""
 
 
 def main() -> None:
     """Read the command line, train what is missing, write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("text", help="the paper's warpeace_input.txt")
     parser.add_argument("--cells", nargs="+", default=["lstm", "gru", "rnn"], choices=["lstm", "gru", "rnn"])
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2])
@@ -146,13 +135,13 @@ def main() -> None:
     options = parser.parse_args()
     corpus = open_corpus([options.text], units="bytes")
     options.output.mkdir(parents=True, exist_ok=True)
-    log = options.output / "karpathy2015.jsonl"
+    log = ResultLog(options.output / "karpathy2015.jsonl", Cell)
     for each in study(corpus, options, log):
         print(
             f"{each.recipe} {each.cell} {each.layers}x{each.hidden}: {each.nats:.4f} nats, {each.seconds:.0f} s",
             flush=True,
         )
-    cells = [each for each in Kept(log, Cell).all() if each.epochs == options.epochs]
+    cells = [each for each in log.all() if each.epochs == options.epochs]
     command = f"python studies/karpathy2015.py {Path(options.text).name} --epochs {options.epochs:g}"
     write_text(options.output / "karpathy2015.md", page(cells, corpus, command))
 

@@ -2,10 +2,9 @@
 
     python studies/memory.py stdlib --minutes 5
 
-The gradient's norm against distance, and one symbol to be recalled across distractors, need no text. Then a vanilla rnn and an
-lstm are trained on the text for as many minutes each, and on its test part they, and a table of n-grams, are asked: which kind of
-bracket closes, by distance; how much context still lowers the loss; how far a rare word persists in samples. What was trained is kept
-and not trained again.
+The norm of the gradient against distance and the recall of one symbol across distractors need no text. Then a vanilla rnn and an
+lstm are trained on the text for as many minutes each. They and an n-gram table are compared on its test part: the kind of closing
+brackets by distance, the loss by length of context, and how long a rare word persists in samples. Trained models are kept.
 """
 
 import argparse
@@ -17,20 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 import reach
 from cache import train_into
-from nextchar.benchmark.report import machine
-from nextchar.config import Config
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import score_ids
 from nextchar.language_model import LanguageModel
-from nextchar.parsing.sweep import SampleRequest, generate, svg
+from nextchar.parsing.sweep import SampleRequest, generate
 from nextchar.storage import load, read_model, write_text
-from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.text.corpus import open_corpus
+from plots import lines, save, subplots
 from recall import DISTANCES, NETWORKS, SEEDS, STEPS_AT_MOST, Recall, gradient_norms, recall, recall_table
-from tables import markdown, span
+from tables import argument_parser, markdown, measured_on, span
 
 VALID = TEST = 0.05
 ORDER = 20
@@ -40,19 +39,22 @@ BIASES = (0.0, 1.0, 3.0, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A trained network, and where it is kept."""
+    """A trained network and its file."""
 
     name: str
     path: Path
     lm: LanguageModel
 
+    @property
+    def size(self) -> str:
+        """Name and size, as in lstm 2x448."""
+        shape = self.lm.network.architecture
+        return f"{self.name} {shape.layers}x{shape.hidden}"
 
-def figure_of_gradients() -> str:
-    """Draw the gradient's norm against distance, measured and in theory."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
 
-    canvas = Figure(figsize=(7, 4), layout="constrained")
-    axes = canvas.subplots()
+def figure_of_gradients() -> Figure:
+    """Plot the norm of the gradient against distance, measured and in theory."""
+    figure, axes = subplots(7, 4)
     axes.plot(gradient_norms("rnn", 0.0), color="black", label="rnn")
     for index, bias in enumerate(BIASES):
         norms = gradient_norms("lstm", bias)
@@ -66,121 +68,86 @@ def figure_of_gradients() -> str:
     axes.set_title(
         "Untrained networks of 128 units; dashed: sigmoid(bias) to the power of the steps", fontsize=10
     )
-    return svg(canvas)
+    return figure
 
 
-def figure_of_recall(results: list[Recall]) -> str:
-    """Draw the accuracy of every seed against distance."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
-
-    canvas = Figure(figsize=(7, 4), layout="constrained")
-    axes = canvas.subplots()
+def figure_of_recall(results: list[Recall]) -> Figure:
+    """Plot the accuracy of every seed and their median against distance."""
+    figure, axes = subplots(7, 4)
     for index, name in enumerate(NETWORKS):
         own = [each for each in results if each.network == name]
         if not own:
             continue
-        middle = {
-            distance: np.median([each.accuracy for each in own if each.distance == distance])
-            for distance in sorted({each.distance for each in own})
-        }
-        axes.scatter(
-            [each.distance for each in own], [each.accuracy for each in own], color=f"C{index}", s=12
-        )
-        axes.plot(list(middle), list(middle.values()), color=f"C{index}", label=name)
+        distances = sorted({each.distance for each in own})
+        medians = [np.median([each.accuracy for each in own if each.distance == d]) for d in distances]
+        points = [each.distance for each in own], [each.accuracy for each in own]
+        axes.scatter(*points, color=f"C{index}", s=12)
+        axes.plot(distances, medians, color=f"C{index}", label=name)
     axes.axhline(1 / 8, color="grey", linewidth=1, label="chance")
     axes.set(xscale="log", ylim=(0, 1.03), xlabel="distractors", ylabel="share recalled")
     axes.set_xticks(DISTANCES, [str(distance) for distance in DISTANCES])
     axes.legend(fontsize=8)
-    return svg(canvas)
-
-
-def figure_of_lines(lines: dict[str, list[tuple[float, float]]], across: str, up: str) -> str:
-    """Draw a line a name, with distance on a logarithmic scale."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
-
-    canvas = Figure(figsize=(7, 4), layout="constrained")
-    axes = canvas.subplots()
-    for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xscale="log", xlabel=across, ylabel=up)
-    axes.legend(fontsize=8)
-    return svg(canvas)
-
-
-def trained(corpus: Corpus, minutes: float, folder: Path) -> list[Model]:
-    """Train an rnn and an lstm with one set of defaults, or take them from the folder."""
-    models = []
-    for cell in ("rnn", "lstm"):
-        path = folder / f"memory-{cell}-{minutes:g}.safetensors"
-        train_into(path, corpus, Config(minutes=minutes, cell=cell, valid=VALID, test=TEST))
-        models.append(Model(cell, path, load(path)))
-    return models
+    return figure
 
 
 def brackets(
     models: list[Model], table: NGram, ids: Any, text: str
 ) -> dict[str, list[tuple[int, int, int, float]]]:
-    """Return for each predictor how often it finds the right kind of closing bracket, by distance."""
+    """Return the accuracy of each predictor at the kind of closing brackets, by distance."""
     places, kinds, distances = reach.closers(text)
     guesses = {model.name: reach.kinds_by_network(model.lm, ids, places) for model in models}
-    wanted = reach.closing_ids(models[0].lm)
-    guesses[f"{ORDER}-grams"] = reach.kinds_by_ngram(table, wanted, ids, places)
+    guesses[f"{ORDER}-grams"] = reach.kinds_by_ngram(table, reach.closing_ids(models[0].lm), ids, places)
     return {name: reach.accuracy_by_distance(guess == kinds, distances) for name, guess in guesses.items()}
 
 
-def persistence(models: list[Model], table: NGram, test: str, learnt: str) -> dict[str, list[float]]:
-    """Return for each kind of text how much likelier a rare word is to come again, by distance."""
-    counts = Counter(WORD.findall(learnt))
+def persistence(models: list[Model], table: NGram, test: str, learned: str) -> dict[str, list[float]]:
+    """Return, for real text and each predictor's samples, how much more likely a rare word is to recur, by distance."""
+    counts = Counter(WORD.findall(learned))
     rare = reach.rare_below(counts)
     step = max(SAMPLES.length, len(test) // SAMPLES.count)
-    texts = {
-        "real text": [test[at : at + SAMPLES.length] for at in range(0, len(test) - SAMPLES.length + 1, step)]
-    }
-    for model in models:
-        texts[model.name] = generate(read_model(model.path), SAMPLES)[0]
-    vocabulary = models[0].lm.vocabulary
-    texts[f"{ORDER}-grams"] = [vocabulary.decode(each) for each in table.write(SAMPLES.count, SAMPLES.length)]
-    return {name: reach.words_that_come_again(samples, counts, rare) for name, samples in texts.items()}
+    starts = range(0, len(test) - SAMPLES.length + 1, step)
+    texts = {"real text": [test[start : start + SAMPLES.length] for start in starts]}
+    texts |= {model.name: generate(read_model(model.path), SAMPLES)[0] for model in models}
+    decode = models[0].lm.vocabulary.decode
+    texts[f"{ORDER}-grams"] = [decode(each) for each in table.write(SAMPLES.count, SAMPLES.length)]
+    return {name: reach.recurrence_of_words(samples, counts, rare) for name, samples in texts.items()}
 
 
 def text_part(options: argparse.Namespace, folder: Path) -> str:
-    """Train on the text, ask what the models cautious_adam_direction of it, draw, and return this part of the page."""
+    """Train on the text, compare the models on it, plot, and return this part of the page."""
     corpus = open_corpus([options.text])
-    models = trained(corpus, options.minutes, options.cache)
-    learnt_ids, ids = (corpus.part(name, VALID, TEST).take(0, len(corpus)) for name in ("train", "test"))
+    models = []
+    for cell in ("rnn", "lstm"):
+        path = options.cache / f"memory-{cell}-{options.minutes:g}.safetensors"
+        train_into(path, corpus, minutes=options.minutes, cell=cell, valid=VALID, test=TEST)
+        models.append(Model(cell, path, load(path)))
+    train_ids, ids = (corpus.part(name, VALID, TEST).take(0, len(corpus)) for name in ("train", "test"))
     ids = ids[: options.chars]
     vocabulary = corpus.vocabulary
-    test, learnt = vocabulary.decode(ids), vocabulary.decode(learnt_ids)
-    table = NGram(learnt_ids, len(vocabulary), order=ORDER)
+    test, learned = vocabulary.decode(ids), vocabulary.decode(train_ids)
+    table = NGram(train_ids, len(vocabulary), order=ORDER)
     scores = {model.name: score_ids(model.lm.network, ids, vocabulary).bits_per_char for model in models}
     scores[f"{ORDER}-grams"] = table.score(ids, vocabulary).bits_per_char
-    sizes = {m.name: f"{m.lm.network.architecture.layers}x{m.lm.network.architecture.hidden}" for m in models}
-    right = brackets(models, table, ids, test)
+    correct = brackets(models, table, ids, test)
     context = {model.name: reach.loss_by_context(model.lm, ids) for model in models}
-    again = persistence(models, table, test, learnt)
-    write_text(
-        folder / "memory-brackets.svg",
-        figure_of_lines(
-            {name: [(least, share) for least, _, _, share in rows] for name, rows in right.items()},
-            "characters from the opening bracket, at least",
-            "share of closing brackets of the right kind",
-        ),
+    again = persistence(models, table, test, learned)
+    figure = lines(
+        {name: [(least, share) for least, _, _, share in rows] for name, rows in correct.items()},
+        xscale="log",
+        xlabel="characters from the opening bracket, at least",
+        ylabel="share of closing brackets of the correct kind",
     )
-    write_text(
-        folder / "memory-context.svg",
-        figure_of_lines(
-            {
-                name: [(least + 1, nats / np.log(2)) for least, _, nats in rows]
-                for name, rows in context.items()
-            },
-            "characters since the empty state",
-            "bits per character",
-        ),
+    save(figure, folder / "memory-brackets.svg")
+    figure = lines(
+        {name: [(least + 1, nats / np.log(2)) for least, _, nats in rows] for name, rows in context.items()},
+        xscale="log",
+        xlabel="characters since the empty state",
+        ylabel="bits per character",
     )
-    named = next(iter(right.values()))
+    save(figure, folder / "memory-context.svg")
     bracket_rows = [
-        [span(least, most), f"{count:,}", *(f"{100 * rows[index][3]:.1f} %" for rows in right.values())]
-        for index, (least, most, count, _) in enumerate(named)
+        [span(least, most), f"{count:,}", *(f"{100 * rows[index][3]:.1f} %" for rows in correct.values())]
+        for index, (least, most, count, _) in enumerate(next(iter(correct.values())))
     ]
     context_rows = [
         [span(least, most), *(f"{rows[index][2] / np.log(2):.3f}" for rows in context.values())]
@@ -192,70 +159,75 @@ def text_part(options: argparse.Namespace, folder: Path) -> str:
     ]
     return f"""## On real text
 
-`{Path(options.text).name}`, {len(corpus):,} characters: 90 % trained on, {len(ids):,} of the test part asked. {options.minutes:g} minutes each, no
-other option than the cell: {", ".join(f"{name} {size}" for name, size in sizes.items())}. Bits per character on these: {", ".join(f"{name} {bits:.3f}" for name, bits in scores.items())}.
+`{Path(options.text).name}`, {len(corpus):,} characters: 90 % for training, {len(ids):,} of the test part for the comparison.
+{options.minutes:g} minutes of training each, no option but the cell: {", ".join(model.size for model in models)}.
+Bits per character: {", ".join(f"{name} {bits:.3f}" for name, bits in scores.items())}.
 
-### Which kind of bracket closes
+### The kind of a closing bracket
 
-At every closing bracket, which of `)`, `]` and `}}` is the likeliest, by the distance to the bracket it closes. Brackets in strings
+At every closing bracket, the most likely of `)`, `]` and `}}`, by the distance to the opening bracket. Brackets in strings
 and comments count like all others.
 
-![share of brackets of the right kind](memory-brackets.svg)
+![share of brackets of the correct kind](memory-brackets.svg)
 
-{markdown(["characters between", "brackets", *right], bracket_rows)}
-### How far back context still lowers the loss
+{markdown(["characters between", "brackets", *correct], bracket_rows)}
+### Loss by length of context
 
-The test part in windows of {reach.LONGEST:,} characters, each read from the empty state: bits per character by how much was read before.
+The test part in windows of {reach.LONGEST:,} characters, each from the empty state: bits per character by the number of
+characters read before.
 
 ![bits per character by context](memory-context.svg)
 
 {markdown(["characters read before", *context], context_rows)}
-### How far a word persists
+### Persistence of a word
 
-How much likelier a rare word is to come again so many characters later than to stand in the same place of another text;
-the rare words are the rarest that make up 30 % of all. {SAMPLES.count} samples of {SAMPLES.length:,} characters at temperature 1, and as many of the test part.
+How much more likely a rare word is to recur after so many characters than to occur at the same position of another text.
+Rare words are the least frequent ones that make up 30 % of all words. {SAMPLES.count} samples of {SAMPLES.length:,}
+characters at temperature 1, and as many of the test part.
 
 {markdown(["characters later", *again], again_rows)}
-Where real text still has its topic and samples are near 1, they are coherent in the sentence and not on the page.
+Where real text is well above 1 and samples are near 1, the samples are coherent within a sentence but not over a page.
 """
 
 
 def synthetic_part(options: argparse.Namespace, folder: Path) -> str:
-    """Measure gradients and recall, draw both, and return this part of the page."""
-    write_text(folder / "memory-gradient.svg", figure_of_gradients())
+    """Measure gradients and recall, plot both, and return this part of the page."""
+    save(figure_of_gradients(), folder / "memory-gradient.svg")
     results = []
     for each in recall(options.cache / "recall.jsonl", options.distances, options.seeds, options.networks):
         print(f"{each.network}, {each.distance}: {each.accuracy:.3f} after {each.steps} steps", flush=True)
         results.append(each)
-    write_text(folder / "memory-recall.svg", figure_of_recall(results))
-    return f"""## What theory says, and what a network does
+    save(figure_of_recall(results), folder / "memory-recall.svg")
+    gone = next((k for k, norm in enumerate(gradient_norms("rnn", 0.0)) if norm < 1e-6), 200)
+    return f"""## The gradient, in theory and measured
 
-A cell hands its gradient back through the forget gate alone: with a constant bias b, sigmoid(b)^k of it is left after k steps.
-Measured on untrained networks of 128 units that read random characters, with nextchar's initialization:
+An lstm's cell state passes its gradient back through the forget gate alone: with a constant bias b, sigmoid(b)^k of it is
+left after k steps. Measured on untrained networks of 128 units that read random characters, with nextchar's
+initialization:
 
 ![norm of the gradient against distance](memory-gradient.svg)
 
-The rnn's gradient is gone after {next((k for k, n in enumerate(gradient_norms("rnn", 0.0)) if n < 1e-6), 200)} steps (one millionth). The lstm's follows the dashed line or stays above it, because what is handed back
-through the hidden state comes on top.
+The rnn's gradient falls below one millionth after {gone} steps. The lstm's follows the dashed line or stays above it, because
+the hidden state passes gradient back, too.
 
-## One symbol to be recalled
+## Recall of one symbol
 
 One of 8 symbols, then distractors of 8 other kinds, then a question: which symbol was it? 64 units, Adam at 0.003 (0.9 and
-0.99, as nextchar trains), clipped at 1, batches of 64 fresh texts, until 99.9 % of 1,024 are right, for at most {STEPS_AT_MOST:,} steps. Share recalled by the middle one of {options.seeds} seeds, and how
-many seeds reach 99 %; chance is 12.5 %. A dash: not tried, since no seed learnt it at the distance before.
+0.99, as in nextchar's training), gradient norm clipped at 1, batches of 64 new texts, until 99.9 % of 1,024 are correct,
+for at most {STEPS_AT_MOST:,} steps. The median share over {options.seeds} seeds, and how many seeds reach 99 %; chance is 12.5 %. A dash: not
+tried, because no seed succeeded at the distance before.
 
 ![share recalled against distance](memory-recall.svg)
 
 {recall_table(results)}
-nextchar trains with a forget bias of 1 unless `--forget-bias` says more: for five minutes of LaTeX higher ones [were worse](../experiments.md#longer-windows-for-what-is-far-apart).
+nextchar's default forget bias is 1 (`--forget-bias`): in five minutes of training on LaTeX higher ones
+[were worse](../experiments.md#longer-windows-for-what-is-far-apart).
 """
 
 
 def main() -> None:
     """Read the command line, measure what is asked for, write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("text", nargs="?", default="stdlib", help="a text with brackets; default: stdlib")
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="of training, for each of two networks; 0 for none"
@@ -277,19 +249,19 @@ def main() -> None:
         command += " --distances " + " ".join(map(str, options.distances))
     if options.networks != list(NETWORKS):
         command += " --networks " + " ".join(f"'{name}'" for name in options.networks)
-    about = machine()
     parts = [synthetic_part(options, options.output)]
     if options.minutes:
         parts.append(text_part(options, options.output))
+    body = "\n".join(parts).rstrip()
     write_text(
         options.output / "memory.md",
         f"""# How far memory reaches
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}. Claims 12 and 16 of the post:
-vanilla networks forget within tens of characters and LSTMs learn across a hundred; and text that is right line by line may
-have no thread.
+`{command}`: {measured_on()}.
+Claims 12 and 16 of the 2015 post: vanilla networks forget within tens of characters and LSTMs learn across a hundred; and
+text that is correct line by line may have no topic.
 
-{"".join(part + chr(10) for part in parts).rstrip()}
+{body}
 """,
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from cache import Kept
+from cache import ResultLog
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.discovery.claims import Claims, Search
@@ -89,7 +89,7 @@ class Found:
     date: str
 
     @property
-    def place(self) -> tuple[object, ...]:
+    def key(self) -> tuple[object, ...]:
         """What tells it from the others."""
         return self.kind, self.text, self.budget
 
@@ -261,7 +261,7 @@ def main() -> None:
     config = Config(steps=options.steps) if options.steps else Config(minutes=options.minutes)
     budget = f"--steps {options.steps}" if options.steps else f"--minutes {options.minutes:g}"
     options.output.mkdir(parents=True, exist_ok=True)
-    kept = Kept(options.output / "neurons.jsonl", Found)
+    kept = ResultLog(options.output / "neurons.jsonl", Found)
     for word in options.texts:
         kind, _, text = word.partition("=")
         if kind not in CLAIMED:
@@ -275,7 +275,7 @@ def main() -> None:
         on = machine()
         cpu = f"{on['cpu']}, {on['cores']} cores"
         kept.add(Found(kind, Path(text).name, budget, claims["claims"], claims["dropped"], cpu, on["date"]))
-    every = sorted((each for each in kept.all() if each.budget == budget), key=lambda each: each.place)
+    every = sorted((each for each in kept.all() if each.budget == budget), key=lambda each: each.key)
     figure(every, options.output / "neurons.svg")
     texts = " ".join(f"{each.kind}={each.text}" if each.text else each.kind for each in every)
     write_text(options.output / "neurons.md", page(every, f"python studies/neurons.py {texts} {budget}"))

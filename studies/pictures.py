@@ -1,4 +1,4 @@
-"""Pictures of samples: a fragment set by TeX, a tune as notes, an article as a reader would see it."""
+"""Pictures of samples: a typeset LaTeX fragment, a tune as sheet music, a rendered wiki article."""
 
 import html
 import re
@@ -13,12 +13,12 @@ from nextchar.evaluation.novelty import Training
 from nextchar.parsing import abc, latex, wikitext
 from nextchar.parsing.domain import import_parser, run_program
 
-LINES = 34  # of an article that are drawn
+LINES = 34  # of a rendered article
 WIDTH = 92  # characters of a line
 
 
 def draw(name: str, samples: list[str], training: Training, folder: Path) -> None:
-    """Draw what can be drawn of a corpus's samples, where the program for it is installed; say what is left out."""
+    """Draw a picture of a corpus's samples, if it has one and the programs for it are installed."""
     if name == "latex":
         page_of_tex(samples, training, folder / "universality-latex-page.png")
     elif name == "abc":
@@ -28,9 +28,9 @@ def draw(name: str, samples: list[str], training: Training, folder: Path) -> Non
 
 
 def page_of_tex(samples: list[str], training: Training, path: Path) -> None:
-    """Set the longest fragment that TeX accepts, of the first of each sample, and draw its page."""
+    """Typeset the longest accepted fragment among the first ones of each sample, and render its page."""
     if not (latex.PDFLATEX.is_installed() and shutil.which("pdftoppm")):
-        print("pdflatex and pdftoppm draw the page of LaTeX; it is left out")
+        print("the LaTeX page is left out: it needs pdflatex and pdftoppm")
         return
     known = latex.usage(training.text)
     pieces = sorted((piece for sample in samples for piece in latex.fragments(sample).whole[:1]), key=len)
@@ -43,7 +43,7 @@ def page_of_tex(samples: list[str], training: Training, path: Path) -> None:
 
 
 def trimmed(png: bytes) -> bytes:
-    """Return a picture without its empty margins, but for 16 pixels."""
+    """Return a picture with its empty margins cut to 16 pixels."""
     from matplotlib import image  # noqa: PLC0415  takes long to import
 
     page = image.imread(BytesIO(png))
@@ -55,9 +55,9 @@ def trimmed(png: bytes) -> bytes:
 
 
 def notes(samples: list[str], path: Path) -> None:
-    """Draw the first tune that abc2midi accepts as notes."""
+    """Draw the first tune that abc2midi accepts as sheet music."""
     if not (abc.ABC2MIDI.is_installed() and shutil.which("abcm2ps")):
-        print("abc2midi and abcm2ps draw the notes of a tune; they are left out")
+        print("the sheet music is left out: it needs abc2midi and abcm2ps")
         return
     tunes = (tune for sample in samples for tune in abc.tunes(sample).whole)
     for tune in tunes:
@@ -71,10 +71,10 @@ def notes(samples: list[str], path: Path) -> None:
 
 
 def article(samples: list[str], path: Path) -> None:
-    """Draw the longest run of sound fragments of a sample: headings large, bold words bold, templates left out."""
+    """Render the longest run of valid fragments of a sample, with large headings and without templates."""
     from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import
 
-    best = max((_sound_run(sample) for sample in samples), key=lambda run: sum(map(len, run)), default=[])
+    best = max((_valid_run(sample) for sample in samples), key=lambda run: sum(map(len, run)), default=[])
     lines: list[tuple[str, int]] = []
     for fragment in best:
         for raw in html.unescape(fragment).splitlines():
@@ -96,8 +96,8 @@ def article(samples: list[str], path: Path) -> None:
     canvas.savefig(path, dpi=90)
 
 
-def _sound_run(sample: str) -> list[str]:
-    """Return the longest run of fragments that are all sound."""
+def _valid_run(sample: str) -> list[str]:
+    """Return the longest run of fragments that are all valid."""
     best: list[str] = []
     now: list[str] = []
     for fragment in wikitext.fragments(sample).whole:

@@ -1,4 +1,4 @@
-"""How far the memory of a trained model reaches: brackets, context that still lowers the loss, words that come again."""
+"""How far a trained model remembers: closing brackets, loss by length of context, words that recur."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ Ids = npt.NDArray[Any]
 
 
 def closers(text: str) -> tuple[Ids, Ids, Ids]:
-    """Return where brackets close one of their kind, which of the three kinds it is, and how far before it was opened."""
-    waiting: list[tuple[str, int]] = []
+    """Return the positions of brackets that close one of their kind, their kinds (0 to 2), and the distances to the opening."""
+    stack: list[tuple[str, int]] = []
     found = []
     for place, character in enumerate(text):
         if character in OPENING:
-            waiting.append((character, place))
-        elif character in CLOSING and waiting:
-            opening, before = waiting.pop()
+            stack.append((character, place))
+        elif character in CLOSING and stack:
+            opening, before = stack.pop()
             kind = CLOSING.index(character)
             if OPENING.index(opening) == kind:
                 found.append((place, kind, place - before))
@@ -43,7 +43,7 @@ def closing_ids(lm: LanguageModel) -> Ids:
     """Return the ids of the three closing brackets.
 
     Raises:
-        ValueError: The text has not all three.
+        ValueError: The vocabulary lacks one of them.
     """
     ids = lm.vocabulary.find(np.array([ord(bracket) for bracket in CLOSING], np.uint32))
     if (ids == UNKNOWN).any():
@@ -52,7 +52,7 @@ def closing_ids(lm: LanguageModel) -> Ids:
 
 
 def kinds_by_network(lm: LanguageModel, ids: Ids, places: Ids) -> Ids:
-    """Return which kind of closing bracket a network finds likeliest at each place, the text read in order."""
+    """Return the kind of closing bracket that a network finds most likely at each position, reading in order."""
     wanted = closing_ids(lm)
     inputs = np.concatenate([[lm.vocabulary.start], ids[:-1]]).astype(np.int64)
     state = lm.network.empty_state(1)
@@ -65,30 +65,30 @@ def kinds_by_network(lm: LanguageModel, ids: Ids, places: Ids) -> Ids:
 
 
 def kinds_by_ngram(table: NGram, wanted: Ids, ids: Ids, places: Ids) -> Ids:
-    """Return which kind of closing bracket a table of n-grams finds likeliest at each place."""
+    """Return the kind of closing bracket that an n-gram table finds most likely at each position."""
     before = table.order - 1
     padded = np.concatenate([np.zeros(before, np.int64), ids.astype(np.int64)])
     contexts = padded[places[:, None] + np.arange(before)]
-    costs = []
+    losses = []
     for bracket in wanted:
         # The last character of each snippet has its whole context within the snippet.
         snippets = np.concatenate([contexts, np.full((len(places), 1), bracket)], axis=1)
-        costs.append(table.nats(snippets.reshape(-1)).reshape(snippets.shape)[:, -1])
-    return np.argmin(costs, axis=0)
+        losses.append(table.nats(snippets.reshape(-1)).reshape(snippets.shape)[:, -1])
+    return np.argmin(losses, axis=0)
 
 
-def accuracy_by_distance(right: npt.NDArray[np.bool_], distances: Ids) -> list[tuple[int, int, int, float]]:
-    """Return least and most distance, how many, and the share that is right."""
+def accuracy_by_distance(correct: npt.NDArray[np.bool_], distances: Ids) -> list[tuple[int, int, int, float]]:
+    """Return (least distance, greatest distance, number, correct share) for each interval of distances."""
     rows = []
     for least, most in zip((1, *(span + 1 for span in SPANS)), (*SPANS, 1 << 30), strict=True):
-        there = (distances >= least) & (distances <= most)
-        if there.any():
-            rows.append((least, most, int(there.sum()), float(right[there].mean())))
+        inside = (distances >= least) & (distances <= most)
+        if inside.any():
+            rows.append((least, most, int(inside.sum()), float(correct[inside].mean())))
     return rows
 
 
 def loss_by_context(lm: LanguageModel, ids: Ids) -> list[tuple[int, int, float]]:
-    """Return the mean nats of characters with so much context: least, most, nats.
+    """Return (least context, greatest context, mean nats) for each interval of context lengths.
 
     The text is cut into windows of 2,048 characters, each read from the empty state.
     """
@@ -100,11 +100,11 @@ def loss_by_context(lm: LanguageModel, ids: Ids) -> list[tuple[int, int, float]]
     return [(least, most - 1, float(of_place[least:most].mean())) for least, most in pairwise(edges)]
 
 
-def words_that_come_again(samples: Sequence[str], counts: Mapping[str, int], rare: int) -> list[float]:
-    """Return, for each span of `NEAR`, how much likelier a rare word is to come again than to come at all.
+def recurrence_of_words(samples: Sequence[str], counts: Mapping[str, int], rare: int) -> list[float]:
+    """Return, for each interval of `NEAR`, how much more likely a rare word is to recur than to occur by chance.
 
-    That is the share of rare words that stand again so many characters after, over the share that stand at the same places
-    of the next sample. A sample without a topic has 1 everywhere.
+    That is the share of rare words that occur again so many characters later, divided by the share that occur at the
+    same positions of the next sample. It is 1 for text without a topic.
     """
     words = [
         [(match.start(), match[0]) for match in WORD.finditer(sample) if 0 < counts.get(match[0], 0) <= rare]
@@ -124,6 +124,6 @@ def words_that_come_again(samples: Sequence[str], counts: Mapping[str, int], rar
 
 
 def rare_below(counts: Counter[str], share: float = 0.3) -> int:
-    """Return the largest count of the rarest words that together make up a share of all words."""
+    """Return the largest count among the rarest words that together are a share of all words."""
     sizes = np.sort(np.array(list(counts.values())))
     return int(sizes[np.searchsorted(sizes.cumsum(), share * sizes.sum())])

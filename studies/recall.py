@@ -1,4 +1,4 @@
-"""How far back a recurrence can be taught: the gradient's norm against distance, and one symbol to be recalled."""
+"""How far back a recurrent network can learn: gradient norm against distance, and recall of one symbol."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache import Kept
+from cache import ResultLog
 from nextchar.architecture import Architecture, Cell
 from nextchar.model.cells import STEPS
 from nextchar.model.network import Layer, Network, initialize
 from tables import markdown
 
-HIDDEN, LANES = 64, 64
+HIDDEN, BATCH_SIZE = 64, 64
 SYMBOLS, DISTRACTORS = 8, 8
 QUESTION = SYMBOLS + DISTRACTORS
 DISTANCES = (5, 10, 20, 40, 80, 100, 160)
-FARTHEST = 80  # beyond which a network is tried only if a seed recalls at the distance before
+FARTHEST = 80  # beyond it, a network is tried only if one seed succeeded at the distance before
 SEEDS = 5
 STEPS_AT_MOST, CHECK_EVERY, CHECKED = 1200, 50, 1024
 SOLVED = 0.999
@@ -37,10 +37,10 @@ NETWORKS: dict[str, tuple[Cell, float]] = {
 def gradient_norms(
     cell: Cell, forget_bias: float, *, distance: int = 200, hidden: int = 128, seed: int = 0
 ) -> list[float]:
-    """Return how much of the last step's gradient is left k steps before, for k from 0 to `distance`.
+    """Return the norm of the gradient k steps before the last one, relative to k = 0, for k from 0 to `distance`.
 
-    The network is untrained and reads random characters; the norm is that of d loss / d c (of an rnn, d h), averaged
-    over 32 lanes, and divided by its value at k = 0.
+    The network is untrained and reads random characters; the norm is that of d loss / d c (d h for an rnn), averaged
+    over a batch of 32.
     """
     generator = torch.Generator().manual_seed(seed)
     network = Network(Architecture(cell=cell, layers=1, hidden=hidden, embedding=64), 64)
@@ -55,7 +55,7 @@ def gradient_norms(
         carried = state[-1].requires_grad_()
         carried.retain_grad()
         states.append(carried)
-    # An untrained head hardly tells characters apart, so the gradient begins as a random vector.
+    # An untrained head hardly distinguishes characters, so a random vector stands for the gradient of the loss.
     (state[0] * torch.randn(32, hidden, generator=generator)).sum().backward()  # type: ignore[no-untyped-call]
     norms = [float(each.grad.norm(dim=1).mean()) for each in reversed(states) if each.grad is not None]
     return [norm / norms[0] for norm in norms]
@@ -63,7 +63,7 @@ def gradient_norms(
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How well one network recalls one symbol across so many distractors."""
+    """The accuracy of one network at recalling a symbol across some distractors."""
 
     network: str
     distance: int
@@ -73,20 +73,20 @@ class Recall:
     seconds: float
 
     @property
-    def place(self) -> tuple[str, int, int]:
-        """What tells it from the others."""
+    def key(self) -> tuple[str, int, int]:
+        """What identifies the result."""
         return self.network, self.distance, self.seed
 
 
-def batch(distance: int, lanes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return texts `(distance + 2, N)`: a symbol, distractors, the question; and the symbols, `(N,)`."""
-    symbol = torch.randint(SYMBOLS, (1, lanes), generator=generator)
-    between = torch.randint(SYMBOLS, QUESTION, (distance, lanes), generator=generator)
-    return torch.cat([symbol, between, torch.full((1, lanes), QUESTION)]), symbol[0]
+def batch(distance: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return texts `(distance + 2, B)` of a symbol, distractors and the question; and the symbols `(B,)`."""
+    symbol = torch.randint(SYMBOLS, (1, size), generator=generator)
+    between = torch.randint(SYMBOLS, QUESTION, (distance, size), generator=generator)
+    return torch.cat([symbol, between, torch.full((1, size), QUESTION)]), symbol[0]
 
 
 def accuracy(network: Network, distance: int, generator: torch.Generator) -> float:
-    """Return how often the symbol is recalled, over 1,024 fresh texts."""
+    """Return the share of 1,024 new texts whose symbol is recalled."""
     ids, symbols = batch(distance, CHECKED, generator)
     with torch.no_grad():
         logits, _ = network(ids, network.empty_state(CHECKED))
@@ -94,17 +94,17 @@ def accuracy(network: Network, distance: int, generator: torch.Generator) -> flo
 
 
 def learn(name: str, distance: int, seed: int) -> Recall:
-    """Train one network of 64 units until it recalls, for at most 1,200 steps of 64 texts."""
+    """Train one network of 64 units until it recalls the symbol, for at most 1,200 steps of 64 texts."""
     cell, forget_bias = NETWORKS[name]
     generator = torch.Generator().manual_seed(1000 * seed + distance)
     network = Network(Architecture(cell=cell, layers=1, hidden=HIDDEN, embedding=32), QUESTION + 1)
     initialize(network, generator, forget_bias=forget_bias)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, betas=BETAS)
-    begun, best, step = time.perf_counter(), 0.0, 0
+    begin, best, step = time.perf_counter(), 0.0, 0
     with network.threads():
         for step in range(1, STEPS_AT_MOST + 1):
-            ids, symbols = batch(distance, LANES, generator)
-            logits, _ = network(ids, network.empty_state(LANES))
+            ids, symbols = batch(distance, BATCH_SIZE, generator)
+            logits, _ = network(ids, network.empty_state(BATCH_SIZE))
             loss = functional.cross_entropy(logits[-1], symbols)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -114,7 +114,7 @@ def learn(name: str, distance: int, seed: int) -> Recall:
                 best = accuracy(network, distance, generator)
                 if best >= SOLVED:
                     break
-    return Recall(name, distance, seed, best, step, round(time.perf_counter() - begun, 1))
+    return Recall(name, distance, seed, best, step, round(time.perf_counter() - begin, 1))
 
 
 def recall(
@@ -123,20 +123,20 @@ def recall(
     seeds: int = SEEDS,
     networks: Sequence[str] = tuple(NETWORKS),
 ) -> Iterator[Recall]:
-    """Yield every network, distance and seed; what is in the log already is not trained again."""
-    kept = Kept(log, Recall)
+    """Yield every network, distance and seed; results in the log are not made again."""
+    results = ResultLog(log, Recall)
     for name in networks:
         for before, distance in pairwise([0, *distances]):
-            tried = [kept.get((name, before, seed)) for seed in range(seeds)]
+            tried = [results.get((name, before, seed)) for seed in range(seeds)]
             if before and distance > FARTHEST and not any(each and each.accuracy >= 0.5 for each in tried):
                 break
             for seed in range(seeds):
-                place = name, distance, seed
-                yield kept.get(place) or kept.add(learn(*place))
+                key = name, distance, seed
+                yield results.get(key) or results.add(learn(*key))
 
 
 def recall_table(results: list[Recall]) -> str:
-    """Return the accuracies in Markdown: the middle seed, and how many seeds reach 99 %."""
+    """Return a table of accuracies: the median over seeds, and how many seeds reach 99 %."""
     distances = sorted({each.distance for each in results})
     rows = []
     for name in dict.fromkeys(each.network for each in results):

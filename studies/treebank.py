@@ -1,29 +1,28 @@
-"""Penn Treebank by characters, the table every paper on small recurrent networks has a row in.
+"""Penn Treebank by characters, the usual comparison of papers on small recurrent networks.
 
     python studies/treebank.py FOLDER --minutes 120 -o docs/studies
 
-FOLDER has the word-level files ptb.train.txt, ptb.valid.txt and ptb.test.txt (Mikolov et al. 2012). Characters are made of them by the usual rule:
-words of a line are joined by _, and every line ends. The model that was best on the validation part is scored on the test part, each character
-once, in order (*stream*); with --dynamic then again while it learns from what it has scored, with settings chosen on the validation part. Close
-everything else first.
+FOLDER has the word-level files ptb.train.txt, ptb.valid.txt and ptb.test.txt (Mikolov et al. 2012), which are converted to
+characters by the usual rule: the words of a line are joined by _, and every line ends with a line feed. The best model on
+validation is scored on the test part, each character once, in order (*stream*); with --dynamic also under dynamic
+evaluation, with settings chosen on the validation part. Close other programs first.
 """
 
-import argparse
 import hashlib
 from pathlib import Path
 
 from cache import train_into
-from nextchar.benchmark.report import machine
-from nextchar.config import Config, compose
+from nextchar.config import Config
 from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.score import Score, score_ids
+from nextchar.kernels.threads import available_cores
 from nextchar.language_model import LanguageModel
 from nextchar.storage import load, write_text
 from nextchar.text.corpus import Corpus
-from tables import markdown
+from tables import argument_parser, markdown, measured_on
 
 PARTS = ("train", "valid", "test")
-# SHA-256 of ptb.char.PART.txt, which has a blank between any two characters.
+# SHA-256 of ptb.char.PART.txt, which has a space between any two characters.
 DIGESTS = {
     "train": "e313d91425e06c4f0a8fb6e881dcce0c291f2a0e9f4dda54833069b122f91da9",
     "valid": "21661f63ec355085879458b6524644d4add5573541b4be14fb52ab2e2e995eb8",
@@ -37,17 +36,17 @@ PUBLISHED = (
     ("HyperLSTM, 2 layers (Ha et al. 2017)", "14.4M", "1.219", ""),
     ("zoneout LSTM, 1x1000 (Krueger et al. 2017)", "4.3M", "1.27", ""),
     ("batch-normalised LSTM, 1x1000 (Cooijmans et al. 2017)", "4.3M", "1.32", ""),
-    ("its LSTM without", "4.3M", "1.38", ""),
+    ("the same LSTM without batch normalisation", "4.3M", "1.38", ""),
 )
 
 
 def characters(words: str) -> str:
-    """Return a word-level file as characters: `ptb.char.PART.txt` without its blanks."""
+    """Return a word-level file as characters: `ptb.char.PART.txt` without its spaces."""
     return "".join("_".join(line.split()) + "\n" for line in words.splitlines())
 
 
 def check(part: str, text: str) -> None:
-    """Refuse a text that is not the part everybody means."""
+    """Refuse a text whose characters are not those of the usual file."""
     if hashlib.sha256(f"{' '.join(text)} ".encode()).hexdigest() != DIGESTS[part]:
         raise SystemExit(
             f"the {part} part does not come to the usual ptb.char.{part}.txt; take the word-level files as they are"
@@ -55,7 +54,7 @@ def check(part: str, text: str) -> None:
 
 
 def read(folder: Path) -> tuple[Corpus, float, float]:
-    """Return all three parts as one text, and what share of it validation and test part are."""
+    """Return all three parts as one text, and the shares of the validation and the test part."""
     texts = {part: characters((folder / f"ptb.{part}.txt").read_text(encoding="utf-8")) for part in PARTS}
     for part, text in texts.items():
         check(part, text)
@@ -65,7 +64,7 @@ def read(folder: Path) -> tuple[Corpus, float, float]:
 
 
 def measure(lm: LanguageModel, corpus: Corpus, shares: tuple[float, float], *, dynamic: bool) -> list[Score]:
-    """Score the test part as the model is, and, if asked to, while it learns."""
+    """Return the score of the test part and, if asked for, that of dynamic evaluation."""
     train, valid, test = (corpus.part(part, *shares).take(0, len(corpus)) for part in PARTS)
     if not dynamic:
         return [score_ids(lm.network, test, lm.vocabulary)]
@@ -75,45 +74,41 @@ def measure(lm: LanguageModel, corpus: Corpus, shares: tuple[float, float], *, d
 
 def page(lm: LanguageModel, scores: list[Score], command: str, minutes: float) -> str:
     """Return the page of the study."""
-    about = machine()
     config = Config(**lm.config)
     shape = lm.network.architecture
     network = f"{shape.layers}x{shape.hidden}"
     bits = [f"**{each.bits_per_char:.3f}**" for each in scores] + [""] * (2 - len(scores))
-    name = f"**nextchar, {network}, {minutes:g} minutes of {about['cores']} cores**"
-    rows = [
-        (name, f"{lm.network.size() / 1e6:.1f}M", *bits),
-        *PUBLISHED,
-    ]
+    name = f"**nextchar, {network}, {minutes:g} minutes of {available_cores()} cores**"
+    rows = [(name, f"{lm.network.size() / 1e6:.1f}M", *bits), *PUBLISHED]
     head = ["model", "parameters", "bits per character", "dynamic"]
     return f"""# Penn Treebank by characters
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, torch {about["torch"]}, {about["date"]}, one seed. Test part ({scores[0].chars:,} characters), each scored once, in
-order (*stream*); *dynamic*: learning from what was scored, with settings chosen on the validation part. The model is the best of its looks at the
-validation part, every {config.eval_every:,} steps; it has seen the training part {lm.provenance["epochs"]:.1f} times, in {config.batch_size} lanes of {config.seq_length}, with a dropout of {config.dropout:.2f}
-(recurrent {config.recurrent_dropout:.2f}). Nothing was chosen but the minutes.
+`{command}`: {measured_on()}, one seed.
+Test part ({scores[0].chars:,} characters), each scored once, in order (*stream*); *dynamic*: dynamic evaluation, with
+settings chosen on the validation part. The model is the best of its validations, every {config.eval_every:,} steps; it was trained
+for {lm.provenance["epochs"]:.1f} epochs, in batches of {config.batch_size} sequences of {config.seq_length} characters, with a dropout of {config.dropout:.2f}
+(recurrent {config.recurrent_dropout:.2f}). All options but the minutes were chosen automatically.
 
 {markdown(head, rows)}
-Published rows are of networks that saw the text some hundred times, on GPUs, with settings searched for this very text.
+Published rows are of networks that trained for some hundred epochs, on GPUs, with settings searched for this text.
 """
 
 
 def main() -> None:
     """Read the command line, train unless the model is there, score, write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="the folder of the word-level files")
     parser.add_argument("--minutes", type=float, default=120.0, help="of training")
     parser.add_argument(
         "--model", type=Path, default=Path("runs/treebank.safetensors"), help="where it is kept"
     )
-    parser.add_argument("--dynamic", action="store_true", help="also score while learning, which takes long")
+    parser.add_argument(
+        "--dynamic", action="store_true", help="also score under dynamic evaluation, which takes long"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"))
     options = parser.parse_args()
     corpus, valid, test = read(options.data)
-    config, _ = compose({"minutes": options.minutes, "valid": valid, "test": test})
-    train_into(options.model, corpus, config)
+    train_into(options.model, corpus, minutes=options.minutes, valid=valid, test=test)
     lm = load(options.model)
     scores = measure(lm, corpus, (valid, test), dynamic=options.dynamic)
     command = (

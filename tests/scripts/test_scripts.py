@@ -45,7 +45,7 @@ def test_the_grid_of_2015_goes_on_where_it_was(
     page = (tmp_path / "karpathy2015.md").read_text()
     assert "| rnn 1x64 |" in page
     assert "1.446" in page
-    monkeypatch.setattr(karpathy2015, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(karpathy2015, "train_and_score", lambda *_: pytest.fail("trained again"))
     karpathy2015.main()
     assert (tmp_path / "karpathy2015.md").read_text() == page
     assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
@@ -68,7 +68,7 @@ def test_every_text_has_a_row_in_its_units(
     assert page.count("| wide.tex | bytes |") == 1
     assert "on the last 5 % of each text" in page
     assert page.count("**") == 6
-    monkeypatch.setattr(corpora, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(corpora, "train_and_score", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(sys, "argv", [*words, "--only", "below"])
     capsys.readouterr()
     corpora.main()

@@ -1,4 +1,4 @@
-"""What the study of memory measures, on texts and networks whose answer is known."""
+"""The measures of the study of memory, on texts and networks with known answers."""
 
 import json
 from collections import Counter
@@ -19,15 +19,15 @@ TEXT = "f(a[0]) { g(b) } " * 60
 
 
 def test_closing_brackets_are_paired() -> None:
-    """Only brackets that close their own kind count, at the distance of the one they close."""
+    """Only brackets that close their own kind count, at the distance of their opening bracket."""
     places, kinds, distances = reach.closers("([)](x){ }")
     assert places.tolist() == [6, 9]
     assert kinds.tolist() == [0, 2]
     assert distances.tolist() == [2, 2]
 
 
-def test_ngrams_know_the_kind_of_a_bracket_nearby() -> None:
-    """On a text that repeats itself a table finds every kind, as the whole table's costs have it."""
+def test_ngrams_find_the_kind_of_a_bracket_nearby() -> None:
+    """On a repetitive text the table finds every kind."""
     corpus = Corpus.from_text(TEXT)
     ids = corpus.take(0, len(corpus))
     places, kinds, distances = reach.closers(TEXT)
@@ -37,8 +37,8 @@ def test_ngrams_know_the_kind_of_a_bracket_nearby() -> None:
     assert reach.accuracy_by_distance(guesses == kinds[3:], distances[3:])[0][3] == 1.0
 
 
-def test_a_network_is_asked_before_it_reads_the_bracket() -> None:
-    """The guess at a place does not change with the character that stands there."""
+def test_a_network_predicts_before_it_reads_the_bracket() -> None:
+    """The prediction at a position does not depend on the character at that position."""
     corpus = Corpus.from_text(TEXT)
     lm = make_model(corpus.vocabulary, hidden=16)
     ids = corpus.take(0, 40)
@@ -50,16 +50,16 @@ def test_a_network_is_asked_before_it_reads_the_bracket() -> None:
         reach.closing_ids(make_model(Corpus.from_text("abc()").vocabulary))
 
 
-def test_words_come_again_where_there_is_a_topic() -> None:
-    """A text that keeps to its rare word scores high at every distance, one with a new word each time does not."""
+def test_words_recur_where_there_is_a_topic() -> None:
+    """A text that repeats its rare word scores high at every distance, one with a new word each time does not."""
     names = [f"name{index}" for index in range(400)]
     topical = ["".join(f"{names[number]} is here. " for _ in range(300)) for number in range(4)]
     mixed = [
         "".join(f"{names[(37 * number + at) % 400]} is here. " for at in range(300)) for number in range(4)
     ]
     counts = Counter(names * 2)
-    assert min(reach.words_that_come_again(topical, counts, 5)) > 10
-    assert reach.words_that_come_again(mixed, counts, 5)[1] <= 1
+    assert min(reach.recurrence_of_words(topical, counts, 5)) > 10
+    assert reach.recurrence_of_words(mixed, counts, 5)[1] <= 1
     assert reach.rare_below(Counter({"the": 70, "a": 28, "b": 1, "c": 1}), 0.3) == 28
 
 
@@ -72,8 +72,8 @@ def test_recall_texts_ask_for_their_first_symbol() -> None:
     assert (ids[-1] == recall.QUESTION).all()
 
 
-def test_recall_is_learnt_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An lstm recalls across three distractors; what is in the log is not trained again."""
+def test_recall_is_learned_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An lstm recalls across three distractors; results in the log are not made again."""
     monkeypatch.setattr(recall, "CHECK_EVERY", 20)
     results = list(recall.recall(tmp_path / "log.jsonl", (3,), 1, FIVE))
     assert results[0].accuracy > 0.99
@@ -82,8 +82,8 @@ def test_recall_is_learnt_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "100.0 %, 1 of 1" in recall.recall_table(results)
 
 
-def test_recall_gives_up_on_what_no_seed_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the farthest distance that is always tried, the first one at which all fail is the last."""
+def test_recall_stops_where_no_seed_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond `FARTHEST`, the first distance at which all seeds fail is the last one."""
     monkeypatch.setattr(recall, "FARTHEST", 1)
     monkeypatch.setattr(recall, "learn", lambda *place: recall.Recall(*place, float(place[1] < 2), 1, 0.0))
     tried = [each.distance for each in recall.recall(tmp_path / "log.jsonl", (1, 2, 3, 4), 1, FIVE)]
@@ -91,7 +91,7 @@ def test_recall_gives_up_on_what_no_seed_learns(tmp_path: Path, monkeypatch: pyt
 
 
 def test_gradients_fade_faster_without_gates() -> None:
-    """An rnn's gradient is gone where that of an lstm with an open forget gate is not."""
+    """At 60 steps an rnn's gradient has vanished, that of an lstm with an open forget gate has not."""
     rnn = recall.gradient_norms("rnn", 0.0, distance=60, hidden=32)
     lstm = recall.gradient_norms("lstm", 5.0, distance=60, hidden=32)
     assert rnn[0] == lstm[0] == 1

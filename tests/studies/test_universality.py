@@ -1,4 +1,4 @@
-"""The study of seven kinds of text: what is kept, its curves and its page."""
+"""The study of seven kinds of text: its log of results, curves and page."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 import universality
-from cache import Kept
-from universality import Learnt, Result
+from cache import ResultLog
+from nextchar.parsing.sweep import svg
+from universality import Result, Trained
 
 BRACKETS = "functions with balanced brackets"
 
 
 def result(corpus: str, minutes: float, share: float = 50.0, **more: Any) -> Result:
-    """Return what may come of a corpus."""
+    """Return a result on a corpus."""
     measures = {BRACKETS: (share, share - 5, share + 5)}
     given: dict[str, Any] = {
         "seconds": 60.0,
@@ -35,7 +36,7 @@ def result(corpus: str, minutes: float, share: float = 50.0, **more: Any) -> Res
 
 @pytest.fixture
 def options(tmp_path: Path) -> Namespace:
-    """Return what the command line says, for a folder with one corpus."""
+    """Return the parsed command line for a folder with one corpus."""
     (tmp_path / "linux").mkdir()
     (tmp_path / "linux" / "linux_kernel.txt").write_text("int x;\n" * 20, encoding="utf-8")
     found = {"data": tmp_path, "cache": tmp_path, "output": tmp_path, "samples": 100}
@@ -43,10 +44,10 @@ def options(tmp_path: Path) -> Namespace:
 
 
 def test_minutes_make_a_curve(options: Namespace) -> None:
-    """Every row says its minutes, the last section is of the longest training, and each machine is told."""
+    """Every row has its minutes, the section is of the longest training, and each machine is named."""
     rows = [result("linux", 5, 40), result("linux", 15, 91.5, cpu="another machine", sample="the last")]
     for row in rows:
-        universality.spent(options.cache).add(Learnt(row.corpus, row.minutes, 60 * row.minutes))
+        universality.spent(options.cache).add(Trained(row.corpus, row.minutes, 60 * row.minutes))
     page = universality.page(rows, options)
     assert (
         "`python studies/universality.py --data FOLDER --corpora linux --minutes 5`: 6 minutes on one" in page
@@ -60,13 +61,13 @@ def test_minutes_make_a_curve(options: Namespace) -> None:
     assert "universality-minutes.svg" not in universality.page(rows[1:], options)
     assert universality.several([result("names", 5), result("names", 15), *rows]) == ["linux"]
     figure = universality.curves(rows)
-    assert "<svg" in figure
-    assert "Linux C" in figure
+    assert "<svg" in svg(figure)
+    assert "Linux C" in svg(figure)
 
 
-def test_what_is_kept_is_not_made_again(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are taken from the file; a corpus that is not there is left out; a small one is taught its most once."""
-    kept = Kept(options.cache / "universality.jsonl", Result)
+def test_results_in_the_log_are_not_made_again(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results come from the log; a missing corpus is left out; a small one is trained once, for its longest time."""
+    kept = ResultLog(options.cache / "universality.jsonl", Result)
     kept.add(result("linux", 15))
     kept.add(result("names", 15))
     made: list[tuple[str, float, bool]] = []

@@ -1,12 +1,11 @@
-"""Validation against wall clock: nextchar as it comes, the recipe of 2015, and a stock small GPT, one after the other.
+"""Validation loss against wall clock: nextchar with default options, the recipe of 2015, and a small GPT.
 
-    python benchmarks/time_to_quality.py tiny-shakespeare --minutes 1 3 5 -o docs/studies
+    python studies/time_to_quality.py tiny-shakespeare --minutes 1 3 5 -o docs/studies
 
-Every contender trains once for every budget, from nothing, on the first 90 % of the text, and is scored on the last 10 %.
-Close everything else first. It writes a table and a figure.
+Every contender trains once for every budget, from scratch, on the first 90 % of the text, and is scored on the last 10 %.
+Close other programs first. The script writes a table and a figure.
 """
 
-import argparse
 import gc
 import json
 import time
@@ -15,16 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 import gpt
+from cache import train
 from nextchar.benchmark.report import machine
-from nextchar.config import compose
 from nextchar.evaluation.score import score_ids
-from nextchar.storage import to_language_model
+from nextchar.storage import to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
-from nextchar.training.events import Validated
-from nextchar.training.trainer import Trainer
+from plots import save, subplots
+from tables import argument_parser, markdown
 
 VALID = 0.1
 COLORS = {
@@ -37,7 +34,7 @@ COLORS = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: its budget, what it came to, and the quick looks on the way as (seconds, nats)."""
+    """One training: its budget, its scores in nats per character, and its validations as (seconds, nats)."""
 
     contender: str
     minutes: float
@@ -47,55 +44,55 @@ class Run:
     stream: float
     windows_256: float | None
     windows_64: float
-    looks: list[tuple[float, float]]
+    validations: list[tuple[float, float]]
 
 
 def train_nextchar(corpus: Corpus, minutes: float, preset: str | None, seed: int) -> Run:
-    """Train with no flag but the budget and the split; score the model that was kept."""
-    begun = time.perf_counter()
-    config, _ = compose({"minutes": minutes, "valid": VALID, "test": 0.0, "seed": seed}, preset=preset)
-    trainer = Trainer(corpus, config)
-    looks = [
-        (time.perf_counter() - begun, event.score.nats_per_char)
-        for event in trainer.events()
-        if isinstance(event, Validated)
-    ]
-    seconds = time.perf_counter() - begun
-    lm = to_language_model(trainer.best_model())
+    """Train with no option but the budget and the split; score the best model on validation."""
+    trained = train(corpus, preset, minutes=minutes, valid=VALID, test=0.0, seed=seed)
+    lm, trainer = to_language_model(trained.model), trained.trainer
     ids = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
     stream = score_ids(lm.network, ids, lm.vocabulary).nats_per_char
     longer, windows = (
         score_ids(lm.network, ids, lm.vocabulary, protocol="windows", window=window).nats_per_char
         for window in (256, gpt.BLOCK)
     )
-    characters = trainer.step * trainer.chars_per_step
-    size = lm.network.size()
-    return Run(preset or "nextchar", minutes, seconds, size, characters, stream, longer, windows, looks)
+    return Run(
+        preset or "nextchar",
+        minutes,
+        trained.seconds,
+        lm.network.size(),
+        trainer.step * trainer.chars_per_step,
+        stream,
+        longer,
+        windows,
+        trained.validations,
+    )
 
 
 def train_gpt(corpus: Corpus, minutes: float, seed: int, *, published: bool) -> Run:
-    """Train the GPT: as many steps as were published, or as many as the budget allows."""
+    """Train the GPT, for the published number of steps or for as many as the budget allows."""
     ids, valid = (corpus.part(name, VALID, 0.0).take(0, len(corpus)) for name in ("train", "valid"))
     begun = time.perf_counter()
-    spent = 0.0  # on looks, which a run of this GPT alone would not make
-    looks = []
+    spent = 0.0  # seconds of validation, which the published recipe does not count
+    validations = []
     network, step = gpt.GPT(len(corpus.vocabulary)), 0
     budget = None if published else minutes * 60
     for network, step, steps in gpt.train(ids, len(corpus.vocabulary), seconds=budget, seed=seed):
         if step % max(1, steps // 8) == 0:
             before = time.perf_counter()
-            looks.append((before - begun - spent, gpt.nats(network, valid)))
+            validations.append((before - begun - spent, gpt.nats(network, valid)))
             spent += time.perf_counter() - before
     seconds = time.perf_counter() - begun - spent
     size = sum(parameter.numel() for parameter in network.parameters())
     name = "small GPT, 2,000 steps" if published else "small GPT"
     characters = step * gpt.BATCH * gpt.BLOCK
     stream, windows = gpt.nats(network, valid, stride=8), gpt.nats(network, valid)
-    return Run(name, minutes, seconds, size, characters, stream, None, windows, looks)
+    return Run(name, minutes, seconds, size, characters, stream, None, windows, validations)
 
 
 def runs(corpus: Corpus, budgets: list[float], seed: int) -> Iterator[Run]:
-    """Train everything, the shortest first."""
+    """Train every contender, the shortest budget first."""
     for minutes in budgets:
         yield train_nextchar(corpus, minutes, None, seed)
         yield train_nextchar(corpus, minutes, "karpathy2015", seed)
@@ -104,28 +101,23 @@ def runs(corpus: Corpus, budgets: list[float], seed: int) -> Iterator[Run]:
 
 
 def table(done: list[Run]) -> str:
-    """Return the runs as a table in Markdown."""
-    rows = [
-        "| contender | parameters | seconds | characters | stream | windows 256 | windows 64 |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Return the runs as a table."""
+    rows = []
     for run in done:
-        longer = f"{run.windows_256:.4f}" if run.windows_256 is not None else "-"
-        rows.append(
-            f"| {run.contender} | {run.parameters:,} | {run.seconds:,.0f} | {run.characters / 1e6:.1f}M | "
-            f"{run.stream:.4f} | {longer} | {run.windows_64:.4f} |"
-        )
-    return "\n".join(rows) + "\n"
+        scores = [run.stream, run.windows_256, run.windows_64]
+        sizes = [f"{run.parameters:,}", f"{run.seconds:,.0f}", f"{run.characters / 1e6:.1f}M"]
+        rows.append([run.contender, *sizes, *("-" if each is None else f"{each:.4f}" for each in scores)])
+    head = ["contender", "parameters", "seconds", "characters", "stream", "windows 256", "windows 64"]
+    return markdown(head, rows)
 
 
 def draw(done: list[Run], path: Path) -> None:
-    """Draw the ends of the runs against their seconds, and the way there in a paler line."""
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    """Plot the final score of each run against its seconds, and its validations as a paler line."""
+    figure, axes = subplots(7.5, 4.5)
     for name, color in COLORS.items():
         own = [run for run in done if run.contender == name]
         for run in own:
-            axes.plot(*zip(*run.looks, strict=True), color=color, linewidth=0.8, alpha=0.45)
+            axes.plot(*zip(*run.validations, strict=True), color=color, linewidth=0.8, alpha=0.45)
         ends = sorted((run.seconds, run.stream) for run in own)
         axes.plot(*zip(*ends, strict=True), color=color, marker="o", linewidth=2, label=name)
         for seconds, nats in ends:
@@ -145,32 +137,32 @@ def draw(done: list[Run], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def page(done: list[Run], about: dict[str, Any], command: str) -> str:
-    """Return the page: what was run where, the table, the figure, and how to read them."""
+    """Return the page: the command and the machine, the figure, the table, and how to read them."""
+    on = f"{about['cpu']}, {about['cores']} cores, {about['precision']}, torch {about['torch']}, {about['date']}"
     return f"""# Time to quality
 
-`{command}`: {about["cpu"]}, {about["cores"]} cores, {about["precision"]}, torch {about["torch"]}, {about["date"]}. Validation in nats per character, one
-seed each. The split is the first 90 % of the text to train on and the last 10 % to validate.
+`{command}`: {on}.
+Validation in nats per character, one seed each. The split is the first 90 % of the text for training and the last 10 %
+for validation.
 
 ![validation against wall clock](time_to_quality.svg)
 
 {table(done)}
-*stream* carries the state through the whole text; a GPT has none, so there its context of 64 slides by 8 characters, and
-every character is predicted from at least 56 before it. *windows* start from nothing every 256 or 64 characters. The
-points of the figure are *stream*; its pale lines are quick looks on the way (*windows*). The small GPT has the shape
-and recipe that nanoGPT publishes for a CPU (`benchmarks/gpt.py`): once with its 2,000 steps, once with as many as the budget
-allows, its learning rate falling to the end of them.
+*stream* carries the state through the whole text. A GPT has no state, so its context of 64 slides by 8 characters, and
+every character is predicted from at least 56 before it. *windows* start from the empty state every 256 or 64
+characters. The points of the figure are *stream*; its pale lines are the validations during training (*windows*). The
+small GPT has the shape and the recipe that nanoGPT publishes for a CPU (`studies/gpt.py`): once with its 2,000 steps,
+once with as many as the budget allows, with the learning rate falling until the last of them.
 """
 
 
 def main() -> None:
     """Read the command line, run everything, and write what came of it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("texts", nargs="+", help="files, folders, or names of `nextchar corpora`")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seed", type=int, default=0)
@@ -185,12 +177,11 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     minutes = " ".join(f"{each:g}" for each in sorted(options.minutes))
     names = " ".join(Path(text).name for text in options.texts)
-    command = f"python benchmarks/time_to_quality.py {names} --minutes {minutes}"
+    command = f"python studies/time_to_quality.py {names} --minutes {minutes}"
     about = machine()
-    (options.output / "time_to_quality.md").write_text(page(done, about, command))
-    (options.output / "time_to_quality.json").write_text(
-        json.dumps({"machine": about, "runs": [asdict(r) for r in done]})
-    )
+    write_text(options.output / "time_to_quality.md", page(done, about, command))
+    values = {"machine": about, "runs": [asdict(run) for run in done]}
+    write_text(options.output / "time_to_quality.json", json.dumps(values))
     draw(done, options.output / "time_to_quality.svg")
 
 

@@ -1,8 +1,8 @@
-"""A stock small GPT, as a baseline only: the shape and recipe that nanoGPT publishes for a CPU, written from its numbers.
+"""A small GPT as a baseline, with the shape and the recipe that nanoGPT publishes for a CPU.
 
-Source: the README of nanoGPT and its `config/train_shakespeare_char.py`: 4 layers, 4 heads, 128 wide, windows of 64
-characters, 12 of them a step, 2,000 steps, AdamW (0.9, 0.99) with decay 0.1, 100 steps of warm-up to 1e-3, cosine to 1e-4,
-the norm of the gradient clipped at 1, no dropout, no biases, the head tied to the embedding, float32.
+Source: the README of nanoGPT and its `config/train_shakespeare_char.py`: 4 layers, 4 heads, width 128, context 64, batches
+of 12, 2,000 steps, AdamW (0.9, 0.99) with weight decay 0.1, 100 steps of warm-up to 1e-3, cosine to 1e-4, gradient norm
+clipped at 1, no dropout, no biases, the head tied to the embedding, float32.
 """
 
 import math
@@ -18,36 +18,36 @@ from torch.nn import functional
 
 LAYERS, HEADS, WIDTH, BLOCK, BATCH = 4, 4, 128, 64, 12
 STEPS, WARMUP, PEAK, LEAST = 2000, 100, 1e-3, 1e-4
-MR = 256  # windows scored at a time
+ROWS = 256  # windows scored at a time
 
 Ids = npt.NDArray[Any]
 
 
 class Block(nn.Module):
-    """Attention, then two linear maps, each added to what came in."""
+    """Attention, then an MLP, each with a residual connection."""
 
     def __init__(self) -> None:
         super().__init__()
         self.before_attention = nn.LayerNorm(WIDTH, bias=False)
         self.attention = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
         self.attention_out = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.before_map = nn.LayerNorm(WIDTH, bias=False)
+        self.before_mlp = nn.LayerNorm(WIDTH, bias=False)
         self.up = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
         self.down = nn.Linear(4 * WIDTH, WIDTH, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, T, WIDTH)` to the same shape."""
+        """Map `(B, T, WIDTH)` to the same shape."""
         count, length, _ = x.shape
         parts = self.attention(self.before_attention(x)).view(count, length, 3, HEADS, -1).transpose(1, 3)
         queries, keys, values = parts.unbind(2)
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        x = x + self.attention_out(mixed.transpose(1, 2).reshape(count, length, WIDTH))
-        mapped: Tensor = self.down(functional.gelu(self.up(self.before_map(x))))
-        return x + mapped
+        attended = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        x = x + self.attention_out(attended.transpose(1, 2).reshape(count, length, WIDTH))
+        mlp: Tensor = self.down(functional.gelu(self.up(self.before_mlp(x))))
+        return x + mlp
 
 
 class GPT(nn.Module):
-    """Predicts after each of at most BLOCK ids the next one."""
+    """Predicts the next id after each of at most BLOCK ids."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * LAYERS) if scaled else 0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return logits `(N, T, V)` for ids `(N, T)`."""
+        """Return logits `(B, T, V)` for ids `(B, T)`."""
         x = self.embedding(ids) + self.positions.weight[: ids.shape[1]]
         return functional.linear(self.last(self.blocks(x)), self.embedding.weight)
 
@@ -76,12 +76,12 @@ def rate(step: int, steps: int) -> float:
 def train(
     ids: Ids, vocabulary_size: int, *, seconds: float | None, seed: int
 ) -> Iterator[tuple[GPT, int, int]]:
-    """Train, and yield the network, the step and how many there will be, after every step.
+    """Train, and yield the network, the step and the number of steps after every step.
 
     Args:
         ids: The training part, `(C,)`.
         vocabulary_size: V.
-        seconds: The budget, which sets the number of steps once 100 of them have been timed; None for STEPS.
+        seconds: The budget, which sets the number of steps after 100 of them were timed; None for STEPS.
         seed: Of weights and windows.
     """
     torch.manual_seed(seed)
@@ -110,11 +110,11 @@ def train(
 
 
 def nats(network: GPT, ids: Ids, stride: int = BLOCK) -> float:
-    """Return the mean cost of the ids `(C,)` but the first, each predicted once.
+    """Return the mean nats of the ids `(C,)` but the first, each predicted once.
 
-    Windows of BLOCK begin every `stride` characters, and of each but the first the last `stride` predictions count. With
-    BLOCK every window starts from nothing, as nanoGPT scores; with less, the context slides, and every character but
-    the first few has at least BLOCK - stride characters before it: the nearest to a carried state there is.
+    Windows of BLOCK begin every `stride` characters; the last `stride` predictions of each window count, all of the
+    first. With a stride of BLOCK the windows do not overlap, as nanoGPT scores; with less, every character but the
+    first few has at least BLOCK - stride characters of context, which is closest to a carried state.
     """
     if len(ids) <= BLOCK:
         raise ValueError(f"the text has {len(ids)} characters, but must have more than {BLOCK}")
@@ -122,11 +122,11 @@ def nats(network: GPT, ids: Ids, stride: int = BLOCK) -> float:
     fresh = np.diff(ends, prepend=0)
     total = 0.0
     with torch.no_grad():
-        for first in range(0, len(ends), MR):
-            rows = np.stack([ids[end - BLOCK : end + 1] for end in ends[first : first + MR]])
+        for first in range(0, len(ends), ROWS):
+            rows = np.stack([ids[end - BLOCK : end + 1] for end in ends[first : first + ROWS]])
             windows = torch.from_numpy(rows.astype(np.int64))
             logits = network(windows[:, :-1]).transpose(1, 2)
-            costs = functional.cross_entropy(logits, windows[:, 1:], reduction="none").double().numpy()
-            last = fresh[first : first + MR, None]
-            total += costs[np.arange(BLOCK) >= BLOCK - last].sum()
+            losses = functional.cross_entropy(logits, windows[:, 1:], reduction="none").double().numpy()
+            last = fresh[first : first + ROWS, None]
+            total += losses[np.arange(BLOCK) >= BLOCK - last].sum()
     return total / (len(ids) - 1)
