@@ -3,6 +3,7 @@ import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,19 +13,33 @@ import karpathy2015
 import time_to_quality
 import treebank
 from nextchar.cli.main import main
+from nextchar.config import Config, compose
 
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    """Return a text of some 30,000 characters."""
+    """Return a text of about 10,000 characters."""
     path = tmp_path / "text.txt"
-    path.write_text(inspect.getsource(json) + inspect.getsource(inspect)[:20_000])
+    path.write_text(inspect.getsource(json)[:10_000], encoding="utf-8")
     return path
 
 
+@pytest.fixture
+def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the minutes of every training by ten steps of a small network."""
+    small = {"steps": 10, "hidden": 16, "batch_size": 4, "seq_length": 16}
+
+    def short(options: dict[str, Any], preset: str | None) -> tuple[Config, list[str]]:
+        return compose({name: options[name] for name in options if name != "minutes"} | small, preset=preset)
+
+    monkeypatch.setattr("cache.compose", short)
+
+
+@pytest.mark.usefixtures("short_trainings")
 def test_time_to_quality_writes_its_page(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every contender has a row and a curve, and its figures lie beside the page."""
+    """Every contender has a row and a curve, and its figures are beside the page."""
     monkeypatch.setattr("gpt.STEPS", 12)
+    monkeypatch.setattr("gpt.LAYERS", 1)
     out = tmp_path / "out"
     monkeypatch.setattr(sys, "argv", ["_", str(text), "--minutes", "0.01", "-o", str(out)])
     time_to_quality.main()
@@ -35,10 +50,10 @@ def test_time_to_quality_writes_its_page(text: Path, tmp_path: Path, monkeypatch
     assert (out / "time_to_quality.svg").read_text().count("<svg") == 1
 
 
-def test_the_grid_of_2015_goes_on_where_it_was(
+def test_the_grid_of_2015_continues_where_it_stopped(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in the log is not trained again; published numbers stand beside."""
+    """Networks in the log are not trained again; published numbers are beside them."""
     arguments = ["_", str(text), "--cells", "rnn", "--layers", "1", "--sizes", "64", "--epochs", "0.3"]
     monkeypatch.setattr(sys, "argv", [*arguments, "-o", str(tmp_path)])
     karpathy2015.main()
@@ -51,10 +66,11 @@ def test_the_grid_of_2015_goes_on_where_it_was(
     assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_every_text_has_a_row_in_its_units(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Texts of many characters are read as bytes, too; what is kept is not trained again, even when texts are chosen."""
+    """Texts of many characters are also read as bytes; rows in the log are not made again, even with `--only`."""
     folder, out = tmp_path / "texts", tmp_path / "out"
     (folder / "below").mkdir(parents=True)
     (folder / "below" / "plain.abc").write_text(text.read_text()[:6000])
@@ -82,7 +98,7 @@ def test_every_text_has_a_row_in_its_units(
 def test_the_gates_of_trained_runs_have_a_table(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every gate of every layer has a row, from the part of its text that the run never trained on."""
+    """Every gate of every layer has a row, from the validation part of the run's text."""
     run = tmp_path / "run"
     words = ["train", str(text), "--steps", "3", "--hidden", "8", "-o", str(run)]
     assert main(words) == 0
@@ -97,8 +113,9 @@ def test_the_gates_of_trained_runs_have_a_table(
     assert "| run | 1 | o |" in capsys.readouterr().out
 
 
-def test_the_treebank_is_made_of_words_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Characters are those of the usual file, whatever blanks the words had; another text is refused."""
+@pytest.mark.usefixtures("short_trainings")
+def test_the_treebank_is_converted_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters are those of the usual file, regardless of spaces between words; another text is refused."""
     words = {
         "train": " aer banknote <unk>\n\n n years \n" * 60,
         "valid": "a bank n\n" * 30,
