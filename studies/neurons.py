@@ -21,9 +21,9 @@ from nextchar.benchmark.report import machine
 from nextchar.config import Config
 from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.judging import VERDICTS
-from nextchar.discovery.page import page as claims_page
+from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
-from nextchar.discovery.search import look
+from nextchar.discovery.study import prepare
 from nextchar.storage import load, write_text
 from nextchar.text.corpus import open_corpus
 from nextchar.training.run import LOG, read_log, record
@@ -107,9 +107,9 @@ def discover(kind: str, text: str, run: Path, length: int, search: Search) -> Cl
     """Return the claims of a run's model, and write them and their page into its folder."""
     lm, corpus = load(run), open_corpus([text])
     ids = corpus.in_vocabulary(lm.vocabulary).take(max(0, len(corpus) - length), len(corpus))
-    found = look(lm, ids, PROFILES[kind], search, say=print)
-    claims = claims_of(found, PROFILES[kind], say=print)
-    write_text(run / "discover.html", claims_page(claims, found, title=kind))
+    study = prepare(lm, ids, PROFILES[kind], search, print)
+    claims = claims_of(study, PROFILES[kind], print)
+    write_text(run / "discover.html", claims_page(claims, study, title=kind))
     claims.save(run / "claims.json")
     return claims
 

@@ -551,8 +551,8 @@ def test_discover_writes_claims_and_a_page(
     """`discover` writes the claims, prints a line for each feature, and follows them over the checkpoints that were kept."""
     run, folder = tmp_path / "run", tmp_path / "found"
     assert shell("train", text_file, "--steps", 20, *SIZES, "--keep-checkpoints", "-o", run).code == 0
-    quick = ["-n", 8000, "--shifts", 99, "--rotations", 1, "--features", "general", "-o", folder]
-    result = shell("discover", run, text_file, *quick, "--births", "--json")
+    quick = ["--last-chars", 8000, "--shifts", 99, "--rotations", 1, "--features", "general", "-o", folder]
+    result = shell("discover", run, text_file, *quick, "--emergence", "--json")
     assert result.code == 0, result.err
     value = json.loads(result.out)
     kept = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
@@ -569,6 +569,20 @@ def test_discover_writes_claims_and_a_page(
     assert len(plain.out.splitlines()) == len(names)
 
 
+def test_old_flags_of_discover_still_work(
+    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
+) -> None:
+    """`--length` and `-n` are `--last-chars`, `--births` is `--emergence`; the help shows the new names only."""
+    for flag in ("--length", "--last-chars", "-n"):
+        assert "the text has 100 characters" in shell("discover", run, text_file, flag, 100).err
+    for flag in ("--births", "--emergence"):
+        assert "--keep-checkpoints" in shell("discover", run, text_file, flag).err
+    shown = shell("discover", "--help").out
+    assert "--last-chars" in shown
+    assert "--length" not in shown
+    assert "--births" not in shown
+
+
 def test_what_discover_cannot_do_is_one_sentence(
     run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
@@ -576,10 +590,10 @@ def test_what_discover_cannot_do_is_one_sentence(
     for words, said in (
         ((run,), "no text was given"),
         ((run, text_file, "-n", 100), "discovering needs 5,000"),
-        ((run, text_file, "-n", 0), "must be 1 or more"),
+        ((run, text_file, "-n", 0), "--last-chars is 0, but must be 1 or more"),
         ((run, text_file, "--features", "pyton"), "did you mean 'python'?"),
         ((run, text_file, "--shifts", 3), "shifts is 3, but must be 99 or more"),
-        ((run, text_file, "--births"), "--keep-checkpoints"),
+        ((run, text_file, "--emergence"), "--keep-checkpoints"),
     ):
         result = shell("discover", *words)
         assert (result.code, result.out) == (1, "")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nextchar.discovery.feature_sets import labeller
-from nextchar.discovery.features import Feature, Span, binary, keep, scan, span_features
+from nextchar.discovery.features import Feature, SpanRule, binary, keep, scan, span_features
 from nextchar.discovery.profiles import SPANS, general, guess
 from nextchar.errors import ConfigError
 
@@ -75,7 +75,7 @@ def test_a_span_says_when_it_began_and_ends() -> None:
 
 def test_the_scanner_recovers() -> None:
     """A mark that is never closed is given up at a blank line or after the limit, and the next ones are right."""
-    quotes = Span("quotes", '"', '"', limit=10)
+    quotes = SpanRule("quotes", '"', '"', limit=10)
     assert scan('"open\n\n"shut"', quotes).closed == [(7, 12)]
     assert scan('"' + "x" * 20 + '"a"', quotes).closed == [(21, 23)]
 

@@ -13,7 +13,7 @@ from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.nulls import p_values, shifted_best, shifts
 from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.scores import design, signed
-from nextchar.discovery.search import Found, look
+from nextchar.discovery.study import Study, prepare
 
 LENGTH = 12_000
 SEARCH = Search(shifts=99, rotations=2, causal=False)
@@ -21,10 +21,10 @@ PLANTED = {"brackets": LATCH, "parentheses.depth": DEPTH, "column": COLUMN, "spe
 
 
 @cache
-def discovered() -> tuple[Found, Claims]:
-    """Return what is found in the golden network."""
-    found = look(golden_model(), golden_text(LENGTH), "general", SEARCH)
-    return found, claims_of(found, "general")
+def discovered() -> tuple[Study, Claims]:
+    """Return the study of the golden network, and its claims."""
+    study = prepare(golden_model(), golden_text(LENGTH), "general", SEARCH)
+    return study, claims_of(study, "general")
 
 
 @pytest.mark.parametrize("feature", PLANTED)
@@ -34,8 +34,8 @@ def test_every_planted_unit_is_found(feature: str) -> None:
     claim = claims[feature]
     assert claim.unit == (0, PLANTED[feature])
     # A counter is read through tanh, which bends it a little.
-    assert abs(claim.evidence["strength"]) > (0.98 if feature == "column" else 0.995)
-    assert claim.nulls["q"] <= 0.05
+    assert abs(claim.evidence.strength) > (0.98 if feature == "column" else 0.995)
+    assert claim.nulls.q <= 0.05
 
 
 def test_long_memories_track_and_short_ones_do_not() -> None:
@@ -56,15 +56,15 @@ def test_no_distractor_is_taken_for_a_detector() -> None:
 
 def test_labels_against_nothing_are_rarely_found() -> None:
     """Of 200 features that have nothing to do with the text but its rhythm, at most 5 % and two errors are significant."""
-    found, _ = discovered()
-    places = found.halves.held
+    study, _ = discovered()
+    places = study.halves.held
     random = np.random.default_rng(1)
     features = []
     for _ in range(200):
         runs = random.geometric(1 / 25, LENGTH)
         values = np.repeat(np.arange(len(runs)) % 2, runs)[:LENGTH].astype(np.float32)
         features.append(Feature("nothing", "binary", values, np.ones(LENGTH, np.bool_)))
-    ranks, scaled = found.states.ranks(places), found.states.standardized(places)
+    ranks, scaled = study.states.ranks(places), study.states.standardized(places)
     best = shifted_best(ranks, scaled, features, places, shifts(len(places), 99, 0))
     there = np.abs(signed(ranks, scaled, design(features, places))).max(0)
     rate = (p_values(best, there) <= 0.05).mean()
@@ -77,6 +77,6 @@ def test_labels_against_nothing_are_rarely_found() -> None:
 
 def test_the_same_search_makes_the_same_claims() -> None:
     """What is written is the same to the letter when everything is done again."""
-    found, claims = discovered()
-    again = look(found.lm, golden_text(LENGTH), "general", SEARCH)
+    study, claims = discovered()
+    again = prepare(study.lm, golden_text(LENGTH), "general", SEARCH)
     assert claims_of(again, "general").as_dict() == claims.as_dict()

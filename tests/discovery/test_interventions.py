@@ -14,12 +14,11 @@ from nextchar.discovery.feature_sets import labeller
 from nextchar.discovery.features import Feature, binary
 from nextchar.discovery.interventions import (
     Edit,
-    Set,
+    NewValues,
     clamp,
     flip,
     freeze,
     intervening,
-    nothing,
     patch,
     resample,
     zero,
@@ -46,7 +45,7 @@ def test_doing_nothing_changes_no_bit(lm: LanguageModel, text: str) -> None:
     with torch.no_grad():
         plain = lm.network(ids, lm.network.empty_state(1), recurrence=reference)[0]
     for place in ("cell", "output"):
-        edit = Edit(0, (1, 3), nothing(), place=place)  # type: ignore[arg-type]
+        edit = Edit(0, (1, 3), lambda now, _before, _step: now, place=place)  # type: ignore[arg-type]
         assert torch.equal(read(lm, text[:200], [edit]), plain)
 
 
@@ -54,7 +53,7 @@ def test_doing_nothing_changes_no_bit(lm: LanguageModel, text: str) -> None:
     "set_to",
     [zero(), clamp(0.7), flip(), freeze(), patch(torch.full((80, 1, 1), 0.3)), resample(torch.ones(3, 1), 0)],
 )
-def test_an_edit_is_seen_from_its_step_on(lm: LanguageModel, text: str, set_to: Set) -> None:
+def test_an_edit_is_seen_from_its_step_on(lm: LanguageModel, text: str, set_to: NewValues) -> None:
     """Before the first step of an edit nothing differs, from then on something does."""
     begin = 30
     edit = Edit(1, (2,), set_to, steps=lambda step: step >= begin)
@@ -78,7 +77,7 @@ def test_output_zero_is_outgoing_weights_zero(lm: LanguageModel, text: str) -> N
 
 def test_lanes_are_edited_one_by_one(lm: LanguageModel, text: str) -> None:
     """Units paired with lanes are each edited in their lane alone, as if they were read alone."""
-    edit = Edit(0, (1, 4), clamp(torch.tensor([[0.5], [-0.5]])), lanes=(0, 2), paired=True)
+    edit = Edit(0, (1, 4), clamp(torch.tensor([[0.5], [-0.5]])), rows=(0, 2), paired=True)
     together = read(lm, text[:60], [edit], lanes=3)
     torch.testing.assert_close(together[:, 0], read(lm, text[:60], [Edit(0, (1,), clamp(0.5))])[:, 0])
     torch.testing.assert_close(together[:, 1], read(lm, text[:60], [])[:, 0])
@@ -118,7 +117,7 @@ def test_ablating_the_latch_costs_where_it_is_on() -> None:
     lm, text, feature = latched()
     ids = lm.vocabulary.encode(text)
     states = read_states(lm, ids)
-    starts = ablation.choose_stretches([feature], np.arange(2000, 12_000), 8)
+    starts = ablation.choose_windows([feature], np.arange(2000, 12_000), 8)
     rows = np.arange(60)
     ablations = ablation.ablate(lm, ids, states, rows, starts)
     moved = np.abs(ablations.bits).mean(1)
@@ -126,8 +125,9 @@ def test_ablating_the_latch_costs_where_it_is_on() -> None:
     assert moved[DEPTH] < 1e-4
     pool = np.array([row for row in rows if row not in (LATCH, DEPTH)])
     effect = ablation.effect(ablations, feature, LATCH, states, pool)
-    assert effect["controls"] == 58
-    assert effect["closing_bits"] is not None
+    assert effect
+    assert effect.controls == 58
+    assert effect.closing_bits is not None
 
 
 def test_stretches_do_not_touch(random: np.random.Generator) -> None:
@@ -139,20 +139,32 @@ def test_stretches_do_not_touch(random: np.random.Generator) -> None:
     on = binary("on", np.arange(500) < 250)
     ablations = ablation.Ablations(places, np.arange(3), bits)
     effect = ablation.effect(ablations, on, 0, states, np.array([1, 2]))
-    assert effect["characters_on"] == 100
-    assert effect["closing_bits"] is None
-    assert effect["on_bits"] == pytest.approx(bits[0, :100].mean())
-    assert effect["off_bits"] == pytest.approx(bits[0, 100:].mean())
+    assert effect
+    assert effect.characters_on == 100
+    assert effect.closing_bits is None
+    assert effect.on_bits == pytest.approx(bits[0, :100].mean())
+    assert effect.off_bits == pytest.approx(bits[0, 100:].mean())
 
 
 def test_what_an_ablation_says_in_words() -> None:
     """A unit that tracks is told what kept it from `uses`, also where it was not ablated."""
-    effect = {"passes": False, "percentile": 99.0, "on_bits": 0.1, "ratio": 1.4}
-    assert ablation.used({}) == ("tracks", ablation.used({})[1])
-    assert ablation.used({}).count("") == 0
-    assert "1.4 times" in ablation.used(effect)[1]
-    assert "only 50 %" in ablation.used({**effect, "percentile": 50.0})[1]
-    assert ablation.used({**effect, "passes": True}) == ("uses", "")
+    effect = ablation.Effect(
+        on_bits=0.1,
+        off_bits=0.07,
+        closing_bits=None,
+        ratio=1.4,
+        percentile=99.0,
+        controls=100,
+        controls_99=0.1,
+        characters_on=500,
+        passes=False,
+    )
+    word, why = ablation.verdict(None)
+    assert word == "tracks"
+    assert "not ablated" in why
+    assert "1.4 times" in ablation.verdict(effect)[1]
+    assert "only 50 %" in ablation.verdict(replace(effect, percentile=50.0))[1]
+    assert ablation.verdict(replace(effect, passes=True)) == ("uses", "")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +179,10 @@ def test_what_an_ablation_says_in_words() -> None:
         ("python", "python_docstring", 'def f():\n    """A.\n\n    B.\n    """\n    """C."""'),
     ],
 )
-def test_what_a_text_takes_itself_to_be_in_is_what_it_is_in(profile: str, name: str, text: str) -> None:
+def test_implied_spans_are_the_spans_of_a_balanced_text(profile: str, name: str, text: str) -> None:
     """Where every mark has its other, reading from the end finds the spans that reading from the beginning finds."""
     feature = next(each for each in labeller(profile, text)[1](text) if each.name == name)
-    found = steering.taken_to_be_inside(text, feature.opener, feature.closer)
+    found = steering.implied_inside(text, feature.opener, feature.closer)
     np.testing.assert_array_equal(found, feature.values != 0)
 
 
@@ -178,7 +190,7 @@ def test_a_text_without_its_other_marks_is_told_by_what_comes() -> None:
     """What is closed and was never opened was written inside, what is opened and forgotten was not."""
 
     def shown(text: str, *marks: str) -> str:
-        return "".join(str(int(on)) for on in steering.taken_to_be_inside(text, *marks))
+        return "".join(str(int(on)) for on in steering.implied_inside(text, *marks))
 
     assert shown("b*/c*/d", "/*", "*/") == "1111100"
     assert shown("/*b/*c", "/*", "*/") == "000000"
@@ -215,10 +227,10 @@ def test_patching_the_latch_brings_the_bracket_back() -> None:
     lm, text, feature = latched()
     pairs = steering.minimal_pairs(lm, lm.vocabulary.encode(text), feature, np.arange(len(text)))
     assert pairs is not None
-    found = steering.recovered(lm, pairs, (0, LATCH), [(0, DEPTH), (0, 20)])
-    assert found["recovered"] == pytest.approx(1, abs=1e-4)
-    assert found["others_largest"] == pytest.approx(0, abs=1e-4)
-    assert found["nats"] > 1
+    found = steering.patch_unit(lm, pairs, (0, LATCH), [(0, DEPTH), (0, 20)])
+    assert found.recovered == pytest.approx(1, abs=1e-4)
+    assert found.others_largest == pytest.approx(0, abs=1e-4)
+    assert found.nats > 1
 
 
 def test_steering_the_latch_writes_more_brackets() -> None:

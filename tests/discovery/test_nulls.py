@@ -12,11 +12,11 @@ from nextchar.discovery.scores import (
     average_precision,
     correlation,
     design,
+    draw_blocks,
     eta_squared,
     interval,
     mcc,
     moments,
-    resampled,
     signed,
     strengths,
     tally,
@@ -101,7 +101,7 @@ def test_intervals_hold_the_truth(random: np.random.Generator) -> None:
     inside = 0
     for trial in range(100):
         blocks = random.normal(size=60)
-        low, high = interval(resampled(60, trial) @ blocks / 60)
+        low, high = interval(draw_blocks(60, trial) @ blocks / 60)
         inside += low <= 0 <= high
     assert inside >= 88
 
@@ -124,7 +124,7 @@ def test_suffix_tables_know_what_the_suffix_tells(random: np.random.Generator) -
             )
             area = float(auc(counts.off[0], counts.on[0]))
             assert (area > 0.999) == knows
-    assert len(tables.numbers) == nulls.LONGEST
+    assert len(tables.numbers) == nulls.MAX_SUFFIX
 
 
 def test_a_unit_is_special_and_a_mixture_is_not(random: np.random.Generator) -> None:
@@ -133,7 +133,7 @@ def test_a_unit_is_special_and_a_mixture_is_not(random: np.random.Generator) -> 
     values = random.normal(size=(32, 12_000)).astype(np.float32)
     values[7] += 3 * label
     states, halves = states_of(values), split(12_000)
-    best = nulls.rotated(states, [binary("x", label)], halves, draws=3, seed=0, hidden=32)
+    best = nulls.rotated(states, [binary("x", label)], halves, draws=3, seed=0)
     places = halves.held
     mine = signed(states.ranks(places), states.standardized(places), design([binary("x", label)], places))
     assert mine[7, 0] > 0.95
@@ -146,7 +146,7 @@ def test_probes_find_the_units_that_were_mixed(random: np.random.Generator) -> N
     mixed = values[[3, 9, 21, 30]].sum(0) + 2 * random.normal(size=20_000)
     last = random.integers(0, 30, 20_000)
     (found,) = probe(states_of(values), [ordinal("x", mixed)], split(20_000), last, 0)
-    assert set(found.rows[:4]) == {3, 9, 21, 30}
+    assert set(found.units[:4]) == {"0:3", "0:9", "0:21", "0:30"}
     assert found.strength["4"] == pytest.approx(np.sqrt(0.5), abs=0.03)
     assert found.strength["1"] < found.strength["4"]
     assert found.control < 0.1

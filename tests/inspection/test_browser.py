@@ -11,9 +11,9 @@ from discovery.golden import golden_text
 from inspection.browser import BROWSER, Page, browser
 from inspection.handset import COLUMN, DEPTH, LATCH, TEXT, expected_cells, golden_model
 from nextchar.discovery.claims import Search
-from nextchar.discovery.page import page as claims_page
+from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
-from nextchar.discovery.search import look
+from nextchar.discovery.study import prepare
 from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
 from nextchar.inspection.timeline import timeline_page
@@ -190,9 +190,9 @@ def test_a_timeline_comes_up(page: Page, tmp_path: Path) -> None:
 
 def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
     """Every feature has its line; a click shows its text and effects, and the address brings it back."""
-    found = look(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))
-    claims = claims_of(found, "general")
-    address = _address(tmp_path, claims_page(claims, found, title=HOSTILE, inspected="inspect.html"))
+    study = prepare(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))
+    claims = claims_of(study, "general")
+    address = _address(tmp_path, claims_page(claims, study, title=HOSTILE, inspected="inspect.html"))
     page.open(address)
     assert page.ask("$('title').textContent") == HOSTILE
     names = [claim.feature for claim in claims.claims]
@@ -208,6 +208,6 @@ def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
     assert "[" in shown
     assert "]" not in shown
     assert page.ask("$('claim').textContent").count("percentile") == 1
-    assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table["features"])
+    assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table.features)
     page.open(address + "#column")
     assert page.ask("$('claim').querySelector('h2').textContent").startswith(f"column, unit 0:{COLUMN}: ")

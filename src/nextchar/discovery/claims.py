@@ -1,69 +1,121 @@
-"""Claims: which unit follows what, with everything that speaks for and against it; the same again when run again."""
+"""Claims: which unit follows which feature, with the evidence for and against, and the JSON they are written as."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nextchar.discovery.features import LEAST_POSITIVES, LEAST_RUNS
+from nextchar.discovery.ablation import Effect
+from nextchar.discovery.features import MIN_POSITIVES, MIN_RUNS, FeatureSummary
+from nextchar.discovery.judging import Evidence
+from nextchar.discovery.probes import Probe
+from nextchar.discovery.steering import Patching, Steering
 from nextchar.errors import ConfigError
 from nextchar.storage import write_text
 
 FORMAT = 1
-STEERED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How hard to look.
+    """Settings of a discovery.
 
     Attributes:
-        shifts: Circular shifts, the null of chance; with fewer than 99 no adjusted p could be small enough.
+        shifts: Circular shifts, the null of chance; with fewer than 99 no adjusted p can be small enough.
         rotations: Random rotations of each layer.
-        untrained: Networks that were not trained, and as many with shuffled weights.
-        causal: Whether to ablate, to patch and to steer.
-        steered: Claims that are steered, the strongest first.
-        least_positives: Characters that a feature needs.
-        least_runs: Stretches that it needs.
-        seed: Everything random follows from it.
+        untrained: Number of untrained networks, and of networks with shuffled weights.
+        causal: Whether to ablate, patch and steer.
+        steered: How many claims are steered, the strongest first.
+        least_positives: Characters on which a feature must be on.
+        least_runs: Runs of such characters that it needs.
+        seed: Seed of everything random.
     """
 
     shifts: int = 200
     rotations: int = 20
     untrained: int = 1
     causal: bool = True
-    steered: int = STEERED
-    least_positives: int = LEAST_POSITIVES
-    least_runs: int = LEAST_RUNS
+    steered: int = 3
+    least_positives: int = MIN_POSITIVES
+    least_runs: int = MIN_RUNS
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Check the ranges."""
         for name, least in (("shifts", 99), ("rotations", 1), ("untrained", 1), ("steered", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be {least} or more")
 
 
 @dataclass(frozen=True, slots=True)
+class NullComparison:
+    """How strong the best unit or direction is under each null, for one feature.
+
+    Attributes:
+        p: Share of the circular shifts in which the best of all units is at least as strong.
+        q: p adjusted over all features (Benjamini & Hochberg).
+        shifts_95: 95th percentile over the shifts.
+        shifts_largest: Maximum over the shifts.
+        untrained: Maximum over the units of untrained networks.
+        shuffled: Maximum over the units of networks with shuffled weights.
+        rotation_mean: Mean over the random rotations.
+        rotation_largest: Maximum over the random rotations.
+    """
+
+    p: float
+    q: float
+    shifts_95: float
+    shifts_largest: float
+    untrained: float
+    shuffled: float
+    rotation_mean: float
+    rotation_largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStrength:
+    """A unit, LAYER:UNIT, and its signed held-out strength on a feature."""
+
+    unit: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStrength:
+    """A feature and the signed held-out strength of a unit on it."""
+
+    feature: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarUnit:
+    """A unit, LAYER:UNIT, and its correlation with another one."""
+
+    unit: str
+    r: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """What was found of one feature.
+    """What was found about one feature.
 
     Attributes:
         feature: Its name.
         kind: binary, ordinal or cyclic.
-        unit: Layer and unit of the best, chosen on the fit half.
+        unit: Layer and index of the best unit, chosen on the fit half.
         verdict: One of `judging.VERDICTS`.
-        because: What kept it from the next word.
+        because: What kept it from the next verdict.
         evidence: Scores of the unit on the held-out half, with its interval and its lead over tables of suffixes.
-        nulls: p and q of the shifts, and the strengths of the best by each null.
-        units: The next best units on the fit half, with held-out strengths.
-        others: What else the unit goes with, the strongest first.
-        alike: Units that go along with it, with correlations.
+        nulls: p and q of the shifts, and the strength of the best under each null.
+        units: The next best units on the fit half.
+        others: Other features the unit follows, the strongest first.
+        alike: Units that are correlated with it.
         probe: Strength of 1, 2, 4, 8, 16 and all units together.
-        effect: What ablating it costs; empty if it was not tried.
-        patch: What patching it alone brings back of an opening mark; empty likewise.
-        steer: What holding it does to what is written; empty likewise.
-        about: How often the feature comes, in which runs, and its digest.
+        effect: What ablating the unit does; None if it was not ablated.
+        patch: How much patching the unit alone restores of the effect of an opening mark; None likewise.
+        steer: What holding the unit does to generated text; None likewise.
+        about: How often the feature occurs.
     """
 
     feature: str
@@ -71,30 +123,70 @@ class Claim:
     unit: tuple[int, int]
     verdict: str
     because: str
-    evidence: dict[str, Any]
-    nulls: dict[str, Any]
-    units: list[dict[str, Any]]
-    others: list[dict[str, Any]]
-    alike: list[dict[str, Any]]
-    probe: dict[str, Any]
-    effect: dict[str, Any] = field(default_factory=dict)
-    patch: dict[str, Any] = field(default_factory=dict)
-    steer: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    evidence: Evidence
+    nulls: NullComparison
+    units: list[UnitStrength]
+    others: list[FeatureStrength]
+    alike: list[SimilarUnit]
+    probe: Probe
+    effect: Effect | None
+    patch: Patching | None
+    steer: Steering | None
+    about: FeatureSummary
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values by name, for JSON; what was not measured is an empty object."""
+        values = asdict(self)
+        del values["evidence"]["row"]
+        values["evidence"]["deep"] = values["evidence"]["deep"] or {}
+        values["probe"] = self.probe.as_dict()
+        return values | {name: values[name] or {} for name in ("effect", "patch", "steer")}
+
+
+@dataclass(frozen=True, slots=True)
+class UnexplainedUnit:
+    """A unit whose ablation costs many bits and that follows no feature more than the nulls allow.
+
+    Attributes:
+        unit: LAYER:UNIT.
+        bits: Bits per character that its ablation costs on average.
+        best: The feature it follows most.
+        strongest: The text before the characters at which it is highest.
+    """
+
+    unit: str
+    bits: float
+    best: FeatureStrength
+    strongest: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StrengthTable:
+    """Signed held-out strengths of the claimed units on all features.
+
+    Attributes:
+        features: Names, F.
+        units: LAYER:UNIT of each of U.
+        strengths: `(F, U)`.
+    """
+
+    features: list[str]
+    units: list[str]
+    strengths: list[list[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What was looked for in a model and a text, found or not.
+    """All that was searched for in a model and a text, found or not.
 
     Attributes:
         model: Digest and shape.
         text: Digest and length.
-        settings: Features, split, nulls, seeds.
-        claims: One a feature, the best verdict first.
-        dropped: Features that come too rarely, and how rarely.
-        unexplained: Units that cost much when ablated and go with no feature beyond the nulls.
-        table: Features, units and their signed held-out strengths, those units that are in a claim.
+        settings: Features, split, nulls, seed.
+        claims: One per feature, the best verdict first.
+        dropped: Features that are too rare, and how rare.
+        unexplained: Units that matter and that no feature explains.
+        table: Strengths of the claimed units on all features.
     """
 
     model: dict[str, Any]
@@ -102,16 +194,17 @@ class Claims:
     settings: dict[str, Any]
     claims: list[Claim]
     dropped: dict[str, str]
-    unexplained: list[dict[str, Any]]
-    table: dict[str, Any]
+    unexplained: list[UnexplainedUnit]
+    table: StrengthTable
 
     def __getitem__(self, feature: str) -> Claim:
         """Return the claim about a feature."""
         return next(claim for claim in self.claims if claim.feature == feature)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the values by name, rounded to what another machine would give, for JSON."""
-        return rounded({"format": FORMAT, **asdict(self)})
+        """Return the values by name for JSON, rounded to the digits that two machines agree on."""
+        claims = [claim.as_dict() for claim in self.claims]
+        return rounded({"format": FORMAT, **asdict(self), "claims": claims})
 
     def save(self, path: Path | str) -> None:
         """Write `claims.json`."""
@@ -119,7 +212,7 @@ class Claims:
 
 
 def rounded(value: Any) -> Any:
-    """Return a JSON value with numbers to six digits after the point."""
+    """Return a JSON value with numbers rounded to six decimal places."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):

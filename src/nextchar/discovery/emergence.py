@@ -1,5 +1,6 @@
-"""When a claim came true: the unit that follows a feature in the end, and the best probe, at the checkpoints of a run."""
+"""Emergence: the strength of every claimed unit, of the best unit and of probes at the checkpoints of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,22 @@ import numpy as np
 from nextchar.discovery.claims import Claims
 from nextchar.discovery.probes import probe
 from nextchar.discovery.scores import strengths
-from nextchar.discovery.search import Found, Say
 from nextchar.discovery.states import read_states
+from nextchar.discovery.study import OnProgress, Study, ignore
 from nextchar.errors import ModelFileError
 from nextchar.storage import CHECKPOINTS, read_model, to_language_model
 
+DIGITS = 4
 
-def checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Return the steps and files of what a run kept while it learned, in order.
+Checkpoint = tuple[int, Path]
+"""Step and file."""
+
+
+def find_checkpoints(run: Path) -> list[Checkpoint]:
+    """Return the checkpoints of a run, in order.
 
     Raises:
-        ModelFileError: It kept none.
+        ModelFileError: It has none.
     """
     files = sorted((run / CHECKPOINTS).glob("step-*.safetensors"))
     if not files:
@@ -28,32 +34,33 @@ def checkpoints(run: Path) -> list[tuple[int, Path]]:
     return sorted((int(file.stem.removeprefix("step-")), file) for file in files)
 
 
-def births_of(
-    kept: list[tuple[int, Path]], found: Found, claims: Claims, *, say: Say = len
+def emergence(
+    checkpoints: Sequence[Checkpoint], study: Study, claims: Claims, on_progress: OnProgress = ignore
 ) -> dict[str, Any]:
-    """Return, for every feature, strengths over the steps: of the final unit, of the best unit then, of 16 and of all units.
+    """Return `steps`, `bits` per character and, for every feature, held-out strengths at every checkpoint, for JSON.
 
-    All are held-out strengths; the final unit is fixed by the last model, so its curve cannot pick the luckiest of each step.
+    The strengths are those of the claimed unit, of the best unit at that step, and of probes of 16 and of all units. The claimed
+    unit is chosen once, at the end of training, so its curve does not select the best unit anew at every step.
     """
-    rows = {unit: row for row, unit in enumerate(found.states.units)}
-    curves: dict[str, Any] = {"steps": [], "bits": []}
-    curves["features"] = {
+    rows = {unit: row for row, unit in enumerate(study.states.units)}
+    features: dict[str, dict[str, list[float]]] = {
         claim.feature: {"unit": [], "best": [], "probe_16": [], "probe_all": []} for claim in claims.claims
     }
-    for step, path in kept:
-        say(f"checkpoint of step {step:,}")
-        states = read_states(to_language_model(read_model(path)), found.ids)
-        places = found.halves.held
-        held = strengths(states, found.features, places)
-        probes = probe(
-            states, found.features, found.halves, np.asarray(found.ids, np.int64), found.search.seed
-        )
-        curves["steps"].append(step)
-        curves["bits"].append(round(float(states.surprisal[places].mean() / np.log(2)), 4))
-        for f, feature in enumerate(found.features):
-            mine = curves["features"][feature.name]
-            mine["unit"].append(round(float(abs(held[rows[claims[feature.name].unit], f])), 4))
-            mine["best"].append(round(float(np.abs(held[:, f]).max()), 4))
-            mine["probe_16"].append(round(probes[f].strength["16"], 4))
-            mine["probe_all"].append(round(probes[f].strength["all"], 4))
-    return curves
+    bits = []
+    last, places = np.asarray(study.ids, np.int64), study.halves.held
+    for step, path in checkpoints:
+        on_progress(f"checkpoint of step {step:,}")
+        states = read_states(to_language_model(read_model(path)), study.ids)
+        held = np.abs(strengths(states, study.features, places))
+        probes = probe(states, study.features, study.halves, last, study.search.seed)
+        bits.append(round(float(states.surprisal[places].mean() / np.log(2)), DIGITS))
+        for f, feature in enumerate(study.features):
+            values = {
+                "unit": held[rows[claims[feature.name].unit], f],
+                "best": held[:, f].max(),
+                "probe_16": probes[f].strength["16"],
+                "probe_all": probes[f].strength["all"],
+            }
+            for name, value in values.items():
+                features[feature.name][name].append(round(float(value), DIGITS))
+    return {"steps": [step for step, _ in checkpoints], "bits": bits, "features": features}

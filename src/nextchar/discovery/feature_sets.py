@@ -1,4 +1,4 @@
-"""Which features are meant: those of a kind of text by name, or the user's own from a TOML or Python file."""
+"""Sets of features: those of a kind of text by name, or the user's own from a TOML or Python file."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.features import Feature, Span, binary, matches, ordinal, span_features
+from nextchar.discovery.features import Feature, SpanRule, binary, matches, ordinal, span_features
 from nextchar.discovery.profiles import PROFILES, guess
 from nextchar.discovery.syntax import lexed, parsed
 from nextchar.errors import ConfigError, did_you_mean
@@ -19,15 +19,15 @@ SPAN_KEYS = {"opens", "closes", "nests", "resets", "opener", "closer", "limit"}
 
 
 def labeller(features: str, text: str) -> tuple[str, Labeller]:
-    """Return the name of what is looked for and what makes it of a text.
+    """Return the name of a set of features, and a function that makes them of any text.
 
     Args:
-        features: "auto" (told from the text), a profile of `profiles.PROFILES`, or the path of a .toml or .py file, whose
-            features come beside those of "auto".
-        text: What "auto" looks at.
+        features: "auto" (detected from the text), a profile of `profiles.PROFILES`, or the path of a .toml or .py file, whose
+            features are added to those of "auto" and replace those of the same name.
+        text: The text from which "auto" detects the profile.
 
     Raises:
-        ConfigError: There is no such profile or file, or the file is not what it should be.
+        ConfigError: There is no such profile or file, or the file is not valid.
     """
     if features.endswith((".toml", ".py")):
         name, common = labeller("auto", text)
@@ -60,7 +60,7 @@ def from_toml(path: Path) -> Labeller:
     """Read features from TOML: `name = 'regular expression'`, or a table with `opens` and `closes`.
 
     Raises:
-        ConfigError: The file is missing or is not such; names the feature.
+        ConfigError: The file is missing or not valid; names the feature.
     """
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def from_toml(path: Path) -> Labeller:
             if isinstance(value, str):
                 yield binary(name, matches(text, value))
             else:
-                yield from span_features(text, Span(name, **value))
+                yield from span_features(text, SpanRule(name, **value))
 
     return label
 
@@ -93,12 +93,12 @@ def _check(path: Path, name: str, value: Any) -> None:
 
 
 def from_python(path: Path) -> Labeller:
-    """Take features from a Python file, which is run: every public function of a text that returns T labels.
+    """Run a Python file and take its public functions, each of which returns one label per character of a text.
 
-    Labels that are true or false make a binary feature, numbers an ordinal one.
+    Booleans make a binary feature, numbers an ordinal one.
 
     Raises:
-        ConfigError: The file is missing, or what a function returns is not one label a character.
+        ConfigError: The file is missing, defines no function, or a function does not return one label per character.
     """
     if not path.exists():
         raise ConfigError(f"there is no file {path}")

@@ -1,7 +1,7 @@
-"""Features: what can be said of every character of a text, as labels that units are held against.
+"""Features: one label per character of a text, which the values of units are compared with.
 
-The alignment is that of states: label t speaks of the text up to and with character t. A span is entered with the last
-character of what opens it, and left with the last character of what closes it.
+Labels are aligned with states: label t describes the text up to and including character t. A span begins at the last
+character of its opening mark and ends before the last character of its closing mark.
 """
 
 import re
@@ -17,8 +17,27 @@ Kind = Literal["binary", "ordinal", "cyclic"]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.float32]
 
-LEAST_POSITIVES, LEAST_RUNS = 200, 20
-LIMIT = 2000  # characters after which a span that was not closed is given up
+MIN_POSITIVES, MIN_RUNS = 200, 20
+MAX_SPAN = 2000  # characters after which a span that was not closed is given up
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSummary:
+    """How often a feature occurs.
+
+    Attributes:
+        characters: Characters at which it is on.
+        runs: Runs of such characters.
+        mean_run: Mean length of a run, in characters.
+        unknown: Characters at which its label is unknown.
+        digest: Hash of the labels.
+    """
+
+    characters: int
+    runs: int
+    mean_run: float
+    unknown: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +46,12 @@ class Feature:
 
     Attributes:
         name: Such as `brackets` or `brackets.depth`.
-        kind: binary (0 or 1), ordinal (a number), cyclic (an angle in turns, 0 to 1).
+        kind: binary (0 or 1), ordinal (a number), cyclic (a phase, 0 to 1).
         values: The labels, `(T,)`.
-        known: Where they can be said; False inside a span that never closes, `(T,)`.
-        counts: Whether the label goes up by itself with every character, so that its value is its age.
-        opener: The text that enters it, for pairs of texts with and without; "" if there is no single one.
-        closer: The text that leaves it.
+        known: Where the label is known; False inside a span that is never closed, `(T,)`.
+        counts: Whether the label increases by 1 with every character, so that its value is its age.
+        opener: The text that begins it, for pairs of texts with and without; "" if there is no single one.
+        closer: The text that ends it.
     """
 
     name: str
@@ -49,69 +68,67 @@ class Feature:
 
     @property
     def positive(self) -> Bools:
-        """Where there is something to say: the label is known and not 0, `(T,)`."""
+        """Where the label is known and not 0 (of a cyclic feature: where it is known), `(T,)`."""
         return self.known if self.kind == "cyclic" else self.known & (self.values != 0)
 
-    @property
-    def changes(self) -> Bools:
-        """Where the label is another than at the character before, `(T,)`."""
-        return np.concatenate([[True], self.values[1:] != self.values[:-1]])
-
     def age(self) -> npt.NDArray[np.int64]:
-        """Return for how many characters the label has held; for one that counts, how far it has counted, `(T,)`."""
-        return self.values.astype(np.int64) if self.counts else since(self.changes)
+        """Return for how many characters the label has been the same; for one that counts, its value, `(T,)`."""
+        changes = np.concatenate([[True], self.values[1:] != self.values[:-1]])
+        return self.values.astype(np.int64) if self.counts else since(changes)
 
     def runs(self) -> int:
-        """Count the stretches in which there is something to say."""
+        """Return the number of runs of positive characters."""
         positive = self.positive
         return int(positive[0]) + int((positive[1:] & ~positive[:-1]).sum()) if len(positive) else 0
 
     def mean_run(self) -> float:
-        """Return the mean length of such a stretch in characters."""
+        """Return the mean length of such a run in characters."""
         return float(self.positive.sum()) / max(1, self.runs())
 
-    def digest(self) -> str:
-        """Return what tells these labels from others."""
-        return sha256(self.values.tobytes() + self.known.tobytes()).hexdigest()[:16]
+    def summary(self) -> FeatureSummary:
+        """Return how often the feature occurs."""
+        digest = sha256(self.values.tobytes() + self.known.tobytes()).hexdigest()[:16]
+        characters, unknown = int(self.positive.sum()), int((~self.known).sum())
+        return FeatureSummary(characters, self.runs(), self.mean_run(), unknown, digest)
 
 
 def since(events: Bools) -> npt.NDArray[np.int64]:
-    """Return how many characters ago the last event was, 0 at one; before the first, as if there was one before the text."""
+    """Return the distance in characters to the last event, 0 at one; the text is preceded by an event, `(T,)`."""
     places = np.where(events, np.arange(len(events)), -1)
     return np.arange(len(events)) - np.maximum.accumulate(places)
 
 
 def binary(name: str, values: npt.NDArray[Any], known: Bools | None = None, **more: Any) -> Feature:
-    """Make a feature that is or is not."""
+    """Make a feature that is on (not 0) or off."""
     known = np.ones(len(values), np.bool_) if known is None else known
     return Feature(name, "binary", (values != 0).astype(np.float32), known, **more)
 
 
 def ordinal(name: str, values: npt.NDArray[Any], known: Bools | None = None, **more: Any) -> Feature:
-    """Make a feature that is more or less."""
+    """Make a feature that is a number."""
     known = np.ones(len(values), np.bool_) if known is None else known
     return Feature(name, "ordinal", values.astype(np.float32), known, **more)
 
 
 def cyclic(name: str, values: npt.NDArray[Any], period: int) -> Feature:
-    """Make a feature that comes round after so many."""
+    """Make a feature that is a phase: `values` modulo `period`."""
     turns = (values % period / period).astype(np.float32)
     return Feature(name, "cyclic", turns, np.ones(len(values), np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A kind of stretch between two marks.
+class SpanRule:
+    """How spans of one kind are recognised: by two marks.
 
     Attributes:
         name: Of the feature.
-        opens: Regular expression of what enters it.
-        closes: Of what leaves it; the same as `opens` where the two look alike.
-        nests: Whether one can stand in another of its kind.
-        resets: Where all that is open is given up; a blank line by default.
-        opener: What is written to enter it.
-        closer: What is written to leave it.
-        limit: Characters after which it is given up.
+        opens: Regular expression of the opening mark.
+        closes: Of the closing mark; equal to `opens` where both marks are the same.
+        nests: Whether spans of this kind contain each other.
+        resets: Where all open spans are given up; a blank line by default.
+        opener: Text of the opening mark.
+        closer: Text of the closing mark.
+        limit: Characters after which an open span is given up.
     """
 
     name: str
@@ -121,65 +138,65 @@ class Span:
     resets: str = r"\n[ \t\r]*\n"
     opener: str = ""
     closer: str = ""
-    limit: int = LIMIT
+    limit: int = MAX_SPAN
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches:
-    """Where spans of one kind are: `[begin, end)` of each, and of those that were given up."""
+class Spans:
+    """Spans of one kind as `[begin, end)`: those that are closed, and those that are not."""
 
     closed: list[tuple[int, int]]
     given_up: list[tuple[int, int]]
 
 
-def scan(text: str, span: Span) -> Stretches:
-    """Find the spans of a kind with a push-down scanner that recovers: what does not close is given up, not believed."""
-    same = span.opens == span.closes
-    parts = [("open", span.opens), ("close", "" if same else span.closes), ("reset", span.resets)]
+def scan(text: str, rule: SpanRule) -> Spans:
+    """Find the spans of a kind with a stack; a span that is not closed in time is reported as given up."""
+    same = rule.opens == rule.closes
+    parts = [("open", rule.opens), ("close", "" if same else rule.closes), ("reset", rule.resets)]
     pattern = re.compile("|".join(f"(?P<{name}>{part})" for name, part in parts if part), re.MULTILINE)
-    found = Stretches([], [])
+    found = Spans([], [])
     stack: list[int] = []
     for match in pattern.finditer(text):
         place = match.end() - 1
-        while stack and place - stack[-1] > span.limit:
+        while stack and place - stack[-1] > rule.limit:
             found.given_up.append((stack.pop(), place))
         if match.lastgroup == "reset":
             found.given_up.extend((begin, place) for begin in stack)
             stack.clear()
         elif stack and (match.lastgroup == "close" or same):
             found.closed.append((stack.pop(), place))
-        elif match.lastgroup == "open" and (span.nests or not stack):
+        elif match.lastgroup == "open" and (rule.nests or not stack):
             stack.append(place)
     found.given_up.extend((begin, len(text)) for begin in stack)
     return found
 
 
-def depth_of(length: int, stretches: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    """Return in how many stretches each character is, `(T,)`."""
+def depth_of(length: int, spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """Return how many of the spans contain each character, `(T,)`."""
     steps = np.zeros(length + 1, np.int64)
-    for begin, end in stretches:
+    for begin, end in spans:
         steps[begin] += 1
         steps[end] -= 1
     return np.cumsum(steps[:-1])
 
 
-def span_features(text: str, span: Span) -> Iterator[Feature]:
-    """Yield what can be said of one kind of span: inside, depth, since when, and whether the next character leaves it."""
-    stretches = scan(text, span)
-    yield from stretch_features(
-        span.name, len(text), stretches, nests=span.nests, opener=span.opener, closer=span.closer
+def span_features(text: str, rule: SpanRule) -> Iterator[Feature]:
+    """Yield the features of one kind of span: inside, depth, characters since it began, whether the next one ends it."""
+    spans = scan(text, rule)
+    yield from features_of(
+        rule.name, len(text), spans, nests=rule.nests, opener=rule.opener, closer=rule.closer
     )
 
 
-def stretch_features(
-    name: str, length: int, stretches: Stretches, *, nests: bool = False, opener: str = "", closer: str = ""
+def features_of(
+    name: str, length: int, spans: Spans, *, nests: bool = False, opener: str = "", closer: str = ""
 ) -> Iterator[Feature]:
-    """Yield the features of stretches that were found."""
-    depth = depth_of(length, stretches.closed)
-    known = depth_of(length, stretches.given_up) == 0
+    """Yield the features of spans that were found."""
+    depth = depth_of(length, spans.closed)
+    known = depth_of(length, spans.given_up) == 0
     inside = depth > 0
     yield binary(name, inside, known, opener=opener, closer=closer)
-    if nests and (depth > 1).sum() >= LEAST_POSITIVES:
+    if nests and (depth > 1).sum() >= MIN_POSITIVES:
         yield ordinal(f"{name}.depth", depth, known)
     if inside.any():
         entered = inside & ~np.concatenate([[False], inside[:-1]])
@@ -187,27 +204,27 @@ def stretch_features(
         yield binary(f"{name}.next_close", np.concatenate([depth[1:] < depth[:-1], [False]]), known)
 
 
-def regions(text: str, pattern: str, flags: re.RegexFlag = re.MULTILINE) -> Stretches:
-    """Find regions by one expression; a group named `open` is what enters, else the first character is."""
+def regions(text: str, pattern: str, flags: re.RegexFlag = re.MULTILINE) -> Spans:
+    """Find spans by one expression; its group `open` is the opening mark, the first character by default."""
     compiled = re.compile(pattern, flags)
     named = "open" in compiled.groupindex
     found = ((m.end("open") if named else m.start() + 1, m.end()) for m in compiled.finditer(text))
-    return Stretches([(first - 1, last - 1) for first, last in found if last > first], [])
+    return Spans([(first - 1, last - 1) for first, last in found if last > first], [])
 
 
 def matches(text: str, pattern: str) -> Bools:
-    """Return which characters stand in a match of an expression, `(T,)`."""
+    """Return which characters are in a match of an expression, `(T,)`."""
     found = [match.span() for match in re.finditer(pattern, text, re.MULTILINE)]
     return depth_of(len(text), found) > 0
 
 
 def keep(
     features: Sequence[Feature],
-    positives: int = LEAST_POSITIVES,
-    runs: int = LEAST_RUNS,
+    positives: int = MIN_POSITIVES,
+    runs: int = MIN_RUNS,
     halves: Sequence[npt.NDArray[np.int64]] = (),
 ) -> tuple[list[Feature], dict[str, str]]:
-    """Return the features that come often enough to be judged, in each half of the places too, and why the others do not."""
+    """Return the features that are frequent enough to be judged, in each of `halves` too, and why the others are not."""
     kept, dropped = [], {}
     for feature in features:
         there, known = int(feature.positive.sum()), int(feature.known.sum())

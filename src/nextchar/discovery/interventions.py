@@ -1,8 +1,8 @@
-"""Holding a unit still: a network that reads or writes while some of its cells, outputs or gates are set from outside.
+"""Interventions: a recurrence in which chosen units are set from outside after every step.
 
-Three places differ. A *cell* (c; of gru and rnn their h) is what the unit remembers, so what is set there stays for later
-characters, and is read out through the output gate. An *output* (h) is what everybody else reads of it, while the cell goes on
-as it was. *Outgoing weights* of zero are the same as an output of zero. Gates (i, f, o; r, z) decide what the cell becomes.
+There are two places. At the *cell* (c; h of gru and rnn) the memory itself is set: the change persists, and it is read out
+through the output gate. At the *output* (h) only what other units and the head read is set, and an lstm's cell continues
+unchanged; an output of 0 equals outgoing weights of 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,67 +20,62 @@ from nextchar.model.recurrence import Recurrence, dense
 from nextchar.model.state import LayerState
 
 Place = Literal["cell", "output"]
-Set = Callable[[Tensor, Tensor, int], Tensor]
-"""Makes the new values `(N, units)` from those of now, those of the character before, and the number of the step."""
+NewValues = Callable[[Tensor, Tensor, int], Tensor]
+"""Makes new values `(B, units)` from those after the step, those before it, and the number of the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What is done to some units of a layer.
+    """What is done to some units of one layer.
 
     Attributes:
         layer: Counted from 0.
         units: Counted from 0.
-        set_to: What they become.
+        set_to: Makes their new values.
         place: "cell" or "output".
-        lanes: In which lanes; None for all.
-        paired: Whether lane k goes with unit k alone, `(N, 1)` to be set, instead of every lane with every unit.
-        steps: Whether it is done at a step, counted from the beginning of the reading; None for always.
+        rows: Rows of the batch; None for all.
+        paired: Whether row k is edited at unit k only, with values `(B, 1)`, instead of at all units.
+        steps: Whether a step is edited, by its number in the text; None for all.
     """
 
     layer: int
     units: tuple[int, ...]
-    set_to: Set
+    set_to: NewValues
     place: Place = "cell"
-    lanes: tuple[int, ...] | None = None
+    rows: tuple[int, ...] | None = None
     paired: bool = False
     steps: Callable[[int], bool] | None = None
 
 
-def nothing() -> Set:
-    """Leave them as they are."""
-    return lambda now, _before, _step: now
+def zero() -> NewValues:
+    """Set the units to 0."""
+    return clamp(0.0)
 
 
-def zero() -> Set:
-    """Set them to 0."""
-    return lambda now, _before, _step: torch.zeros_like(now)
-
-
-def clamp(values: float | Tensor) -> Set:
-    """Hold them at a value, or at one for each lane and unit `(N, units)`; with means, a mean ablation."""
+def clamp(values: float | Tensor) -> NewValues:
+    """Set the units to one value, or to `(B, units)` values; with means this is mean ablation."""
     return lambda now, _before, _step: torch.as_tensor(values, dtype=now.dtype, device=now.device).expand_as(
         now
     )
 
 
-def flip() -> Set:
-    """Turn their sign."""
+def flip() -> NewValues:
+    """Change the sign of the units."""
     return lambda now, _before, _step: -now
 
 
-def freeze() -> Set:
-    """Keep what they were one character ago."""
+def freeze() -> NewValues:
+    """Keep the values of the step before."""
     return lambda _now, before, _step: before
 
 
-def patch(values: Tensor) -> Set:
-    """Put in what they were in another reading, `(T, N, units)`."""
+def patch(values: Tensor) -> NewValues:
+    """Set the units to their values in another text, `(T, B, units)`."""
     return lambda now, _before, step: values[step].to(now)
 
 
-def resample(values: Tensor, seed: int) -> Set:
-    """Put in what they were at random other characters, drawn from `(places, units)`, a place for each step and lane."""
+def resample(values: Tensor, seed: int) -> NewValues:
+    """Set the units to rows of `(places, units)`, drawn at random for each step and row of the batch."""
 
     def draw(now: Tensor, _before: Tensor, step: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -91,15 +86,15 @@ def resample(values: Tensor, seed: int) -> Set:
 
 
 def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> Recurrence:
-    """Return a recurrence for one call of the network: the reference, with edits after every step.
+    """Return a recurrence for one call of a network: the reference, with edits after every step.
 
     Args:
-        edits: Done in order.
-        layers: L; the network runs them in order, once each.
-        first_step: The number of the first character, for a text that is read in pieces.
+        edits: Applied in order.
+        layers: Number of layers; the network runs them in order, once each.
+        first_step: Number of the first step, for a text that is read in chunks.
 
     Raises:
-        ConfigError: A layer that is not there.
+        ConfigError: A layer that does not exist.
     """
     for edit in edits:
         if not 0 <= edit.layer < layers:
@@ -124,9 +119,9 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
     return recurrence
 
 
-def _index(edit: Edit, lanes: int) -> tuple[Tensor, Tensor]:
-    """Return rows and columns of what is set, which broadcast to `(N, units)`."""
-    rows = torch.arange(lanes) if edit.lanes is None else torch.tensor(edit.lanes)
+def _index(edit: Edit, batch: int) -> tuple[Tensor, Tensor]:
+    """Return row and column indices of the edited values, which broadcast to `(B, units)`."""
+    rows = torch.arange(batch) if edit.rows is None else torch.tensor(edit.rows)
     units = torch.tensor(edit.units)
     return rows[:, None], units[:, None] if edit.paired else units[None]
 
@@ -135,19 +130,19 @@ def _edited(
     edit: Edit,
     index: tuple[Tensor, Tensor],
     states: tuple[LayerState, LayerState],
-    opened: Tensor | None,
+    output_gate: Tensor | None,
     step: int,
 ) -> LayerState:
-    """Return the state after a step with one edit done; `opened` is the output gate of an lstm."""
+    """Apply one edit to the state after a step; `output_gate` is None unless the cell is an lstm."""
     before, after = states
     which = -1 if edit.place == "cell" else 0
     changed = after[which].clone()
     changed[index] = edit.set_to(after[which][index], before[which][index], step)
-    if opened is None:
+    if output_gate is None:
         return (changed,)
     if edit.place == "output":
         return changed, after[1]
-    # What the cell is read out as must follow it; only where it was set, so that nothing else moves by a bit.
+    # The output follows the cell, at the edited units only, so that no other value changes by a bit.
     hidden = after[0].clone()
-    hidden[index] = opened[index] * torch.tanh(changed[index])
+    hidden[index] = output_gate[index] * torch.tanh(changed[index])
     return hidden, changed

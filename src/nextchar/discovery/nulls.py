@@ -1,10 +1,11 @@
-"""Four answers to "could this be nothing?": chance, an untrained network, the last few characters, any direction.
+"""Four nulls: circular shifts, networks without training, tables of the last characters, random directions.
 
-Each gives, for every feature, how strong the best would be without what is claimed. The first keeps the rhythm of text and
-units and breaks only their alignment; labels permuted one by one would make a discovery of everything that comes in runs.
+Each gives, for every feature, the strength of the best unit, table or direction without the claimed relation. Circular shifts
+keep the autocorrelation of text and units and break only their alignment; labels permuted one by one lose it, and then every
+feature that comes in runs looks significant.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +19,16 @@ from nextchar.discovery.states import LEVELS, Codes, Ints, Split, States
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 
-LONGEST = 8  # characters a table of suffixes looks back
-PRIOR = 2.0  # characters' worth of trust in the next shorter suffix
-COLUMNS = 512  # of one product
-SPARE = 10_000  # held-out characters that random directions are tried on
+MAX_SUFFIX = 8  # characters of the longest suffixes
+PRIOR = 2.0  # weight of the prediction by the next shorter suffix, in characters
+COLUMNS = 512  # of one matrix product
+ROTATED_CHARACTERS = 10_000  # held-out characters on which random directions are scored
 
 
 def shifts(length: int, count: int, seed: int, *, least: int = 1000) -> Ints:
-    """Draw by how much to shift, at least 1,000 either way where there is room: one from each of `count` even strata.
+    """Draw shifts of at least 1,000 characters in either direction where the text allows it, one from each of `count` even strata.
 
-    Spread out like this they overlap least; shifts that differ by less than a unit remembers are one trial, not two.
+    Strata keep the shifts apart; two shifts that differ by less than the memory of a unit are not independent.
     """
     least = min(least, length // 10)
     count = min(count, length - 2 * least)
@@ -38,13 +39,13 @@ def shifts(length: int, count: int, seed: int, *, least: int = 1000) -> Ints:
 def shifted_best(
     ranks: Tensor, scaled: Tensor, features: list[Feature], places: Ints, amounts: Ints
 ) -> Doubles:
-    """Return the strength of the best unit when the features are shifted in a circle against the units, `(shifts, F)`.
+    """Return the strength of the best unit when the features are shifted circularly against the units, `(shifts, F)`.
 
-    The best is taken anew in every shift, so that its distribution is that of the best of all units by chance alone.
+    The best is taken in every shift, so its distribution is that of the best of all units by chance.
     """
     columns = design(features, places)
     result = np.empty((len(amounts), len(features)))
-    # Several shifts in one product: alone, each would wait for all units to come from memory.
+    # Several shifts share one product, so that all units are read from memory once for all of them.
     together = max(1, COLUMNS // max(1, len(features)))
     for first in range(0, len(amounts), together):
         some = [int(amount) for amount in amounts[first : first + together]]
@@ -58,21 +59,22 @@ def shifted_best(
 
 
 def p_values(best: Doubles, found: Doubles) -> Doubles:
-    """Return how often the best by chance was as strong as what was found, the find itself counted in, `(F,)`."""
+    """Return the share of shifts in which the best is at least as strong as `found`, which counts as one of them, `(F,)`."""
     return (1 + (best >= found).sum(0)) / (1 + len(best))
 
 
-def adjusted(p: Sequence[float]) -> Doubles:
-    """Return what share of discoveries up to each would be false (Benjamini & Hochberg 1995), `(F,)`."""
+def adjusted(p: npt.ArrayLike) -> Doubles:
+    """Return p-values adjusted for the false discovery rate, `(F,)`. Source: Benjamini & Hochberg 1995."""
+    p = np.asarray(p, np.float64)
     order = np.argsort(p)
-    scaled = np.asarray(p, np.float64)[order] * len(p) / np.arange(1, len(p) + 1)
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
     result = np.empty(len(p))
     result[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
     return result
 
 
 def untrained(lm: LanguageModel, seed: int) -> LanguageModel:
-    """Return a network of the same shape with weights as training would have begun from."""
+    """Return a network of the same shape with initial weights, drawn as at the start of the training."""
     network = Network(lm.network.architecture, len(lm.vocabulary))
     options = renamed(lm.config)
     how, bias = options.get("init", "orthogonal"), options.get("forget_bias", 1.0)
@@ -81,7 +83,7 @@ def untrained(lm: LanguageModel, seed: int) -> LanguageModel:
 
 
 def shuffled(lm: LanguageModel, seed: int) -> LanguageModel:
-    """Return the network with the entries of every recurrent and input matrix in random order: its scales, not its structure."""
+    """Return the network with the entries of every weight matrix permuted: the same scales without the structure."""
     network = Network(lm.network.architecture, len(lm.vocabulary))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -93,23 +95,23 @@ def shuffled(lm: LanguageModel, seed: int) -> LanguageModel:
 
 
 class Suffixes:
-    """Which suffix of up to 8 characters each place of a text ends in, told apart once for all features."""
+    """The number of the suffix of 1 to 8 characters at each place of a text, computed once for all features."""
 
-    def __init__(self, ids: npt.NDArray[np.integer], longest: int = LONGEST) -> None:
+    def __init__(self, ids: npt.NDArray[np.integer], longest: int = MAX_SUFFIX) -> None:
         place = np.asarray(ids, np.int64)
         self.numbers: list[Ints] = []
         for length in range(1, longest + 1):
             if length > 1:
                 before = np.concatenate([np.full(length - 1, -1), ids[: len(ids) - length + 1]])
                 place = place * (int(ids.max()) + 2) + before.astype(np.int64) + 1
-            # Numbers instead of the digits themselves: they would not fit an integer for long.
+            # Renumbered for each length, because the digits of a longer suffix would overflow an integer.
             place = np.unique(place, return_inverse=True)[1].astype(np.int64)
             self.numbers.append(place)
 
     def predictions(self, feature: Feature, fit: Ints) -> list[Doubles]:
-        """Return what tables of 1 to 8 characters, filled on the fit half, expect of a feature at every place.
+        """Return the predictions of tables of 1 to 8 characters, filled on the fit half, for every place: `(T,)` each.
 
-        Each leans on the next shorter one where it has seen a suffix rarely.
+        A table is smoothed by the next shorter one where a suffix is rare.
         """
         values = feature.values.astype(np.float64)
         there = fit[feature.known[fit]]
@@ -125,31 +127,30 @@ class Suffixes:
 
 
 def as_codes(values: Doubles) -> Codes:
-    """Put expectations into 256 levels of equal rank, as a unit of their own, `(T,)`."""
-    order = np.unique(np.quantile(values, np.linspace(0, 1, LEVELS + 1)[1:-1]))
-    return np.searchsorted(order, values, side="right").astype(np.uint8)
+    """Quantize predictions into 256 levels of equal frequency, `(T,)`."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, LEVELS + 1)[1:-1]))
+    return np.searchsorted(edges, values, side="right").astype(np.uint8)
 
 
-def rotated(
-    states: States, features: list[Feature], halves: Split, *, draws: int, seed: int, hidden: int
-) -> Doubles:
-    """Try H directions of a random rotation (Haar) instead of the units, so many times.
+def rotated(states: States, features: list[Feature], halves: Split, *, draws: int, seed: int) -> Doubles:
+    """Score the directions of random rotations of each layer (Haar measure) instead of its units.
 
-    If they do as well, a feature is in the layer but the unit is nothing special. Returns the strength of the best, `(draws, F)`.
+    If the best of them is as strong as a unit, the layer represents the feature, but not in that unit. Returns the strength of
+    the best direction of each rotation, `(draws, F)`.
     """
     generator = torch.Generator().manual_seed(seed)
-    every = max(1, len(halves.held) // SPARE)
+    every = max(1, len(halves.held) // ROTATED_CHARACTERS)
     places = halves.held[::every]
-    scaled = states.standardized(places)
     columns = design(features, places)
     best = np.zeros((draws, len(features)))
-    even = ((torch.arange(len(places)) + 0.5) / len(places)).expand(hidden, -1)
+    sizes = list(Counter(layer for layer, _ in states.units).values())
+    layers = torch.split(states.standardized(places), sizes)
     for draw in range(draws):
-        for first in range(0, len(scaled), hidden):
-            layer = scaled[first : first + hidden]
+        for layer in layers:
             rotation, upper = torch.linalg.qr(torch.randn(len(layer), len(layer), generator=generator))
-            turned = (rotation * upper.diagonal().sign()).T @ layer
-            ranks = torch.empty_like(turned).scatter_(1, turned.argsort(1), even)
-            found = signed(ranks, turned / turned.std(1, keepdim=True).clamp(min=1e-9), columns)
-            best[draw] = np.maximum(best[draw], np.abs(found).max(0))
+            directions = (rotation * upper.diagonal().sign()).T @ layer
+            even = ((torch.arange(len(places)) + 0.5) / len(places)).expand(len(layer), -1)
+            ranks = torch.empty_like(directions).scatter_(1, directions.argsort(1), even)
+            scaled = directions / directions.std(1, keepdim=True).clamp(min=1e-9)
+            best[draw] = np.maximum(best[draw], np.abs(signed(ranks, scaled, columns)).max(0))
     return best

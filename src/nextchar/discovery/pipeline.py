@@ -1,21 +1,85 @@
-"""The trial: what was found by association is ablated, patched and steered; and what matters but was not found."""
+"""Discovery from end to end: study -> findings (associations) -> causal tests -> claims."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.discovery import ablation, steering
-from nextchar.discovery.claims import Claim, Claims, Search
-from nextchar.discovery.judging import VERDICTS, Evidence
-from nextchar.discovery.search import Found, Say, bound, judged, look, unit_name
-from nextchar.discovery.states import Ints
+from nextchar.discovery import ablation, nulls, steering
+from nextchar.discovery.claims import (
+    Claim,
+    Claims,
+    FeatureStrength,
+    NullComparison,
+    Search,
+    SimilarUnit,
+    StrengthTable,
+    UnexplainedUnit,
+    UnitStrength,
+)
+from nextchar.discovery.features import Feature
+from nextchar.discovery.judging import ALPHA, VERDICTS, Evidence, ScoringContext, judge, verdict
+from nextchar.discovery.probes import Probe, probe
+from nextchar.discovery.states import Ints, similar_units
+from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
 from nextchar.language_model import LanguageModel
+from nextchar.storage import to_file
 
-MOST_ABLATED = 24
-UNEXPLAINED = 10
+MAX_ABLATED = 24
+MAX_UNEXPLAINED = 10
+RUNNERS_UP = 5
+OTHER_FEATURES = 3
+WINDOW, WINDOWS = 40, 3  # characters shown before each of the places where an unexplained unit is highest
+HIGHEST = 5000  # of its places, among which they are searched for
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What association says about one feature.
+
+    Attributes:
+        feature: The feature.
+        evidence: Its best unit, scored on the held-out half.
+        nulls: The strength of the best under each null.
+        probe: Strength of several units together.
+        alike: Rows of the units that are correlated with the best unit, and the correlations.
+        verdict: The highest verdict that the association earns.
+        because: What kept it from the next.
+    """
+
+    feature: Feature
+    evidence: Evidence
+    nulls: NullComparison
+    probe: Probe
+    alike: list[tuple[int, float]]
+    verdict: str
+    because: str
+
+    @property
+    def rank(self) -> int:
+        """Index of the verdict in `VERDICTS`."""
+        return VERDICTS.index(self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class CausalTests:
+    """What interventions did, by the name of the feature whose best unit was tested.
+
+    Attributes:
+        effects: Of ablation.
+        patches: Of patching into texts without the opening mark.
+        steered: Of holding the unit while generating.
+        unexplained: Units whose ablation costs many bits and that no feature explains.
+    """
+
+    effects: dict[str, ablation.Effect | None] = field(default_factory=dict)
+    patches: dict[str, steering.Patching | None] = field(default_factory=dict)
+    steered: dict[str, steering.Steering] = field(default_factory=dict)
+    unexplained: list[UnexplainedUnit] = field(default_factory=list)
 
 
 def discover(
@@ -24,123 +88,219 @@ def discover(
     features: str = "auto",
     search: Search | None = None,
     *,
-    say: Say = len,
+    on_progress: OnProgress = ignore,
 ) -> Claims:
-    """Find which unit follows what, score it on held-out text, hold it against nulls, and test what it is used for.
+    """Find which unit follows which feature, score it on held-out text, compare it with nulls, and test what it is used for.
 
     Args:
         lm: The model.
         text: At least 5,000 characters that the model knows, better 200,000, or ids `(T,)`.
         features: "auto", the name of a profile, or a .toml or .py file.
-        search: How hard to look.
-        say: Is told what is being done.
+        search: The settings.
+        on_progress: Called with a line of text at the beginning of every stage.
 
     Raises:
         ConfigError: There are no such features.
         TextError: The text is too short.
-        UnknownCharacterError: Counts and names what the model has never seen.
+        UnknownCharacterError: The text has characters that the model does not know; counts and names them.
     """
-    return claims_of(look(lm, text, features, search or Search(), say=say), features, say=say)
+    return claims_of(prepare(lm, text, features, search or Search(), on_progress), features, on_progress)
 
 
-def claims_of(found: Found, asked: str, *, say: Say = len) -> Claims:
-    """Judge what was found, and test it; `asked` are the features as they were asked for."""
-    say("judging")
-    claims, evidence = judged(found)
-    unexplained: list[dict[str, Any]] = []
-    if found.search.causal:
-        claims, unexplained = tested(found, claims, evidence, say)
-    return bound(found, claims, unexplained, asked)
-
-
-def tested(
-    found: Found, claims: list[Claim], evidence: list[Evidence], say: Say
-) -> tuple[list[Claim], list[dict[str, Any]]]:
-    """Ablate, patch and steer; return the claims with what came of it, and what is unexplained."""
-    strong = [
-        f for f, claim in enumerate(claims) if VERDICTS.index(claim.verdict) >= VERDICTS.index("detects")
-    ]
-    strong = sorted(strong, key=lambda f: (-VERDICTS.index(claims[f].verdict), -evidence[f].strength))
-    rows = list(dict.fromkeys(evidence[f].row for f in strong))[:MOST_ABLATED]
-    if not rows:
-        return claims, []
-    say(f"ablating {len(rows)} units and as many as are needed beside them")
-    features = [found.features[f] for f in strong]
-    starts = ablation.choose_stretches(features, found.halves.held)
-    pool = ablation.beside(found.states, rows, found.search.seed)
-    ablations = ablation.ablate(
-        found.lm, found.ids, found.states, np.concatenate([rows, pool]).astype(np.int64), starts
+def claims_of(study: Study, requested: str, on_progress: OnProgress = ignore) -> Claims:
+    """Take a study through all stages; `requested` is the name of the features as the user gave it."""
+    strengths = measure(study, on_progress)
+    on_progress("judging")
+    findings = judge_features(study, strengths)
+    tests = (
+        run_causal_tests(study, strengths, findings, on_progress) if study.search.causal else CausalTests()
     )
-    for f in strong:
-        if evidence[f].row in rows:
-            effect = ablation.effect(ablations, found.features[f], evidence[f].row, found.states, pool)
-            claims[f] = replace(claims[f], effect=effect, patch=_patched(found, f, evidence[f].row, pool))
-        if claims[f].verdict == "tracks":
-            word, why = ablation.used(claims[f].effect)
-            claims[f] = replace(claims[f], verdict=word, because=why)
-    _steer(found, claims, evidence, strong, say)
-    return claims, _unexplained(found, ablations, claims)
+    return make_claims(study, strengths, findings, tests, requested)
 
 
-def _patched(found: Found, f: int, row: int, pool: Ints) -> dict[str, Any]:
-    pairs = steering.minimal_pairs(found.lm, found.ids, found.features[f], found.halves.held)
-    if pairs is None:
-        return {}
-    unit = found.states.units[row]
-    others = [found.states.units[each] for each in pool if found.states.units[each][0] == unit[0]][:20]
-    return dict(steering.recovered(found.lm, pairs, unit, others))
+def judge_features(study: Study, strengths: Strengths) -> list[Finding]:
+    """Judge every feature by association alone; one finding each, in the order of the features."""
+    last = np.asarray(study.ids, np.int64)
+    context = ScoringContext(study.states, study.halves, nulls.Suffixes(study.ids), last, study.search.seed)
+    evidence = [judge(context, feature, strengths.fit[:, f]) for f, feature in enumerate(study.features)]
+    probes = probe(study.states, study.features, study.halves, last, study.search.seed)
+    found = np.array([each.sign * strengths.aligned[each.row, f] for f, each in enumerate(evidence)])
+    p = nulls.p_values(strengths.null_shifted, found)
+    q = nulls.adjusted(p)
+    alike = similar_units(study.states, [each.row for each in evidence], study.halves.fit)
+    findings = []
+    for f, feature in enumerate(study.features):
+        null = _null_comparison(strengths, f, float(p[f]), float(q[f]))
+        word, why = verdict(evidence[f], q=null.q, untrained=max(null.untrained, null.shuffled))
+        findings.append(Finding(feature, evidence[f], null, probes[f], alike[f], word, why))
+    return findings
 
 
-def _steer(
-    found: Found, claims: list[Claim], evidence: list[Evidence], strong: Sequence[int], say: Say
-) -> None:
-    """Steer the strongest claims about spans, which a reader would see."""
+def _null_comparison(strengths: Strengths, f: int, p: float, q: float) -> NullComparison:
+    shifted, rotated = strengths.null_shifted[:, f], strengths.null_rotated[:, f]
+    return NullComparison(
+        p,
+        q,
+        shifts_95=float(np.quantile(shifted, 0.95)),
+        shifts_largest=float(shifted.max()),
+        untrained=float(strengths.null_untrained[:, f].max()),
+        shuffled=float(strengths.null_shuffled[:, f].max()),
+        rotation_mean=float(rotated.mean()),
+        rotation_largest=float(rotated.max()),
+    )
+
+
+def run_causal_tests(
+    study: Study, strengths: Strengths, findings: Sequence[Finding], on_progress: OnProgress = ignore
+) -> CausalTests:
+    """Ablate, patch and steer the units of the findings that are at least `detects`, the strongest first."""
+    strong = [finding for finding in findings if finding.rank >= VERDICTS.index("detects")]
+    strong.sort(key=lambda finding: (-finding.rank, -finding.evidence.strength))
+    rows = list(dict.fromkeys(finding.evidence.row for finding in strong))[:MAX_ABLATED]
+    if not rows:
+        return CausalTests()
+    on_progress(f"ablating {len(rows)} units and their controls")
+    starts = ablation.choose_windows([finding.feature for finding in strong], study.halves.held)
+    controls = ablation.control_units(study.states, rows, study.search.seed)
+    every = np.concatenate([rows, controls]).astype(np.int64)
+    ablations = ablation.ablate(study.lm, study.ids, study.states, every, starts)
+    tests = CausalTests(unexplained=_unexplained(study, strengths, findings, ablations))
+    for finding in strong:
+        row, name = finding.evidence.row, finding.feature.name
+        if row in rows:
+            tests.effects[name] = ablation.effect(ablations, finding.feature, row, study.states, controls)
+            tests.patches[name] = _patch(study, finding.feature, row, controls)
     spans = [
-        f
-        for f in strong
-        if found.features[f].kind == "binary" and found.features[f].mean_run() >= steering.SPAN
+        finding
+        for finding in strong
+        if finding.feature.kind == "binary" and finding.feature.mean_run() >= steering.MIN_MEAN_RUN
     ]
-    for f in spans[: found.search.steered]:
-        say(f"steering {claims[f].feature}")
-        row, feature = evidence[f].row, found.features[f]
-        doses = steering.doses_of(found.states, row, feature, found.halves.fit, evidence[f].sign)
-        steered = steering.steer(
-            found.lm, found.states.units[row], doses, found.label, feature, seed=found.search.seed
-        )
-        claims[f] = replace(claims[f], steer=asdict(steered))
+    for finding in spans[: study.search.steered]:
+        on_progress(f"steering {finding.feature.name}")
+        tests.steered[finding.feature.name] = _steer(study, finding)
+    return tests
 
 
-def _unexplained(found: Found, ablations: ablation.Ablations, claims: list[Claim]) -> list[dict[str, Any]]:
-    """Return the ablated units that cost most among those that beat the nulls of no feature."""
-    tables = {claim.feature: claim.evidence["suffix"]["best"] for claim in claims}
-    bar = np.maximum(found.free.max(0), np.quantile(found.chance, 0.95, axis=0))
-    bar = np.maximum(bar, [tables[feature.name] for feature in found.features])
+def _patch(study: Study, feature: Feature, row: int, controls: Ints) -> steering.Patching | None:
+    pairs = steering.minimal_pairs(study.lm, study.ids, feature, study.halves.held)
+    if pairs is None:
+        return None
+    unit = study.states.units[row]
+    others = [study.states.units[each] for each in controls if study.states.units[each][0] == unit[0]]
+    return steering.patch_unit(study.lm, pairs, unit, others[: steering.MAX_OTHERS])
+
+
+def _steer(study: Study, finding: Finding) -> steering.Steering:
+    row, feature = finding.evidence.row, finding.feature
+    doses = steering.doses_of(study.states, row, feature, study.halves.fit, finding.evidence.sign)
+    unit = study.states.units[row]
+    return steering.steer(study.lm, unit, doses, study.label, feature, seed=study.search.seed)
+
+
+def _unexplained(
+    study: Study, strengths: Strengths, findings: Sequence[Finding], ablations: ablation.Ablations
+) -> list[UnexplainedUnit]:
+    """Return the units of the highest cost among those ablated that are stronger than the nulls on no feature."""
+    networks = np.concatenate([strengths.null_untrained, strengths.null_shuffled])
+    bar = np.maximum(networks.max(0), np.quantile(strengths.null_shifted, 0.95, axis=0))
+    bar = np.maximum(bar, [finding.evidence.suffix.best for finding in findings])
     cost = ablations.bits.mean(1)
     result = []
     for k in np.argsort(-cost, kind="stable"):
         row = int(ablations.rows[k])
-        strengths = np.abs(found.held[row])
-        if (strengths > bar).any() or cost[k] < np.median(cost):
+        held = np.abs(strengths.held[row])
+        if (held > bar).any() or cost[k] < np.median(cost):
             continue
-        best = int(np.argmax(strengths))
-        result.append(
-            {
-                "unit": unit_name(found.states, row),
-                "bits": float(cost[k]),
-                "best": {"feature": found.features[best].name, "strength": float(strengths[best])},
-                "strongest": _windows(found, row),
-            }
-        )
-    return result[:UNEXPLAINED]
+        best = int(np.argmax(held))
+        closest = FeatureStrength(findings[best].feature.name, float(held[best]))
+        result.append(UnexplainedUnit(study.states.name(row), float(cost[k]), closest, _highest(study, row)))
+    return result[:MAX_UNEXPLAINED]
 
 
-def _windows(found: Found, row: int, count: int = 3, width: int = 40) -> list[str]:
-    """Return what stands before the places where a unit is highest, no two of them close to each other."""
-    order = np.argsort(-found.states.codes[row].astype(np.int64), kind="stable")[:5000]
+def _highest(study: Study, row: int) -> list[str]:
+    """Return the text before the places at which a unit is highest, no two of them close to each other."""
+    order = np.argsort(-study.states.codes[row].astype(np.int64), kind="stable")[:HIGHEST]
     chosen: list[int] = []
     for at in order.tolist():
-        if all(abs(at - other) > 2 * width for other in chosen):
+        if all(abs(at - other) > 2 * WINDOW for other in chosen):
             chosen.append(at)
-        if len(chosen) == count:
+        if len(chosen) == WINDOWS:
             break
-    return [found.text[max(0, at + 1 - width) : at + 1] for at in chosen]
+    return [study.text[max(0, at + 1 - WINDOW) : at + 1] for at in chosen]
+
+
+def make_claims(
+    study: Study, strengths: Strengths, findings: Sequence[Finding], tests: CausalTests, requested: str
+) -> Claims:
+    """Make a claim of every finding and its causal tests, and sort them, the best verdict first."""
+    claims = [_claim(study, strengths, f, finding, tests) for f, finding in enumerate(findings)]
+    claims.sort(key=lambda c: (-VERDICTS.index(c.verdict), -c.evidence.strength, c.feature))
+    settings = {
+        "features": study.profile,
+        "asked": Path(requested).name,
+        "fit_characters": len(study.halves.fit),
+        "held_characters": len(study.halves.held),
+        "gap": study.halves.gap,
+        "alpha": ALPHA,
+        **asdict(study.search),
+    }
+    text = {
+        "sha256": sha256(study.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        "characters": len(study.ids),
+    }
+    table = _strength_table(study, strengths, claims)
+    return Claims(_model(study.lm), text, settings, claims, study.dropped, tests.unexplained, table)
+
+
+def _claim(study: Study, strengths: Strengths, f: int, finding: Finding, tests: CausalTests) -> Claim:
+    """Put together what is known about one feature."""
+    feature, row = finding.feature, finding.evidence.row
+    word, why = finding.verdict, finding.because
+    effect = tests.effects.get(feature.name)
+    if word == "tracks" and study.search.causal:
+        word, why = ablation.verdict(effect)
+    rows = [each for each in np.argsort(-np.abs(strengths.fit[:, f]), kind="stable") if each != row]
+    others = [each for each in np.argsort(-np.abs(strengths.held[row]), kind="stable") if each != f]
+    return Claim(
+        feature.name,
+        feature.kind,
+        study.states.units[row],
+        word,
+        why,
+        finding.evidence,
+        finding.nulls,
+        units=[
+            UnitStrength(study.states.name(each), float(strengths.held[each, f]))
+            for each in rows[:RUNNERS_UP]
+        ],
+        others=[
+            FeatureStrength(study.features[each].name, float(strengths.held[row, each]))
+            for each in others[:OTHER_FEATURES]
+        ],
+        alike=[SimilarUnit(study.states.name(each), r) for each, r in finding.alike],
+        probe=finding.probe,
+        effect=effect,
+        patch=tests.patches.get(feature.name),
+        steer=tests.steered.get(feature.name),
+        about=feature.summary(),
+    )
+
+
+def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> StrengthTable:
+    units = list(dict.fromkeys(claim.unit for claim in claims))
+    rows = [study.states.units.index(unit) for unit in units]
+    column = {feature.name: f for f, feature in enumerate(study.features)}
+    return StrengthTable(
+        [claim.feature for claim in claims],
+        [study.states.name(row) for row in rows],
+        [[float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims],
+    )
+
+
+def _model(lm: LanguageModel) -> dict[str, Any]:
+    """Return digest and shape of a model."""
+    file = to_file(lm)
+    digest = sha256()
+    for name, array in sorted(file.arrays.items()):
+        digest.update(name.encode() + array.tobytes())
+    return {"sha256": digest.hexdigest(), **file.architecture.as_dict(), "vocabulary": len(file.vocabulary)}

@@ -9,16 +9,16 @@ import numpy.typing as npt
 from nextchar.discovery.features import (
     Bools,
     Feature,
-    Span,
-    Stretches,
+    SpanRule,
+    Spans,
     binary,
     cyclic,
+    features_of,
     matches,
     ordinal,
     regions,
     since,
     span_features,
-    stretch_features,
 )
 
 TAB = 8
@@ -32,35 +32,35 @@ CLASSES: dict[str, Callable[[str], bool]] = {
     "punctuation": lambda c: not (c.isalnum() or c.isspace()),
 }
 SPANS = (
-    Span("quotes", '"', '"', opener='"', closer='"'),
+    SpanRule("quotes", '"', '"', opener='"', closer='"'),
     # An apostrophe stands between letters; a quote opens after something else, and closes before it.
-    Span("single_quotes", r"(?<!\w)'(?=\w)", r"'(?!\w)", opener="'", closer="'"),
-    Span("curly_quotes", "“", "”", opener="“", closer="”"),
-    Span("parentheses", r"\(", r"\)", nests=True, opener="(", closer=")"),
-    Span("brackets", r"\[", r"\]", nests=True, opener="[", closer="]"),
-    Span("braces", r"\{", r"\}", nests=True, resets=NEVER, opener="{", closer="}", limit=20_000),
-    Span("url", r"https?://|www\.", r"[\s<>\])}|\"',;]|&quot;|&lt;", opener="http://", closer=" "),
+    SpanRule("single_quotes", r"(?<!\w)'(?=\w)", r"'(?!\w)", opener="'", closer="'"),
+    SpanRule("curly_quotes", "“", "”", opener="“", closer="”"),
+    SpanRule("parentheses", r"\(", r"\)", nests=True, opener="(", closer=")"),
+    SpanRule("brackets", r"\[", r"\]", nests=True, opener="[", closer="]"),
+    SpanRule("braces", r"\{", r"\}", nests=True, resets=NEVER, opener="{", closer="}", limit=20_000),
+    SpanRule("url", r"https?://|www\.", r"[\s<>\])}|\"',;]|&quot;|&lt;", opener="http://", closer=" "),
 )
 LATEX_ENVIRONMENTS = (
     "proof", "lemma", "theorem", "proposition", "definition", "equation", "enumerate", "remark", "example", "align",
 )  # fmt: skip
 WIKI_SPANS = (
-    Span("wiki_link", r"\[\[", r"\]\]", nests=True, opener="[[", closer="]]"),
-    Span("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[", closer="]"),
-    Span("template", r"\{\{", r"\}\}", nests=True, resets=r"</text>", opener="{{", closer="}}"),
-    Span("table", r"^\{\|", r"^\|\}", resets=r"</text>", opener="{|", closer="|}", limit=20_000),
-    Span("bold", r"'''", r"'''", resets=r"\n", opener="'''", closer="'''"),
-    Span("italic", r"(?<!')''(?!')", r"(?<!')''(?!')", resets=r"\n", opener="''", closer="''"),
-    Span("quot", "&quot;", "&quot;", resets=r"\n", opener="&quot;", closer="&quot;"),
-    Span("tag", r"<(?=[A-Za-z/!?])", ">", resets=r"\n", opener="<", closer=">"),
-    Span("escaped_tag", "&lt;", "&gt;", resets=r"\n\n", opener="&lt;", closer="&gt;"),
-    Span("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
+    SpanRule("wiki_link", r"\[\[", r"\]\]", nests=True, opener="[[", closer="]]"),
+    SpanRule("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[", closer="]"),
+    SpanRule("template", r"\{\{", r"\}\}", nests=True, resets=r"</text>", opener="{{", closer="}}"),
+    SpanRule("table", r"^\{\|", r"^\|\}", resets=r"</text>", opener="{|", closer="|}", limit=20_000),
+    SpanRule("bold", r"'''", r"'''", resets=r"\n", opener="'''", closer="'''"),
+    SpanRule("italic", r"(?<!')''(?!')", r"(?<!')''(?!')", resets=r"\n", opener="''", closer="''"),
+    SpanRule("quot", "&quot;", "&quot;", resets=r"\n", opener="&quot;", closer="&quot;"),
+    SpanRule("tag", r"<(?=[A-Za-z/!?])", ">", resets=r"\n", opener="<", closer=">"),
+    SpanRule("escaped_tag", "&lt;", "&gt;", resets=r"\n\n", opener="&lt;", closer="&gt;"),
+    SpanRule("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
 )
 LATEX_SPANS = (
-    Span("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
-    Span("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
+    SpanRule("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
+    SpanRule("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
     *(
-        Span(
+        SpanRule(
             f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000
         )
         for name in LATEX_ENVIRONMENTS
@@ -175,29 +175,29 @@ def prose(text: str) -> Iterator[Feature]:
     yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
 
 
-def tokens(text: str, pattern: str) -> dict[str, Stretches]:
+def tokens(text: str, pattern: str) -> dict[str, Spans]:
     """Find the named tokens of an expression, whose openers are groups o1, o2 and so on."""
-    found: dict[str, Stretches] = {}
+    found: dict[str, Spans] = {}
     for match in re.finditer(pattern, text):
         if not match.lastgroup:
             continue
-        stretches = found.setdefault(match.lastgroup, Stretches([], []))
+        spans = found.setdefault(match.lastgroup, Spans([], []))
         opener = next(mark for name, mark in match.groupdict().items() if mark and name[1:].isdigit())
         begin, inner = match.start() + len(opener) - 1, match.group()[len(opener) :]
         if inner.endswith(ENDS.get(opener, opener)):
-            stretches.closed.append((begin, match.end() - 1))
+            spans.closed.append((begin, match.end() - 1))
         else:
-            stretches.given_up.append((begin, match.end()))
+            spans.given_up.append((begin, match.end()))
     return found
 
 
 def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
     """Yield the features of comments and strings."""
-    for name, stretches in tokens(text, pattern).items():
+    for name, spans in tokens(text, pattern).items():
         opener, closer = MARKS.get(name, ("", ""))
         if name == "comment" and language == "python":
             opener, closer = "#", "\n"
-        yield from stretch_features(f"{language}_{name}", len(text), stretches, opener=opener, closer=closer)
+        yield from features_of(f"{language}_{name}", len(text), spans, opener=opener, closer=closer)
 
 
 def c(text: str) -> Iterator[Feature]:
@@ -209,19 +209,19 @@ def c(text: str) -> Iterator[Feature]:
         ("if_condition", r"\b(?:if|while)\s*\("),
         ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
     ):
-        yield from stretch_features(name, len(text), bracketed(code, before), closer=")")
+        yield from features_of(name, len(text), bracketed(code, before), closer=")")
     directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
-    yield from stretch_features("preprocessor", len(text), directive, opener="#", closer="\n")
+    yield from features_of("preprocessor", len(text), directive, opener="#", closer="\n")
     keyword = r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
     yield binary("keyword", matches(text, keyword))
     yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
     yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
 
-def bracketed(text: str, before: str) -> Stretches:
+def bracketed(text: str, before: str) -> Spans:
     """Find parentheses after something, from the opening one to its own closing one."""
     starts = {match.end() - 1 for match in re.finditer(before, text)}
-    found, stack = Stretches([], []), []
+    found, stack = Spans([], []), []
     for match in re.finditer(r"[()]|\n\n", text):
         place = match.start()
         if match.group() == "(":
@@ -235,9 +235,9 @@ def bracketed(text: str, before: str) -> Stretches:
     return found
 
 
-def conditions(code: str) -> Stretches:
+def conditions(code: str) -> Spans:
     """Find the conditions of Python's if and elif: up to the first colon outside of brackets, over lines if need be."""
-    found, marks = Stretches([], []), re.compile(r"[(\[{]|[)\]}]|:(?!=)|\n[ \t]*\n")
+    found, marks = Spans([], []), re.compile(r"[(\[{]|[)\]}]|:(?!=)|\n[ \t]*\n")
     for match in re.finditer(r"^[ \t]*(?:el)?if\b", code, re.MULTILINE):
         depth = 0
         for mark in marks.finditer(code, match.end()):
@@ -257,9 +257,9 @@ def python(text: str) -> Iterator[Feature]:
     """Yield what Python has: comments, strings, conditions, definitions."""
     yield from _tokens(text, "python", PYTHON_TOKENS)
     code = re.sub(PYTHON_TOKENS, lambda match: " " * len(match.group()), text)
-    yield from stretch_features("if_condition", len(text), conditions(code), opener="if ", closer=":")
+    yield from features_of("if_condition", len(text), conditions(code), opener="if ", closer=":")
     parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
-    yield from stretch_features("parameters", len(text), parameters, opener="(", closer=")")
+    yield from features_of("parameters", len(text), parameters, opener="(", closer=")")
     keyword = r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"
     yield binary("keyword", matches(text, keyword))
     yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
@@ -271,12 +271,12 @@ def latex(text: str) -> Iterator[Feature]:
     for span in LATEX_SPANS:
         yield from span_features(text, span)
     found = tokens(text, LATEX_TOKENS)
-    display = found.get("display_math", Stretches([], []))
-    inline = found.get("math", Stretches([], []))
-    both = Stretches(display.closed + inline.closed, display.given_up + inline.given_up)
-    yield from stretch_features("math", len(text), both, opener="$", closer="$")
-    yield from stretch_features("display_math", len(text), display, opener="$$", closer="$$")
-    yield from stretch_features("latex_comment", len(text), regions(text, r"(?<!\\)(?P<open>%)[^\n]*\n"))
+    display = found.get("display_math", Spans([], []))
+    inline = found.get("math", Spans([], []))
+    both = Spans(display.closed + inline.closed, display.given_up + inline.given_up)
+    yield from features_of("math", len(text), both, opener="$", closer="$")
+    yield from features_of("display_math", len(text), display, opener="$$", closer="$$")
+    yield from features_of("latex_comment", len(text), regions(text, r"(?<!\\)(?P<open>%)[^\n]*\n"))
     yield binary("command", matches(text, r"\\[A-Za-z]+"))
 
 
@@ -287,7 +287,7 @@ def wiki(text: str) -> Iterator[Feature]:
     yield binary("entity", matches(text, r"&\w+;"))
     yield binary("list_line", matches(text, r"^[*#:;][^\n]*"))
     heading = regions(text, r"^(?P<open>==)[^\n]*\n")
-    yield from stretch_features("heading", len(text), heading, opener="==", closer="==\n")
+    yield from features_of("heading", len(text), heading, opener="==", closer="==\n")
     yield binary("link_label", matches(text, r"(?<=\|)[^\[\]|\n]+(?=\]\])"))
     yield binary("link_prefix", matches(text, r"(?<=\[\[)[a-z-]{2,12}:[^\]\n]*"))
 

@@ -1,8 +1,8 @@
-"""How well a unit goes with a feature: areas under curves and correlations, and how sure one can be of them.
+"""Strength of the relation between a unit and a feature, and its uncertainty.
 
-A strength is between 0 (nothing) and 1 (all): |2 AUC - 1| of a binary feature, |r| of an ordinal one, the multiple
+A strength is between 0 (none) and 1 (complete): |2 AUC - 1| of a binary feature, |r| of an ordinal one, the multiple
 correlation with sine and cosine of a cyclic one (Jammalamadaka & SenGupta 2001). All are sums of unit times label, so that
-every unit is held against every feature in one matrix product.
+all units are scored on all features in one matrix product.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from nextchar.discovery.features import Feature, since
 from nextchar.discovery.states import LEVELS, Ints, States
 
 DRAWS = 400
-RUNS_IN_BLOCK = 10  # a block of the bootstrap is so many mean runs of the feature
-ALMOST = 0.999  # share of places from which on a feature passes for known everywhere
+RUNS_IN_BLOCK = 10  # length of a block of the bootstrap, in mean runs of the feature
+ALMOST_ALL = 0.999  # share of known places from which on a feature is treated as known everywhere
 
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -26,13 +26,14 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Features as columns, at some places of a text.
+    """Features as columns of a matrix, at some places of a text.
 
     Attributes:
-        ranked: For units as ranks, `(places, binary features)`: each sums to AUC - 1/2.
-        scaled: For standardized units, `(places, columns)`: each sums to a correlation; a cyclic feature has two.
-        which: For each feature, whether it is ranked, and its first column.
-        crossed: For each cyclic feature, the correlation of its sine and cosine.
+        ranked: Of binary features, to be multiplied by ranks of units, `(places, columns)`: the product is AUC - 1/2.
+        scaled: Of the others, to be multiplied by standardized units, `(places, columns)`: the product is a correlation;
+            a cyclic feature has two columns.
+        which: For each feature its kind and its first column.
+        crossed: By index of each cyclic feature, the correlation of its sine and cosine.
     """
 
     ranked: Tensor
@@ -42,7 +43,7 @@ class Design:
 
 
 def design(features: list[Feature], places: Ints) -> Design:
-    """Make the columns; what is unknown counts for nothing."""
+    """Make the columns; unknown labels have weight 0."""
     ranked: list[Doubles] = []
     scaled: list[Doubles] = []
     which, crossed = [], {}
@@ -63,7 +64,7 @@ def design(features: list[Feature], places: Ints) -> Design:
 
 
 def _column(values: Doubles, known: Bools) -> Doubles:
-    """Return what sums to the correlation with a standardized unit."""
+    """Return the column whose product with a standardized unit is their correlation."""
     count = max(int(known.sum()), 1)
     away = np.where(known, values - values[known].mean() if known.any() else 0, 0)
     deviation = np.sqrt((away * away).sum() / count)
@@ -78,15 +79,15 @@ def _stack(columns: list[Doubles], length: int) -> Tensor:
 
 
 def strengths(states: States, features: list[Feature], places: Ints) -> Doubles:
-    """Return how each of U units goes with each of F features, `(U, F)`: -1 to 1; each feature where it is known.
+    """Return the signed strength of U units on F features, `(U, F)`: -1 to 1; each feature where it is known.
 
-    What a unit does elsewhere would push its ranks, its mean and its scale about. Features that are known at the same places
-    are taken together, and with those that are known everywhere whichever are unknown too rarely to matter.
+    Ranks, mean and scale of a unit are taken at the known places only. Features that are known at the same places are scored
+    together; features that are almost always known are scored with those that are always known.
     """
     groups: dict[bytes, list[int]] = {}
     for index, feature in enumerate(features):
         known = feature.known[places]
-        groups.setdefault(known.tobytes() if known.mean() < ALMOST else b"", []).append(index)
+        groups.setdefault(known.tobytes() if known.mean() < ALMOST_ALL else b"", []).append(index)
     result = np.empty((len(states.units), len(features)))
     for key, members in groups.items():
         there = places[np.frombuffer(key, np.bool_)] if key else places
@@ -96,12 +97,12 @@ def strengths(states: States, features: list[Feature], places: Ints) -> Doubles:
 
 
 def signed(ranks: Tensor, scaled: Tensor, columns: Design) -> Doubles:
-    """Return the same from units as ranks and as multiples of their deviations; a cyclic feature has no sign."""
+    """Return the strengths `(U, F)` of units given as ranks and standardized; that of a cyclic feature has no sign."""
     return gathered(ranks @ columns.ranked, scaled @ columns.scaled, columns)
 
 
 def gathered(ranked: Tensor, scaled: Tensor, columns: Design) -> Doubles:
-    """Return the same from the products of units and columns."""
+    """Return the strengths `(U, F)` from the products of units and columns."""
     areas, together = ranked.double().numpy(), scaled.double().numpy()
     result = np.empty((len(areas), len(columns.which)))
     for index, (kind, column) in enumerate(columns.which):
@@ -119,11 +120,11 @@ def gathered(ranked: Tensor, scaled: Tensor, columns: Design) -> Doubles:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How often one predictor in 256 levels was where, in B consecutive blocks.
+    """How often each of 256 levels of a predictor occurs in B consecutive blocks.
 
     Attributes:
-        off: Where a binary feature is not, `(B, 256)`.
-        on: Where it is, `(B, 256)`.
+        off: Where a binary feature is off, `(B, 256)`.
+        on: Where it is on, `(B, 256)`.
     """
 
     off: Ints
@@ -131,7 +132,7 @@ class Tally:
 
 
 def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints) -> Tally:
-    """Count levels; `block` says in which block each place is."""
+    """Count levels at the known places; `block` is the number of each place's block."""
     count = int(block.max()) + 1
     index = (block * 2 + label) * LEVELS + codes
     table = np.bincount(index[known], minlength=count * 2 * LEVELS).reshape(count, 2, LEVELS)
@@ -139,7 +140,7 @@ def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints)
 
 
 def auc(off: Doubles | Ints, on: Doubles | Ints) -> Doubles:
-    """Return the area under the curve, even values counting half, of counts by level `(..., 256)`."""
+    """Return the area under the ROC curve of counts by level `(..., 256)`; ties count half."""
     below = np.cumsum(off, -1) - off / 2
     pairs = off.sum(-1) * on.sum(-1)
     return np.where(pairs > 0, (below * on).sum(-1) / np.maximum(pairs, 1), 0.5)
@@ -152,7 +153,7 @@ def average_precision(off: Ints, on: Ints) -> float:
 
 
 def mcc(off: Ints, on: Ints) -> Doubles:
-    """Return Matthews' correlation for each threshold: positive is a level above it, `(256,)`."""
+    """Return Matthews' correlation for each threshold, `(256,)`; levels above it predict the feature."""
     missed, right = np.cumsum(on), np.cumsum(off)
     hit, wrong = on.sum() - missed, off.sum() - right
     product = (hit + wrong).astype(np.float64) * (hit + missed) * (right + wrong) * (right + missed)
@@ -161,7 +162,7 @@ def mcc(off: Ints, on: Ints) -> Doubles:
 
 
 def moments(x: npt.NDArray[Any], y: npt.NDArray[Any], where: Bools, block: Ints) -> Doubles:
-    """Return sums from which a correlation in B consecutive blocks can be told, `(B, 6)`."""
+    """Return the sums that a correlation is computed from, by block, `(B, 6)`."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     count = int(block.max()) + 1
     products = (np.ones(len(x)), x, y, x * x, y * y, x * y)
@@ -169,7 +170,7 @@ def moments(x: npt.NDArray[Any], y: npt.NDArray[Any], where: Bools, block: Ints)
 
 
 def correlation(sums: Doubles) -> Doubles:
-    """Return r of sums `(..., 6)`; 0 where one of both never moves."""
+    """Return r of sums `(..., 6)`; 0 where one of both is constant."""
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     n = np.maximum(n, 1)
     square = np.maximum(xx / n - (x / n) ** 2, 0) * np.maximum(yy / n - (y / n) ** 2, 0)
@@ -178,7 +179,7 @@ def correlation(sums: Doubles) -> Doubles:
 
 
 def eta_squared(x: npt.NDArray[Any], y: npt.NDArray[Any], most: int = 64) -> float:
-    """Return which share of x's variance the levels of y account for, whatever the curve; y in at most 64 levels."""
+    """Return the share of the variance of x that the levels of y, at most 64, explain."""
     levels, level = np.unique(y, return_inverse=True)
     if len(levels) > most:
         level = np.digitize(y, np.unique(np.quantile(y, np.linspace(0, 1, most + 1)[1:-1])))
@@ -189,24 +190,24 @@ def eta_squared(x: npt.NDArray[Any], y: npt.NDArray[Any], most: int = 64) -> flo
 
 
 def blocks_of(places: Ints, feature: Feature) -> Ints:
-    """Return which block of the bootstrap each place is in: ten mean runs long at least, and never over a gap."""
+    """Return the number of each place's block of the bootstrap: at least ten mean runs long, never across a gap."""
     size = max(200, int(RUNS_IN_BLOCK * feature.mean_run()))
     segment = np.cumsum(np.concatenate([[0], np.diff(places) > 1]))
     within = since(np.concatenate([[True], np.diff(places) > 1]))
     lengths = np.bincount(segment)
-    # The last block of a segment takes the rest along, so that none is short.
+    # The last block of a segment includes the remainder, so that no block is short.
     number = np.minimum(within // size, np.maximum(lengths[segment] // size - 1, 0))
     _, result = np.unique(segment * (len(places) + 1) + number, return_inverse=True)
     return result.astype(np.int64)
 
 
-def resampled(count: int, seed: int, draws: int = DRAWS) -> Doubles:
-    """Return how often each of B blocks is taken in each draw of a bootstrap, `(draws, B)`."""
+def draw_blocks(count: int, seed: int, draws: int = DRAWS) -> Doubles:
+    """Return how often each draw of a bootstrap takes each of B blocks, `(draws, B)`."""
     random = np.random.default_rng(seed)
     return random.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
 
 
 def interval(draws: Doubles) -> tuple[float, float]:
-    """Return where 95 % of the draws are."""
+    """Return the 95 % interval of draws."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)

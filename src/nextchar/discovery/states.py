@@ -1,7 +1,8 @@
-"""What every unit held at every character, in a byte each, and the two halves of a text: one to choose on, one to score on.
+"""The value of every unit at every character, in one byte each, and the two halves of a text: to choose on and to score on.
 
-A unit is taken for what it can be read as: tanh c of an lstm, h of the others. What a cell does at 8 or at 80 nobody sees. And
-bytes are not only small: a cell that counts leaks by a billionth at every step, and ranks would take that for a difference.
+The value of a unit is what other units can read: tanh c of an lstm, h of gru and rnn. Cells of 8 and of 80 read the same. One
+byte saves memory, and it removes differences that do not matter: a counting cell loses a billionth at every step, which would
+change all ranks.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,18 +34,18 @@ Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-# What each level is replaced by, from how often it comes and what it means.
 Table = Callable[[Ints, Floats], Floats]
+"""Maps the counts and values of the 256 levels of a unit to new values."""
 
 
 @dataclass(frozen=True, slots=True)
 class States:
-    """The units of a model, over T characters.
+    """The units of a model over T characters.
 
     Attributes:
-        units: Layer and unit of each of U.
-        codes: In which of 256 levels each was, `(U, T)`.
-        levels: What the levels stand for, `(U, 256)`, ascending.
+        units: Layer and index of each of U units.
+        codes: Level of each unit at each character, 0 to 255, `(U, T)`.
+        levels: Values of the levels, `(U, 256)`, ascending.
         surprisal: -ln p of each character, `(T,)`.
     """
 
@@ -53,17 +54,21 @@ class States:
     levels: Floats
     surprisal: npt.NDArray[np.float64]
 
+    def name(self, row: int) -> str:
+        """Return a unit as LAYER:UNIT."""
+        return "{}:{}".format(*self.units[row])
+
     def values(self, rows: npt.ArrayLike, places: Ints) -> Floats:
-        """Return what some units held at some characters, `(rows, places)`."""
+        """Return the values of some units at some characters, `(rows, places)`."""
         chosen = np.asarray(rows)
         return np.stack([self.levels[row][self.codes[row, places]] for row in chosen])
 
     def ranks(self, places: Ints) -> Tensor:
-        """Return the place of each value among its unit's own, 0 to 1, even ones in their middle, `(U, places)`."""
+        """Return the rank of each value among those of its unit, 0 to 1, mean ranks for ties, `(U, places)`."""
         return self._mapped(places, _middle_ranks)
 
     def standardized(self, places: Ints) -> Tensor:
-        """Return the values with mean 0 and variance 1 (0 for a unit that never moves), `(U, places)`."""
+        """Return the values with mean 0 and variance 1 (0 for a constant unit), `(U, places)`."""
 
         def scale(counts: Ints, levels: Floats) -> Floats:
             mean = counts @ levels / counts.sum()
@@ -85,7 +90,7 @@ def _middle_ranks(counts: Ints, _levels: Floats) -> Floats:
 
 
 def quantize(values: npt.NDArray[np.floating]) -> tuple[Codes, Floats]:
-    """Put rows `(U, T)` into 256 levels each, even between the least and the most."""
+    """Quantize rows `(U, T)` into 256 levels each, evenly spaced from minimum to maximum; return codes and levels."""
     values = values.astype(np.float32)
     low = values.min(1, keepdims=True)
     step = (values.max(1, keepdims=True) - low) / (LEVELS - 1)
@@ -216,9 +221,9 @@ class Split:
     """Two halves of a text, in alternating blocks with gaps between.
 
     Attributes:
-        fit: Places to choose on, ascending.
-        held: Places to score on, ascending.
-        gap: Characters left out after each block.
+        fit: Places to choose units on, ascending.
+        held: Places to score them on, ascending.
+        gap: Characters left out at the end of each block.
     """
 
     fit: Ints
@@ -227,17 +232,17 @@ class Split:
 
 
 def split(length: int, *, blocks: int = BLOCKS, gap: int = GAP) -> Split:
-    """Cut a text into blocks, half of them to choose on and half to score on, and leave out the end of each."""
+    """Cut a text into blocks, alternately to choose on and to score on, and leave out the end of each."""
     edges = np.linspace(0, length, blocks + 1).astype(np.int64)
     gap = min(gap, int(length / blocks / 10))
     places = [np.arange(first, last - gap) for first, last in pairwise(edges)]
     return Split(np.concatenate(places[::2]), np.concatenate(places[1::2]), gap)
 
 
-def most_alike(
+def similar_units(
     states: States, rows: Iterable[int], places: Ints, count: int = 5
 ) -> list[list[tuple[int, float]]]:
-    """Return the units that go most along with each of some, or against it: row and correlation, the closest first."""
+    """Return for each of some units the most correlated others: row and correlation, the largest |r| first."""
     z = states.standardized(places)
     found = []
     for row in rows:

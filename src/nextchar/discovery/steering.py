@@ -1,4 +1,4 @@
-"""Writing with a unit held at a dose, and reading with a unit patched in from a text that differs in one mark."""
+"""Steering and patching: text generated while a unit is held, and a unit copied from a text that differs in one mark."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.discovery.ablation import BITS, begin_states, costs
+from nextchar.discovery.ablation import BITS, begin_states, losses
 from nextchar.discovery.feature_sets import Labeller
 from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
@@ -20,23 +20,42 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 
 DOSES = 7
-TEXTS, LENGTH = 32, 400  # written at every dose
+TEXTS, LENGTH = 32, 400  # generated at every dose
 SHOWN = 240  # characters of a sample
-SETTLE = 64  # characters written before those that are counted
-PAIRS, DISTANCE = 64, 20  # minimal pairs, and how many characters after the mark they are compared
-SPAN = 8  # characters that a feature must hold on average to be steered
+WARM_UP = 64  # characters generated or read before those that are counted
+MAX_PAIRS, MIN_PAIRS = 64, 8
+DISTANCE = 20  # characters after the opening mark at which the texts of a pair are compared
+MIN_MEAN_RUN = 8  # mean run of a feature, in characters, below which it is not steered
+MAX_OTHERS = 20  # other units that are patched for comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Patching:
+    """How much of the effect of an opening mark on the prediction of the closing mark one unit restores.
+
+    Attributes:
+        nats: Effect of the mark: difference in ln p of the closing mark.
+        recovered: Share of it that the unit restores.
+        others_largest: Largest share that one of the other units restores.
+        pairs: Number of pairs of texts.
+    """
+
+    nats: float
+    recovered: float
+    others_largest: float
+    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """What comes of holding a unit at each of D doses while writing.
+    """What holding a unit at each of D doses does to generated text.
 
     Attributes:
-        doses: What the unit is held to read as, from where the feature is off to where it is on.
-        shares: Of the characters written, how many were written as if the feature were on (`taken_to_be_inside`).
-        bits: What they cost the network when nothing is held, in bits per character.
-        monotone: Spearman's correlation of share and place among the doses.
-        samples: How the first text goes at each, 240 characters.
+        doses: Values at which the unit is held, from the feature being off to its being on.
+        shares: Share of the characters that were generated as if the feature were on (`implied_inside`).
+        bits: Loss of the generated text without intervention, in bits per character.
+        monotone: Spearman's rank correlation of shares and doses.
+        samples: 240 characters of the first text at each dose.
     """
 
     doses: list[float]
@@ -47,13 +66,13 @@ class Steering:
 
 
 def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int) -> npt.NDArray[np.float64]:
-    """Return seven values from the unit's median without a feature to that with it, and half as far again to either side."""
+    """Return seven values between the unit's medians with the feature off and on, extended by half their distance on either side."""
     values, labels = states.values([row], places)[0], feature.values[places]
     on = labels > (0 if feature.kind == "binary" else np.median(labels))
     low, high = (float(np.median(values[chosen])) for chosen in (~on, on))
-    if abs(high - low) < 1e-6:  # the medians are even; then its own ends
+    if abs(high - low) < 1e-6:  # the medians are equal: take its own range
         low, high = np.quantile(values, [0.01, 0.99])[::sign]
-    # The ends first: clipped afterwards, several doses would be the same.
+    # Only the ends are clipped: clipping all doses would make some of them equal.
     first, last = np.clip([low - (high - low) / 2, high + (high - low) / 2], -1, 1)
     return np.linspace(first, last, DOSES)
 
@@ -67,60 +86,57 @@ def steer(
     *,
     seed: int = 0,
 ) -> Steering:
-    """Write with a unit's cell held at each dose, and count how much was written as if a feature were on.
+    """Generate with a unit's cell held at each dose, and measure how much is generated as if a feature were on.
 
     Args:
         lm: The model.
         unit: Layer and unit.
-        doses: What the unit is held to read as, `(D,)`.
-        label: Makes features of a text, the wanted one among them.
-        feature: The wanted one, of any text.
-        seed: Everything random follows from it; all doses draw the same random numbers.
+        doses: Values of the unit, `(D,)`.
+        label: Makes the features of a text, `feature` among them.
+        feature: The feature, of any text.
+        seed: Of the sampling; all doses use the same random numbers.
     """
     memories = as_memory(doses, lm.network.architecture.cell)
-    ids = np.empty((SETTLE + LENGTH, len(doses) * TEXTS), np.int64)
-    paid = np.empty(ids.shape)
+    ids = np.empty((WARM_UP + LENGTH, len(doses) * TEXTS), np.int64)
+    loss = np.empty(ids.shape)
 
-    def some(first: int, after: int) -> None:
-        lanes, mine = (after - first) * TEXTS, slice(first * TEXTS, after * TEXTS)
+    def steer_doses(first: int, after: int) -> None:
+        rows, mine = (after - first) * TEXTS, slice(first * TEXTS, after * TEXTS)
         held = torch.from_numpy(np.repeat(memories[first:after], TEXTS))[:, None]
-        ids[:, mine] = write(lm, lanes, len(ids), [Edit(unit[0], (unit[1],), clamp(held))], seed=seed)
-        start = torch.full((1, lanes), lm.vocabulary.start)
-        read = torch.cat([start, torch.from_numpy(ids[:, mine])])
-        paid[:, mine] = costs(lm, read, lm.network.empty_state(lanes), [])[1:]
+        ids[:, mine] = generate(lm, rows, len(ids), [Edit(unit[0], (unit[1],), clamp(held))], seed=seed)
+        start = torch.full((1, rows), lm.vocabulary.start)
+        inputs = torch.cat([start, torch.from_numpy(ids[:, mine])])
+        loss[:, mine] = losses(lm, inputs, lm.network.empty_state(rows), [])[1:]
 
     with own_threads():
-        parallel_for(some, len(doses), 1)
-    paid = paid[SETTLE:]
-    shares, bits = [], []
-    for k in range(len(doses)):
-        mine = slice(k * TEXTS, (k + 1) * TEXTS)
-        shares.append(_share(lm, ids[:, mine].T, label, feature))
-        bits.append(float(paid[:, mine].mean() * BITS))
-    samples = [lm.vocabulary.decode(each) for each in ids[SETTLE : SETTLE + SHOWN, ::TEXTS].T]
-    return Steering([float(dose) for dose in doses], shares, bits, monotone(np.array(shares)), samples)
+        parallel_for(steer_doses, len(doses), 1)
+    by_dose = [slice(k * TEXTS, (k + 1) * TEXTS) for k in range(len(doses))]
+    shares = [_share(lm, ids[:, mine].T, label, feature) for mine in by_dose]
+    bits = [float(loss[WARM_UP:, mine].mean() * BITS) for mine in by_dose]
+    samples = [lm.vocabulary.decode(each) for each in ids[WARM_UP : WARM_UP + SHOWN, ::TEXTS].T]
+    return Steering(doses.tolist(), shares, bits, monotone(np.array(shares)), samples)
 
 
 def _share(lm: LanguageModel, texts: npt.NDArray[np.int64], label: Labeller, feature: Feature) -> float:
-    """Return how often a feature is on in texts `(N, T)`, each by itself, the beginning of each left out."""
+    """Return the share of characters of texts `(N, T)` with a feature on, without the beginning of each text."""
     shares = []
     for ids in texts:
         text = "".join(chr(lm.vocabulary.codes[index]) for index in ids)
         if feature.opener and feature.closer.strip():
-            on = taken_to_be_inside(text, feature.opener, feature.closer)
+            on = implied_inside(text, feature.opener, feature.closer)
         else:
             found = (one.positive for one in label(text) if one.name == feature.name)
             on = next(found, np.zeros(len(text), np.bool_))
-        shares.append(on[SETTLE:].mean())
+        shares.append(on[WARM_UP:].mean())
     return float(np.mean(shares))
 
 
-def taken_to_be_inside(text: str, opener: str, closer: str) -> Bools:
-    """Return where a text goes on to close what it does not open in between, `(T,)`; in sound text, the inside of its spans.
+def implied_inside(text: str, opener: str, closer: str) -> Bools:
+    """Return where a text later closes what it does not open in between, `(T,)`; in balanced text, the inside of its spans.
 
-    A writer whose memory is held is always inside, or never. Inside it opens nothing and closes time and again; outside it
-    opens and forgets. So what it took itself to be in is told by what comes, not by what came before: the text is read from its
-    end. Where both marks look alike, one that stands before a word opens and one that stands after a word closes.
+    A network whose memory is held is inside all the time, or never. Inside, it opens nothing and closes repeatedly; outside, it
+    opens and never closes. What it took itself to be in therefore shows in the text that follows, so the text is read from its
+    end. Where both marks are the same, a mark before a word opens and a mark after a word closes.
     """
     behind, ahead = (r"(?<![^\s(\[{=,>~-])", r"(?=\S)") if opener == closer else ("", "")
     marks = list(re.finditer(f"(?P<open>{behind}{re.escape(opener)}{ahead})|{re.escape(closer)}", text))
@@ -133,21 +149,21 @@ def taken_to_be_inside(text: str, opener: str, closer: str) -> Bools:
 
 
 def monotone(values: npt.NDArray[np.float64]) -> float:
-    """Return Spearman's correlation of values with their places, even ones in their middle; 0 where nothing moves."""
+    """Return Spearman's correlation of values with their places, with mean ranks for ties; 0 if all values are equal."""
     ranks = np.array([(values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1]) if ranks.std() > 0 else 0.0
 
 
-def write(
-    lm: LanguageModel, lanes: int, length: int, edits: Sequence[Edit], *, seed: int
+def generate(
+    lm: LanguageModel, rows: int, length: int, edits: Sequence[Edit], *, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Write so many texts side by side from nothing while edits are made, at temperature 1; ids `(length, lanes)`."""
+    """Generate texts from the empty state under edits, at temperature 1; ids `(length, rows)`."""
     network, generator = lm.network, torch.Generator().manual_seed(seed)
     layers = network.architecture.layers
-    last, state = torch.full((1, lanes), lm.vocabulary.start), network.empty_state(lanes)
-    written = np.empty((length, lanes), np.int64)
-    # Every dose draws the same numbers, so that what differs between them is the dose.
-    draws = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-lanes // TEXTS))[:, :lanes]
+    last, state = torch.full((1, rows), lm.vocabulary.start), network.empty_state(rows)
+    ids = np.empty((length, rows), np.int64)
+    # All doses use the same random numbers, so that they differ in the dose only.
+    draws = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-rows // TEXTS))[:, :rows]
     with torch.no_grad():
         for step in range(length):
             recurrence = intervening(edits, layers=layers, first_step=step)
@@ -155,17 +171,17 @@ def write(
             chances = logits[0].double().softmax(1).cumsum(1)
             chosen = torch.searchsorted(chances, draws[step, :, None].double() * chances[:, -1:])
             last = chosen.clamp(max=chances.shape[1] - 1).T
-            written[step] = last[0].numpy()
-    return written
+            ids[step] = last[0].numpy()
+    return ids
 
 
 def minimal_pairs(
     lm: LanguageModel, ids: npt.NDArray[Any], feature: Feature, places: Ints
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return texts with an opening mark and the same without it, `(T, N)` each, and the closing mark's first id.
+    """Return texts with an opening mark and the same without it, `(T, B)` each, and the first id of the closing mark.
 
-    A pair is cut out where the feature was entered 20 characters ago and still holds; without means that the mark's
-    characters are blanks.
+    The text of a pair ends 20 characters after the opening mark, with the feature still on. In the text without the mark, its
+    characters are blanks. None if the marks are not in the vocabulary, or if there are fewer than 8 pairs.
     """
     opener, closer = (np.array([ord(c) for c in mark]) for mark in (feature.opener, feature.closer))
     known = lm.vocabulary.find(np.concatenate([opener, closer, [ord(" ")]]).astype(np.uint32))
@@ -174,26 +190,25 @@ def minimal_pairs(
     mark, close, blank = known[: len(opener)].astype(np.int64), int(known[len(opener)]), int(known[-1])
     inside = feature.positive
     entered = np.flatnonzero(inside & ~np.concatenate([[False], inside[:-1]]))
-    before = SETTLE + len(mark)
+    before = WARM_UP + len(mark)
     entered = entered[(entered >= before) & (entered + DISTANCE < len(ids)) & np.isin(entered, places)]
     lasting = [at for at in entered if inside[at : at + DISTANCE + 1].all()]
     spelled = [at for at in lasting if np.array_equal(ids[at + 1 - len(mark) : at + 1], mark)]
-    if len(spelled) < 8:
+    if len(spelled) < MIN_PAIRS:
         return None
-    chosen = [spelled[k] for k in np.linspace(0, len(spelled) - 1, min(PAIRS, len(spelled))).astype(int)]
+    chosen = [spelled[k] for k in np.linspace(0, len(spelled) - 1, min(MAX_PAIRS, len(spelled))).astype(int)]
     rows = np.stack([np.asarray(ids[at - before : at + DISTANCE + 1], np.int64) for at in chosen], 1)
     without = rows.copy()
     without[before + 1 - len(mark) : before + 1] = blank
     return torch.from_numpy(rows), torch.from_numpy(without), torch.tensor(close)
 
 
-def recovered(
+def patch_unit(
     lm: LanguageModel, pairs: tuple[Tensor, Tensor, Tensor], unit: Unit, others: Sequence[Unit]
-) -> dict[str, float]:
-    """Return how much of the difference an opening mark makes to the closing one comes back with one unit's cell alone.
+) -> Patching:
+    """Copy one unit's cell from the texts with an opening mark into those without, and see whether the closing mark is predicted.
 
-    1 is all of it, 0 none. The cell is put into the text without the mark from the mark on, as it was with the mark; the
-    same is done with other units for comparison.
+    The same is done with other units for comparison.
     """
     clean, without, close = pairs
     layers = lm.network.architecture.layers
@@ -209,9 +224,4 @@ def recovered(
             logits, _ = lm.network(without, state, recurrence=intervening([edit], layers=layers))
             value = logits[-1].log_softmax(1)[:, close].mean().item()
             shares.append((value - base) / (target - base) if abs(target - base) > 1e-9 else 0.0)
-    return {
-        "nats": target - base,
-        "recovered": shares[0],
-        "others_largest": max(shares[1:], default=0.0),
-        "pairs": clean.shape[1],
-    }
+    return Patching(target - base, shares[0], max(shares[1:], default=0.0), clean.shape[1])
