@@ -1,5 +1,8 @@
 """Features on texts labelled by hand: the alignment, recovery, and what users may bring."""
 
+import io
+import tokenize
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -161,27 +164,59 @@ def test_what_stands_in_one_half_is_named() -> None:
 
 
 def test_tokens_end_where_they_close() -> None:
-    """Of a string the closing quote is outside, of a comment up to the end of its line nothing is."""
-    pytest.importorskip("pygments", reason="pygments is an extra")
+    """The closing quote is outside of a string, the end of the line outside of a comment."""
     found = of("python", "x = 'ab' # c\n")
-    assert labels(found, "lexer_string") == "0000111" + "0" * 6
-    assert labels(found, "lexer_comment") == "0" * 9 + "1110"
+    assert labels(found, "python_single_string") == "0000111" + "0" * 6
+    assert labels(found, "python_comment") == "0" * 9 + "1110"
 
 
-def test_conditions_of_python_by_their_trees() -> None:
-    """They have no bracket that closes them, and elif has them as well as if."""
-    pytest.importorskip("tree_sitter_python", reason="tree-sitter is an extra")
-    text = "if abc:\n  x\nelif (d):\n  y\n"
-    assert labels(of("python", text), "tree_if_condition") == "0001110" + "0" * 10 + "110" + "0" * 6
+def test_conditions_of_python_end_at_their_colon() -> None:
+    """They need no closing bracket, and elif has one as if has."""
+    found = of("python", "if abc:\n  x\nelif (d):\n  y\n")
+    assert labels(found, "if_condition") == "001111" + "0" * 10 + "1111" + "0" * 6
 
 
-def test_two_derivations_agree(text: str) -> None:
-    """Comments and strings of Python by our scanner and by Pygments are the same characters, up to where the marks count."""
-    pytest.importorskip("pygments", reason="pygments is an extra")
+@pytest.mark.parametrize(
+    ("profile", "name", "text", "expected"),
+    [
+        # After a comment at the end of a line, the next line still begins a statement.
+        ("python", "if_condition", "x # y\nif a:\n", "00000000" + "11" + "00"),
+        # Parentheses within parameters are not their end.
+        ("python", "parameters", "def f(a=(), b=1):\n", "00000" + "1" * 10 + "000"),
+        # Keywords are neither comments nor strings nor parts of names.
+        ("python", "keyword", "in # in\n'in' inn", "11" + "0" * 14),
+        ("c", "keyword", "if /* if */", "11" + "0" * 9),
+        # What a directive defines is code.
+        ("c", "c_string", '#define A "b"\n', "0000000000" + "1100"),
+        ("c", "c_comment", "#define A /* b */\n", "0" * 11 + "11111" + "00"),
+        # Behind a double backslash a comment begins.
+        ("latex", "latex_comment", "a\\\\% b\n", "000" + "1110"),
+    ],
+)
+def test_labels_that_need_a_lexer(profile: str, name: str, text: str, expected: str) -> None:
+    """Edge cases in which a lexer is right and one regular expression is not."""
+    assert labels(of(profile, text), name) == expected
+
+
+def test_bodies_of_classes_and_structs() -> None:
+    """They begin after the line, or at the bracket, and end with the last line, or before the closing bracket."""
+    assert labels(of("python", "class A:\n  x = 1\n\n  y\nz\n"), "class_body").rstrip("0") == "1" * 22
+    assert labels(of("c", "struct a { int b; } c;"), "struct") == "0" * 9 + "1" * 9 + "0" * 4
+
+
+def test_strings_are_those_of_the_standard_library(text: str) -> None:
+    """Strings of Python are the same characters as by `tokenize`, up to where the marks count."""
     found = {each.name: each.values != 0 for each in of("python", text)}
     kinds = ("python_string", "python_single_string", "python_docstring")
     ours = np.any([found[name] for name in kinds if name in found], axis=0)
-    theirs = found["lexer_string"]
+    theirs = np.zeros(len(text), np.bool_)
+    starts = np.cumsum([0, *(len(line) for line in text.splitlines(keepends=True))])
+    with suppress(tokenize.TokenError):  # the text ends in the middle of a statement
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.STRING:
+                (first, column), (last, end) = token.start, token.end
+                theirs[starts[first - 1] + column : starts[last - 1] + end] = True
+    assert theirs.any()
     assert (ours & ~theirs).mean() < 0.01
     assert np.corrcoef(ours, theirs)[0, 1] > 0.95
 
@@ -198,13 +233,24 @@ static int f(struct s *a, int b)
 """
 
 
-def test_syntax_trees_agree_with_the_scanner() -> None:
-    """Conditions and blocks by tree-sitter are those of the scanner, in characters though the tree counts bytes."""
-    pytest.importorskip("tree_sitter_c", reason="tree-sitter is an extra")
+def test_conditions_of_c_are_those_of_a_parser() -> None:
+    """Conditions are those of tree-sitter's syntax tree, though strings and comments hold keywords and brackets."""
+    grammar = pytest.importorskip("tree_sitter_c", reason="tree-sitter is an extra")
+    library = pytest.importorskip("tree_sitter", reason="tree-sitter is an extra")
+    tree = library.Parser(library.Language(grammar.language())).parse(
+        C_TEXT.encode("utf-16-le"), encoding="utf16le"
+    )
+    expected, nodes = np.zeros(len(C_TEXT)), [tree.root_node]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.children
+        if node.type == "if_statement":
+            condition = node.child_by_field_name("condition")
+            expected[condition.start_byte // 2 : condition.end_byte // 2 - 1] = 1
     found = {each.name: each.values for each in of("c", C_TEXT)}
-    np.testing.assert_array_equal(found["tree_if_condition"], found["if_condition"])
-    assert found["tree_block_depth"].max() == 2
-    assert found["tree_struct"][C_TEXT.index("int x")] == 1
-    assert found["tree_parameters"][C_TEXT.index("int b")] == 1
-    assert found["tree_arguments"][C_TEXT.index('"if')] == 1
-    assert found["c_comment"][C_TEXT.index("é")] == found["lexer_comment"][C_TEXT.index("é")] == 1
+    assert expected.any()
+    np.testing.assert_array_equal(expected, found["if_condition"])
+    assert found["struct"][C_TEXT.index("int x")] == 1
+    assert found["parameters"][C_TEXT.index("int b")] == 1
+    assert found["call_arguments"][C_TEXT.index('"if')] == 1
+    assert found["c_comment"][C_TEXT.index("é")] == 1

@@ -86,7 +86,7 @@ def command(
     tensorboard
         Also write events for TensorBoard (needs nextchar[track]).
     keep_checkpoints
-        Also keep the model after 10, 20, 30, 50, 70, 100 ... steps, for `nextchar discover --births`.
+        Also keep the model after 10, 20, 30, 50, 70, 100 ... steps, for `nextchar discover --emergence`.
     json
         Print one JSON object on standard output.
     """

@@ -11,7 +11,6 @@ import numpy as np
 
 from nextchar.discovery.features import Feature, SpanRule, binary, matches, ordinal, span_features
 from nextchar.discovery.profiles import PROFILES, guess
-from nextchar.discovery.syntax import lexed, parsed
 from nextchar.errors import ConfigError, did_you_mean
 
 Labeller = Callable[[str], Iterator[Feature]]
@@ -50,8 +49,6 @@ def labeller(features: str, text: str) -> tuple[str, Labeller]:
     def all_of(given: str) -> Iterator[Feature]:
         for part in PROFILES[name]:
             yield from part(given)
-        yield from lexed(name, given)
-        yield from parsed(name, given)
 
     return name, all_of
 

@@ -20,6 +20,7 @@ from nextchar.discovery.features import (
     since,
     span_features,
 )
+from nextchar.discovery.tokens import Tokens, tokenize
 
 TAB = 8
 NEVER = r"(?!)"  # matches nothing
@@ -66,26 +67,14 @@ LATEX_SPANS = (
         for name in LATEX_ENVIRONMENTS
     ),
 )
-# Comments and strings of a language exclude each other, so they are told apart in one pass, first come first served. One that
-# the text breaks off in is taken, too: what a network writes ends anywhere.
-STRINGS = (
-    r'|(?P<string>(?P<o3>")(?:\\[\s\S]|[^"\\\n])*(?:"|\Z))|(?P<%s>(?P<o4>\')(?:\\[\s\S]|[^\'\\\n])*(?:\'|\Z))'
-)
-C_TOKENS = (
-    r"(?P<comment>(?P<o1>/\*)[\s\S]*?(?:\*/|\Z))|(?P<line_comment>(?P<o2>//)[^\n]*(?:\n|\Z))"
-    + STRINGS % "char"
-)
-PYTHON_TOKENS = (
-    r"(?P<docstring>(?P<o1>\"{3}|'{3})[\s\S]*?(?:(?P=o1)|\Z))|(?P<comment>(?P<o2>\#)[^\n]*(?:\n|\Z))"
-    + STRINGS % "single_string"
-)
-# A formula ends at a blank line, if not before; \$ is a dollar, and in $a$$b$ are two formulas.
-LATEX_TOKENS = (
-    r"\\[\s\S]|(?P<display_math>(?P<o1>\$\$)(?:\\[\s\S]|\n(?![ \t]*\n)|[^$\\\n])*(?:\$\$|\Z))"
-    r"|(?P<math>(?P<o2>\$)(?:\\[\s\S]|\n(?![ \t]*\n)|[^$\\\n])+(?:\$|\Z))"
-)
-ENDS = {"/*": "*/", "//": "\n", "#": "\n"}  # everything else ends as it began
-MARKS = {"comment": ("/*", "*/"), "string": ('"', '"'), "docstring": ('"""', '"""')}
+MARKS = {
+    "c_comment": ("/*", "*/"),
+    "c_string": ('"', '"'),
+    "python_string": ('"', '"'),
+    "python_docstring": ('"""', '"""'),
+    "python_comment": ("#", "\n"),
+}
+"""By feature, the texts that begin and end it, where there is one of each."""
 
 
 def characters(text: str) -> Iterator[Feature]:
@@ -175,58 +164,43 @@ def prose(text: str) -> Iterator[Feature]:
     yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
 
 
-def tokens(text: str, pattern: str) -> dict[str, Spans]:
-    """Find the named tokens of an expression, whose openers are groups o1, o2 and so on."""
-    found: dict[str, Spans] = {}
-    for match in re.finditer(pattern, text):
-        if not match.lastgroup:
-            continue
-        spans = found.setdefault(match.lastgroup, Spans([], []))
-        opener = next(mark for name, mark in match.groupdict().items() if mark and name[1:].isdigit())
-        begin, inner = match.start() + len(opener) - 1, match.group()[len(opener) :]
-        if inner.endswith(ENDS.get(opener, opener)):
-            spans.closed.append((begin, match.end() - 1))
-        else:
-            spans.given_up.append((begin, match.end()))
-    return found
-
-
-def _tokens(text: str, language: str, pattern: str) -> Iterator[Feature]:
-    """Yield the features of comments and strings."""
-    for name, spans in tokens(text, pattern).items():
-        opener, closer = MARKS.get(name, ("", ""))
-        if name == "comment" and language == "python":
-            opener, closer = "#", "\n"
-        yield from features_of(f"{language}_{name}", len(text), spans, opener=opener, closer=closer)
+def _token_features(language: str, text: str, found: Tokens) -> Iterator[Feature]:
+    """Yield the features of comments, strings and kinds of tokens."""
+    for name, spans in found.spans.items():
+        label = f"{language}_{name}"
+        opener, closer = MARKS.get(label, ("", ""))
+        yield from features_of(label, len(text), spans, opener=opener, closer=closer)
+    for name, values in found.kinds.items():
+        yield binary(name, values)
 
 
 def c(text: str) -> Iterator[Feature]:
-    """Yield what C has: comments, strings, the preprocessor, conditions, arguments."""
-    yield from _tokens(text, "c", C_TOKENS)
-    # What strings and comments say is no code.
-    code = re.sub(C_TOKENS, lambda match: " " * len(match.group()), text)
+    """Yield features of C: comments, strings, the preprocessor, conditions, arguments."""
+    found = tokenize("c", text)
+    yield from _token_features("c", text, found)
     for name, before in (
         ("if_condition", r"\b(?:if|while)\s*\("),
         ("call_arguments", r"\b(?!if|while|for|switch|return)\w+\("),
+        ("parameters", r"^[A-Za-z_][\w \t*]*\("),
     ):
-        yield from features_of(name, len(text), bracketed(code, before), closer=")")
+        yield from features_of(name, len(text), bracketed(found.code, before), closer=")")
+    bodies = bracketed(found.code, r"\b(?:struct|union)\s*\w*\s*\{", "{}")
+    yield from features_of("struct", len(text), bodies)
     directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
     yield from features_of("preprocessor", len(text), directive, opener="#", closer="\n")
-    keyword = r"\b(?:if|else|for|while|return|struct|static|const|int|void|unsigned|goto|case|switch)\b"
-    yield binary("keyword", matches(text, keyword))
     yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
     yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
 
-def bracketed(text: str, before: str) -> Spans:
-    """Find parentheses after something, from the opening one to its own closing one."""
-    starts = {match.end() - 1 for match in re.finditer(before, text)}
+def bracketed(code: str, before: str, brackets: str = "()") -> Spans:
+    """Find brackets that end a match of `before`, up to their own closing bracket; parentheses are given up at a blank line."""
+    starts = {match.end() - 1 for match in re.finditer(before, code, re.MULTILINE)}
     found, stack = Spans([], []), []
-    for match in re.finditer(r"[()]|\n\n", text):
+    for match in re.finditer(rf"[{brackets}]" + r"|\n\n" * (brackets == "()"), code):
         place = match.start()
-        if match.group() == "(":
+        if match.group() == brackets[0]:
             stack.append(place)
-        elif match.group() == ")":
+        elif match.group() == brackets[1]:
             if stack and (begin := stack.pop()) in starts:
                 found.closed.append((begin, place))
         else:
@@ -254,29 +228,28 @@ def conditions(code: str) -> Spans:
 
 
 def python(text: str) -> Iterator[Feature]:
-    """Yield what Python has: comments, strings, conditions, definitions."""
-    yield from _tokens(text, "python", PYTHON_TOKENS)
-    code = re.sub(PYTHON_TOKENS, lambda match: " " * len(match.group()), text)
-    yield from features_of("if_condition", len(text), conditions(code), opener="if ", closer=":")
-    parameters = regions(text, r"^[ \t]*def \w+(?P<open>\()[^)]*\)")
+    """Yield features of Python: comments, strings, conditions, definitions."""
+    found = tokenize("python", text)
+    yield from _token_features("python", text, found)
+    yield from features_of("if_condition", len(text), conditions(found.code), opener="if ", closer=":")
+    parameters = bracketed(found.code, r"^[ \t]*(?:async )?def \w+\(")
     yield from features_of("parameters", len(text), parameters, opener="(", closer=")")
-    keyword = r"\b(?:if|else|for|while|return|def|class|import|from|not|in|is|None|self)\b"
-    yield binary("keyword", matches(text, keyword))
+    body = r"^(?P<margin>[ \t]*)class\b[^\n]*\n(?:[ \t]*\n|(?P=margin)[ \t]+\S[^\n]*\n)+"
+    yield binary("class_body", matches(found.code, body))
     yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
     yield binary("import_line", matches(text, r"^(?:import|from) [^\n]*"))
 
 
 def latex(text: str) -> Iterator[Feature]:
-    """Yield what LaTeX has: formulas, environments, references, commands."""
+    """Yield features of LaTeX: formulas, environments, references, commands."""
     for span in LATEX_SPANS:
         yield from span_features(text, span)
-    found = tokens(text, LATEX_TOKENS)
-    display = found.get("display_math", Spans([], []))
-    inline = found.get("math", Spans([], []))
+    found = tokenize("latex", text)
+    inline, display = found.of("math"), found.of("display_math")
     both = Spans(display.closed + inline.closed, display.given_up + inline.given_up)
     yield from features_of("math", len(text), both, opener="$", closer="$")
     yield from features_of("display_math", len(text), display, opener="$$", closer="$$")
-    yield from features_of("latex_comment", len(text), regions(text, r"(?<!\\)(?P<open>%)[^\n]*\n"))
+    yield from features_of("latex_comment", len(text), found.of("comment"))
     yield binary("command", matches(text, r"\\[A-Za-z]+"))
 
 

@@ -13,7 +13,6 @@ from nextchar.discovery.feature_sets import Labeller, labeller
 from nextchar.discovery.features import Feature, keep
 from nextchar.discovery.scores import Doubles, design, signed, strengths
 from nextchar.discovery.states import Split, States, read_states, split
-from nextchar.discovery.syntax import EXTRA, missing
 from nextchar.errors import TextError
 from nextchar.language_model import LanguageModel
 from nextchar.storage import to_file, to_language_model
@@ -103,8 +102,6 @@ def prepare(
     # The bytes of a byte model become the characters of the same numbers, so that there is one label per byte.
     plain = "".join(map(chr, np.array(lm.vocabulary.codes)[ids].tolist()))
     profile, label = labeller(features, plain)
-    if absent := missing(profile.split()[-1]):
-        on_progress(f"features by {', '.join(absent)} are left out; to add them: {EXTRA}")
     halves = split(len(ids))
     kept, dropped = keep(
         list(label(plain)), search.least_positives, search.least_runs, (halves.fit, halves.held)
