@@ -1,4 +1,4 @@
-"""How many cores this process should compute on: what it may use, and which of them are fast."""
+"""How many cores this process should compute on: affinity, the limit of a container, and performance cores."""
 
 import ctypes
 import math
@@ -13,12 +13,12 @@ from typing import Any
 def count_cores(root: Path, asked: str = "") -> int:
     """Return how many threads should compute at the same time.
 
-    The cores that the process may run on, at most as many as its control groups pay for (the limit of a container), and
-    only the performance cores of a processor that has slower ones beside them.
+    These are the cores that the process may run on, at most as many as its control groups allow (the limit of a
+    container), and only the performance cores of a processor that also has slower ones.
 
     Args:
         root: The folder that holds `proc` and `sys`.
-        asked: The value of `OMP_NUM_THREADS`: as many as it says, slower cores included.
+        asked: The value of `OMP_NUM_THREADS`: use as many as it says, and slower cores, too.
     """
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     limit = math.ceil(min(len(usable), cgroup_limit(root)))
@@ -28,15 +28,15 @@ def count_cores(root: Path, asked: str = "") -> int:
 
 
 def cgroup_limit(root: Path) -> float:
-    """Return how many cores' time the control groups of this process allow, by their quotas (cgroup v1 and v2)."""
+    """Return the smallest CPU quota of this process's control groups, v1 or v2, in cores; infinity without one."""
     quotas = []
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)
-            # Version 1 has a folder for each set of controllers, and often links for each; version 2 has one for all.
+            # v1 mounts each set of controllers, often with a link for each of them; v2 has one hierarchy.
             named = [controllers, "cpu"] if "cpu" in controllers.split(",") else []
             for mount in named if controllers else [""]:
-                # Seen from a container the name may be that outside of it, so the groups above it are read, too.
+                # A parent's quota limits its children; and in a container the name may be the one outside of it.
                 group = root / "sys/fs/cgroup" / mount / name.lstrip("/")
                 depth = len(PurePosixPath(name).parts)
                 quotas += [_quota(part) for part in (group, *list(group.parents)[:depth])]
@@ -53,7 +53,7 @@ def _quota(group: Path) -> float:
 
 
 def performance_cores(root: Path, usable: set[int]) -> int:
-    """Return on how many of the usable cores work that is split into equal shares is done first."""
+    """Return the number of cores, fastest first, on which work in equal shares takes the least time."""
     system: Any = ctypes
     if platform.system() == "Darwin":
         return macos_cores(system.CDLL(None)) or len(usable)
@@ -64,7 +64,7 @@ def performance_cores(root: Path, usable: set[int]) -> int:
 
 
 def _speeds(root: Path, usable: set[int]) -> Iterable[int]:
-    """Yield each core's speed by Linux's scale, on which the fastest is 1024; without one, all are alike."""
+    """Yield the capacity of each core, on Linux's scale where 1024 is the fastest; 1024 for all if it is unknown."""
     devices = root / "sys/devices"
     fast = usable
     with suppress(OSError, ValueError):  # Intel's hybrid processors
