@@ -1,3 +1,4 @@
+import multiprocessing
 import threading
 from concurrent.futures import Future
 
@@ -29,3 +30,27 @@ def test_an_error_waits_for_the_other_ranges(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match="first range"):
         threads.parallel_for(work, 8, 4)
     assert done == [4]
+
+
+def _in_a_child(queue: "multiprocessing.Queue[list[int]]") -> None:
+    done: list[int] = []
+    threads.parallel_for(lambda first, _: done.append(first), 8, 4)
+    queue.put(sorted(done))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is split in a forked process, although the threads of its parent are not in it."""
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    threads.parallel_for(lambda *_: None, 8, 4)
+    assert threads.pool.cache_info().currsize == 1
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_a_child, args=(queue,))
+    child.start()
+    try:
+        assert queue.get(timeout=30) == [0, 4]
+    finally:
+        child.kill()
+        child.join()

@@ -1,5 +1,3 @@
-import multiprocessing
-
 import numpy as np
 import pytest
 import torch
@@ -202,25 +200,6 @@ def test_a_share_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
             threads.parallel_for(again, 2, 1)
     assert inner == 8 * [[(0, 6)]]
     assert len(threads.split_range(6, 1)) == 2
-
-
-def _in_a_child(queue: "multiprocessing.Queue[list[int]]") -> None:
-    done: list[int] = []
-    threads.parallel_for(lambda first, _: done.append(first), 2 * threads.available_cores(), 2)
-    queue.put(sorted(done))
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_forked_child_has_threads_of_its_own() -> None:
-    """Work is shared out in a child, though the threads of its parent did not come with it."""
-    threads.parallel_for(lambda *_: None, 2 * threads.available_cores(), 2)
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_in_a_child, args=(queue,))
-    child.start()
-    assert queue.get(timeout=30) == list(range(0, 2 * threads.available_cores(), 2))
-    child.join()
 
 
 def test_a_processor_without_fma_takes_torch_s_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
