@@ -29,7 +29,7 @@ from nextchar.evaluation.score import score_ids
 from nextchar.kernels.gemm import compiled
 from nextchar.kernels.packing import KINDS
 from nextchar.model.compiled import own_threads
-from nextchar.sampling.engine import Engine
+from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import ModelFile, read_model, to_language_model
 from nextchar.text.corpus import Corpus, encode, open_corpus
 
@@ -326,11 +326,11 @@ def generation(size: Size, seconds: float) -> Report:
         "ONNX Runtime": onnx_loop(size, seconds),
     }
     for kind, row in report["one_stream"].items():
-        weight_bytes = matrix_bytes(Engine(model, kind))
+        weight_bytes = matrix_bytes(CompiledNetwork(model, kind))
         row["bound"] = read_rate(weight_bytes, seconds / 4) / weight_bytes
         row["bound_share"] = row["one_core"] / row["bound"]
     streams = report["streams"]
-    flop = 2.0 * matrix_bytes(Engine(model, "fp32")) / 4
+    flop = 2.0 * matrix_bytes(CompiledNetwork(model, "fp32")) / 4
     ceiling = flops([Product(STREAMS, size.hidden, 4 * size.hidden, 8)], "fp32", seconds / 4)
     streams["gflops"] = streams["chars_per_second"] * flop / 1e9
     streams["ceiling_gflops"] = ceiling / 1e9
@@ -343,7 +343,7 @@ def generation(size: Size, seconds: float) -> Report:
     return report
 
 
-def matrix_bytes(engine: Engine) -> int:
+def matrix_bytes(engine: CompiledNetwork) -> int:
     """Return how many bytes of weights one generated character reads."""
     packed = engine.packed
     return packed.first.nbytes + packed.above.nbytes + packed.head.nbytes
@@ -370,7 +370,7 @@ def agreement(model: ModelFile, corpus: Corpus, limit: int = 100_000) -> Report:
     ids = corpus.take(0, min(limit, len(corpus)))
     reference = score_ids(to_language_model(model).network, ids, model.vocabulary).bits_per_char
     bits = {
-        kind: float(Engine(model, kind).nats(ids).mean() / np.log(2))  # type: ignore[arg-type]
+        kind: float(CompiledNetwork(model, kind).nats(ids).mean() / np.log(2))  # type: ignore[arg-type]
         for kind in KINDS
     }
     return {"chars": len(ids), "reference": reference, **bits}

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from nextchar.inspection.trace import Trace, trace
     from nextchar.language_model import LanguageModel
     from nextchar.parsing.report import Structure, structure
-    from nextchar.sampling.sample import Sample, SampleOptions, sample, stream
+    from nextchar.sampling.engine import Engine
+    from nextchar.sampling.generation import Sample
+    from nextchar.sampling.options import SampleOptions, SamplingParams
+    from nextchar.sampling.sample import sample, stream
     from nextchar.storage import ModelFile, load, read_model, save
     from nextchar.text.corpus import Corpus, open_corpus
     from nextchar.text.vocabulary import Vocabulary
@@ -30,11 +33,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "GateRow", "LanguageModel"]
-__all__ += ["ModelFile", "NGram", "NextcharError", "Reach", "Sample", "SampleOptions", "Score", "Search"]
-__all__ += ["Strip", "Structure", "Trace", "Trainer", "Vocabulary", "discover", "evaluate"]
-__all__ += ["evaluate_dynamic", "gates", "load", "open_corpus", "reach", "read_model", "report", "sample"]
-__all__ += ["save", "stream", "strip", "structure", "trace", "train"]
+__all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
+__all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Reach", "Sample", "SampleOptions"]
+__all__ += ["SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer", "Vocabulary"]
+__all__ += ["discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus", "reach"]
+__all__ += ["read_model", "report", "sample", "save", "stream", "strip", "structure", "trace", "train"]
 
 _NAMES = {
     "config": "Config",
@@ -51,7 +54,10 @@ _NAMES = {
     "inspection.trace": "Trace trace",
     "language_model": "LanguageModel",
     "parsing.report": "Structure structure",
-    "sampling.sample": "Sample SampleOptions sample stream",
+    "sampling.engine": "Engine",
+    "sampling.generation": "Sample",
+    "sampling.options": "SampleOptions SamplingParams",
+    "sampling.sample": "sample stream",
     "storage": "ModelFile load read_model save",
     "text.corpus": "Corpus open_corpus",
     "text.vocabulary": "Vocabulary",

@@ -10,8 +10,9 @@ import pytest
 
 from nextchar.evaluation.score import evaluate
 from nextchar.kernels.packing import WeightKind
-from nextchar.sampling.engine import Engine, Filters
-from nextchar.sampling.sample import SampleOptions, sample
+from nextchar.sampling.compiled import CompiledNetwork
+from nextchar.sampling.options import SampleOptions, SamplingParams
+from nextchar.sampling.sample import sample
 from nextchar.storage import load, read_model, write_model
 
 HERE = Path(__file__).parent
@@ -27,7 +28,7 @@ def golden() -> dict[str, Any]:
 def test_the_greedy_text(golden: dict[str, Any]) -> None:
     """Argmax from the empty state writes the same 200 characters."""
     assert (
-        sample(read_model(MODEL), "", SampleOptions(length=200, filters=Filters(0)))[0].text
+        sample(read_model(MODEL), "", SampleOptions(length=200, params=SamplingParams(0)))[0].text
         == golden["greedy"]
     )
 
@@ -48,7 +49,7 @@ def test_the_score(golden: dict[str, Any]) -> None:
 def test_the_score_of_the_engine(golden: dict[str, Any], weights: WeightKind, bits: float) -> None:
     """The compiled engine scores it the same too, and rounded weights cost next to nothing on real text."""
     model = read_model(MODEL)
-    nats = Engine(model, weights).nats(model.vocabulary.encode(golden["text"])).mean()
+    nats = CompiledNetwork(model, weights).nats(model.vocabulary.encode(golden["text"])).mean()
     assert nats / math.log(2) == pytest.approx(golden["nats_per_char"] / math.log(2), abs=bits)
 
 

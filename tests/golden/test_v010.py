@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from nextchar.config import compose
-from nextchar.sampling.sample import SampleOptions, sample
+from nextchar.sampling.options import SampleOptions
+from nextchar.sampling.sample import sample
 from nextchar.storage import read_arrays, read_model
 
 HERE = Path(__file__).parent

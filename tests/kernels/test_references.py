@@ -10,7 +10,7 @@ import pytest
 
 from nextchar.architecture import CELLS, GATES, Architecture, Cell
 from nextchar.kernels.packing import KINDS, WeightKind
-from nextchar.sampling.engine import Engine
+from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import ModelFile, read_model
 from nextchar.text.vocabulary import Vocabulary
 
@@ -79,7 +79,7 @@ def test_the_compiled_network_is_the_one_in_numpy(cell: Cell, kind: WeightKind) 
     """Logits agree to float32's precision, and to that of bfloat16 and of 8 bits where weights are rounded to them."""
     model = _model(cell=cell, hidden=24, embedding=4)
     ids = [V, 0, 3, 12, 7, 7, 1, 5, 2, 11]
-    engine = Engine(model, kind)
+    engine = CompiledNetwork(model, kind)
     logits, _ = engine.read(ids, engine.empty)
     expected = _reference(model, ids)
     assert np.abs(expected).max() > 0.5
@@ -92,5 +92,5 @@ def test_a_trained_model_scores_the_same(kind: WeightKind, bits: float) -> None:
     """The committed model's score of its text does not depend on the processor."""
     golden = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
     model = read_model(GOLDEN / "model.safetensors")
-    nats = Engine(model, kind).nats(model.vocabulary.encode(golden["text"])).mean()
+    nats = CompiledNetwork(model, kind).nats(model.vocabulary.encode(golden["text"])).mean()
     assert nats / math.log(2) == pytest.approx(golden["nats_per_char"] / math.log(2), abs=bits)

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nextchar.kernels.sampler import Rules, choose, cost, draw, keep, uniform
+from nextchar.kernels.sampler import draw, invert_cdf, keep, negative_log_likelihood, new_sampler, uniform
+from nextchar.sampling.options import SamplingParams
 
 Array = np.ndarray
-PLAIN = Rules(1.0, 0, 1.0, 0.0)
+PLAIN = SamplingParams()
 
 # Whole weights, so that equals and zeros are common, and sums exact.
 weights_of = (
@@ -20,14 +21,14 @@ logits_of = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=25).map(
     lambda values: np.array(values, np.float32)
 )
 shares = st.floats(0.001, 1)
-rules_of = st.builds(
-    Rules, st.just(1.0), st.integers(0, 30), st.one_of(st.just(1.0), shares), st.floats(0, 1)
+params_of = st.builds(
+    SamplingParams, st.just(1.0), st.integers(0, 30), st.one_of(st.just(1.0), shares), st.floats(0, 1)
 )
 
 
 def _keep(weights: Array, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> Array:
     left = weights.copy()
-    keep(left, np.empty(len(weights), np.int64), Rules(1.0, top_k, top_p, min_p))
+    keep(left, np.empty(len(weights), np.int64), top_k, top_p, min_p)
     return left
 
 
@@ -35,31 +36,36 @@ def _kept(weights: Array) -> set[int]:
     return set(np.flatnonzero(weights).tolist())
 
 
-def _by_definition(weights: Array, rules: Rules) -> Array:
+def _by_definition(weights: Array, params: SamplingParams) -> Array:
     """Return what the filters leave, from their definitions, one after the other."""
     order = sorted(range(len(weights)), key=lambda index: (-weights[index], index))
-    order = order[: rules.top_k or None]
-    if rules.top_p < 1:
+    order = order[: params.top_k or None]
+    if params.top_p < 1:
         whole, reached = math.fsum(weights[order]), 0.0
         for count, index in enumerate(order, 1):
             reached += float(weights[index])
-            if reached >= rules.top_p * whole:
+            if reached >= params.top_p * whole:
                 order = order[:count]
                 break
-    least = np.float32(rules.min_p) * weights.max()
+    least = np.float32(params.min_p) * weights.max()
     return np.array([w if i in order and w >= least else 0 for i, w in enumerate(weights)], np.float32)
 
 
-def _choose(logits: Array, rules: Rules, number: float) -> tuple[int, Array]:
-    """Return the choice, and the weights it was drawn from."""
+def _draw(logits: Array, params: SamplingParams, number: float) -> tuple[int, Array]:
+    """Return the id that a stream draws beside one with other parameters, and the weights it was drawn from."""
     weights = np.full(len(logits), np.nan, np.float32)
-    return choose(logits, rules, number, weights, np.empty(len(logits), np.int64)), weights
+    sampler = new_sampler(2, len(logits))
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        getattr(sampler, name)[:] = [0, getattr(params, name)]
+    return draw(logits, sampler, 1, number, weights, np.empty(len(logits), np.int64)), weights
 
 
-@given(weights=weights_of, rules=rules_of)
-def test_the_filters_are_their_definitions(weights: Array, rules: Rules) -> None:
+@given(weights=weights_of, params=params_of)
+def test_the_filters_are_their_definitions(weights: Array, params: SamplingParams) -> None:
     """All filters at once leave what sorting, adding up and comparing leave."""
-    np.testing.assert_array_equal(_keep(weights, *rules[1:]), _by_definition(weights, rules))
+    np.testing.assert_array_equal(
+        _keep(weights, params.top_k, params.top_p, params.min_p), _by_definition(weights, params)
+    )
 
 
 @given(weights=weights_of)
@@ -69,10 +75,10 @@ def test_every_filter_is_the_identity_at_its_neutral_setting(weights: Array) -> 
         np.testing.assert_array_equal(_keep(weights, top_k=k), weights)
 
 
-@given(weights=weights_of, rules=rules_of)
-def test_filters_keep_a_subset_and_its_odds(weights: Array, rules: Rules) -> None:
+@given(weights=weights_of, params=params_of)
+def test_filters_keep_a_subset_and_its_odds(weights: Array, params: SamplingParams) -> None:
     """Something is kept, and what is kept is as it was."""
-    left = _keep(weights, *rules[1:])
+    left = _keep(weights, params.top_k, params.top_p, params.min_p)
     kept = sorted(_kept(left))
     assert kept
     np.testing.assert_array_equal(left[kept], weights[kept])
@@ -106,40 +112,44 @@ def test_top_p_stops_where_the_share_is_reached_exactly(share: float, kept: set[
 @given(logits=logits_of, temperature=st.floats(0.05, 20))
 def test_weights_are_the_softmax(logits: Array, temperature: float) -> None:
     """Without filters, p is exp(logit / temperature) over the sum of all."""
-    _, weights = _choose(logits, Rules(temperature, 0, 1.0, 0.0), 0.5)
+    _, weights = _draw(logits, SamplingParams(temperature, 0, 1.0, 0.0), 0.5)
     exact = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     np.testing.assert_allclose(weights / weights.sum(), exact / exact.sum(), rtol=0, atol=1e-5)
 
 
 @given(logits=logits_of, data=st.data())
-def test_the_cost_is_the_negative_logarithm_of_the_softmax(logits: Array, data: st.DataObject) -> None:
-    """What an id costs is -log p at temperature 1."""
+def test_the_negative_log_likelihood_is_that_of_the_softmax(logits: Array, data: st.DataObject) -> None:
+    """It is -log p at temperature 1."""
     index = data.draw(st.integers(0, len(logits) - 1))
     wide = logits.astype(np.float64)
     exact = np.log(np.exp(wide - wide.max()).sum()) + wide.max() - wide[index]
-    assert cost(logits, index, np.empty(len(logits), np.float32)) == pytest.approx(exact, rel=1e-6, abs=1e-6)
+    assert negative_log_likelihood(logits, index, np.empty(len(logits), np.float32)) == pytest.approx(
+        exact, rel=1e-6, abs=1e-6
+    )
 
 
 @given(logits=logits_of, number=st.floats(0, 1, exclude_max=True))
-def test_temperature_zero_takes_the_likeliest(logits: Array, number: float) -> None:
-    """At temperature 0 the first of the largest logits is chosen."""
-    assert _choose(logits, Rules(0.0, 0, 1.0, 0.0), number)[0] == logits.tolist().index(max(logits.tolist()))
+def test_temperature_zero_takes_the_most_likely(logits: Array, number: float) -> None:
+    """At temperature 0 the first of the largest logits is drawn."""
+    assert _draw(logits, SamplingParams(0.0, 0, 1.0, 0.0), number)[0] == logits.tolist().index(
+        max(logits.tolist())
+    )
 
 
 @pytest.mark.parametrize("temperature", [1e-5, 1e-45, 1e-320])
 @pytest.mark.parametrize("number", [0.0, 0.5, np.nextafter(1.0, 0.0)])
-def test_the_coldest_temperatures_still_choose(temperature: float, number: float) -> None:
-    """A temperature just above 0 takes the likeliest."""
+def test_the_lowest_temperatures_still_draw(temperature: float, number: float) -> None:
+    """A temperature just above 0 takes the most likely id."""
     logits = np.array([1.0, 3.0, 2.0], np.float32)
-    assert _choose(logits, Rules(temperature, 0, 1.0, 0.0), number)[0] == 1
+    assert _draw(logits, SamplingParams(temperature, 0, 1.0, 0.0), number)[0] == 1
 
 
 @settings(max_examples=40)
 @given(weights=weights_of)
-def test_draw_maps_numbers_to_ids_by_their_weight(weights: Array) -> None:
-    """Of n evenly spaced numbers, within one in n of its share go to each id, and none to an impossible one."""
+def test_numbers_are_mapped_to_ids_by_their_weight(weights: Array) -> None:
+    """Of n evenly spaced numbers, within one in n of its share go to each id, and none to an id without weight."""
     n = 400
-    ids = [draw(weights, (place + 0.5) / n) for place in range(n)]
+    ids = [invert_cdf(weights, (place + 0.5) / n) for place in range(n)]
     share = np.bincount(ids, minlength=len(weights)) / n
     assert set(ids) <= _kept(weights)
     assert np.abs(share - weights / weights.sum()).max() <= 1 / n + 1e-12
@@ -147,17 +157,17 @@ def test_draw_maps_numbers_to_ids_by_their_weight(weights: Array) -> None:
 
 
 @given(weights=weights_of, number=st.floats(0, 1, exclude_max=True))
-def test_draw_never_returns_what_is_impossible(weights: Array, number: float) -> None:
-    """Every number of [0, 1), its ends too, gives an id that is possible."""
+def test_an_id_without_weight_is_never_drawn(weights: Array, number: float) -> None:
+    """Every number of [0, 1), its ends too, draws an id with a weight above 0."""
     for each in (number, 0.0, np.nextafter(1.0, 0.0)):
-        assert weights[draw(weights, each)] > 0
+        assert weights[invert_cdf(weights, each)] > 0
 
 
-def test_weights_that_are_no_numbers_still_choose_an_id() -> None:
-    """A network that has left the numbers gives an id of the vocabulary, and no crash."""
+def test_logits_of_nan_still_draw_an_id() -> None:
+    """A network whose logits are NaN draws an id of the vocabulary, and does not crash."""
     logits = np.full(5, np.nan, np.float32)
-    for rules in (PLAIN, Rules(0.5, 2, 0.5, 0.5), Rules(0.0, 0, 1.0, 0.0)):
-        assert 0 <= _choose(logits, rules, 0.7)[0] < 5
+    for params in (PLAIN, SamplingParams(0.5, 2, 0.5, 0.5), SamplingParams(0.0, 0, 1.0, 0.0)):
+        assert 0 <= _draw(logits, params, 0.7)[0] < 5
 
 
 def test_the_random_numbers_are_those_of_splitmix() -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from conftest import make_model
 from nextchar.architecture import CELLS, STATES, Architecture, Cell
 from nextchar.errors import ConfigError
-from nextchar.kernels.barrier import Team, gathered, new_team
+from nextchar.kernels.barrier import Barrier, all_joined, new_barrier
 from nextchar.kernels.packing import KINDS, Packed, StreamState, WeightKind, empty_streams, pack
-from nextchar.kernels.sampler import Rules
-from nextchar.kernels.steps import TO_CHOOSE, Drawing, Passage, rounded, run, run_together
+from nextchar.kernels.sampler import SamplerState, new_sampler
+from nextchar.kernels.steps import DRAW, StepBuffers, padded_streams, run, run_in_threads
 from nextchar.language_model import LanguageModel
-from nextchar.sampling.engine import Engine
+from nextchar.sampling.compiled import CompiledNetwork
+from nextchar.sampling.options import SamplingParams
 from nextchar.storage import ModelFile, to_file
 from nextchar.text.vocabulary import Vocabulary
 
@@ -26,8 +27,14 @@ VOCABULARY = Vocabulary("characters", tuple(range(ord("a"), ord("a") + 13)))
 V = len(VOCABULARY)
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
-PLAIN = Rules(1.0, 0, 1.0, 0.0)
-ALONE = partial(run_together, 1)
+PARAMS = [
+    SamplingParams(),
+    SamplingParams(temperature=0),
+    SamplingParams(temperature=0.7, top_k=5, top_p=0.9, min_p=0.01),
+    SamplingParams(top_p=0.6),
+    SamplingParams(temperature=1.5, min_p=0.1),
+]
+ALONE = partial(run_in_threads, 1)
 
 Array = np.ndarray
 
@@ -52,9 +59,9 @@ def _in_torch(lm: LanguageModel, ids: Array, dtype: torch.dtype = torch.float64)
     return logits[:, 0].numpy(), np.array(vectors)
 
 
-def _vectors(shape: Architecture, lanes: StreamState) -> Array:
-    """Return the state of the first lane as `(S, L, H)`."""
-    both = [lanes.hidden[0], lanes.memory[0]][: STATES[shape.cell]]
+def _vectors(shape: Architecture, streams: StreamState) -> Array:
+    """Return the state of the first stream as `(S, L, H)`."""
+    both = [streams.hidden[0], streams.memory[0]][: STATES[shape.cell]]
     return np.array([vector.reshape(shape.layers, -1)[:, : shape.hidden] for vector in both])
 
 
@@ -75,7 +82,7 @@ def test_the_compiled_step_is_the_network(
     )
     ids = _ids(30)
     expected, expected_state = _in_torch(lm, ids)
-    engine = Engine(to_file(lm))
+    engine = CompiledNetwork(to_file(lm))
     logits, state = engine.read(ids, engine.empty)
     rounded, _ = _in_torch(lm, ids, torch.float32)
     tolerance = max(1e-5, 4 * float(np.abs(rounded - expected).max()))
@@ -90,7 +97,7 @@ def test_the_compiled_step_is_the_network(
 def test_start_is_an_input_of_its_own(cell: Cell, embedding: int) -> None:
     """START gives the logits torch gives it, and no character gives the same."""
     lm = make_model(VOCABULARY, cell=cell, embedding=embedding)
-    engine = Engine(to_file(lm))
+    engine = CompiledNetwork(to_file(lm))
     rows = []
     for index in range(V + 1):
         rows.append(engine.read([index], engine.empty)[0][0])
@@ -103,7 +110,7 @@ def test_start_is_an_input_of_its_own(cell: Cell, embedding: int) -> None:
 @pytest.mark.parametrize("split", [1, 39])
 def test_two_calls_are_one(cell: Cell, split: int, kind: WeightKind) -> None:
     """Ids read in two calls, the state carried, give exactly the logits and state of one call."""
-    engine, ids = Engine(to_file(make_model(VOCABULARY, cell=cell, hidden=7)), kind), _ids(40)
+    engine, ids = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell, hidden=7)), kind), _ids(40)
     whole, once = engine.read(ids, engine.empty)
     first, between = engine.read(ids[:split], engine.empty)
     second, twice = engine.read(ids[split:], between)
@@ -116,7 +123,7 @@ def test_two_calls_are_one(cell: Cell, split: int, kind: WeightKind) -> None:
 @EVERY_CELL
 def test_units_that_fill_a_block_stay_at_zero(cell: Cell, kind: WeightKind) -> None:
     """A layer of 5 units has padded ones beside them, and whatever is read these are exactly 0."""
-    engine = Engine(to_file(make_model(VOCABULARY, cell=cell, hidden=5)), kind)
+    engine = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell, hidden=5)), kind)
     _, state = engine.read(_ids(60), engine.empty)
     for array in (state.hidden, state.memory):
         assert not array.reshape(2, -1)[:, 5:].any()
@@ -136,8 +143,8 @@ def test_packing_copies_no_meaning_away(cell: Cell) -> None:
 @EVERY_CELL
 def test_reading_leaves_the_given_state_alone(cell: Cell) -> None:
     """Engine.read returns a new state, and reading again from the old one gives the same."""
-    engine = Engine(to_file(make_model(VOCABULARY, cell=cell)))
-    state = engine.begin([1, 2, 3])
+    engine = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
+    state = engine.after([1, 2, 3])
     before = [array.copy() for array in state]
     logits, after = engine.read([4, 5], state)
     for array, other, copied in zip(state, after, before, strict=True):
@@ -156,11 +163,11 @@ def test_bf16_is_the_model_with_rounded_matrices(cell: Cell) -> None:
         else array
         for name, array in model.arrays.items()
     }
-    half, whole = Engine(model, "bf16"), Engine(replace(model, arrays=rounded_arrays))
+    half, whole = CompiledNetwork(model, "bf16"), CompiledNetwork(replace(model, arrays=rounded_arrays))
     assert half.packed.above.dtype == np.uint16
     ids = _ids(40)
     np.testing.assert_array_equal(half.read(ids, half.empty)[0], whole.read(ids, whole.empty)[0])
-    plain = Engine(model)
+    plain = CompiledNetwork(model)
     assert not np.array_equal(half.read(ids, half.empty)[0], plain.read(ids, plain.empty)[0])
 
 
@@ -168,7 +175,7 @@ def test_bf16_is_the_model_with_rounded_matrices(cell: Cell) -> None:
 def test_int8_is_near(cell: Cell) -> None:
     """Weights of 8 bits and activations of 12 behind the point give logits near the true ones."""
     model = to_file(make_model(VOCABULARY, cell=cell, layers=3, hidden=21))
-    small, whole = Engine(model, "int8"), Engine(model)
+    small, whole = CompiledNetwork(model, "int8"), CompiledNetwork(model)
     ids = _ids(40)
     near, true = small.read(ids, small.empty)[0], whole.read(ids, whole.empty)[0]
     assert 0 < np.sqrt(np.mean((near - true) ** 2)) < 0.015 * true.std()
@@ -191,77 +198,88 @@ def test_a_kind_that_is_none_is_refused() -> None:
         _packed(to_file(make_model(VOCABULARY)), "fp4")  # type: ignore[arg-type]
 
 
-def _write(
+def _sampler(keys: list[int], params: list[SamplingParams]) -> SamplerState:
+    """Return a sampler of one stream for each key; stream j has drawn j % 3 ids before."""
+    sampler = new_sampler(len(keys), V)
+    sampler.keys[:] = np.array(keys, np.uint64)
+    sampler.drawn[:] = np.arange(len(keys)) % 3
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        getattr(sampler, name)[:] = [getattr(each, name) for each in params]
+    return sampler
+
+
+def _generate(
     packed: Packed,
     keys: list[int],
     chunks: list[int],
-    rules: Rules = PLAIN,
+    params: list[SamplingParams] | None = None,
     run: Callable[..., int] = ALONE,
 ) -> list[Array]:
-    """Let lanes write from START in calls of so many characters; return ids, nats and every array of the state."""
+    """Let streams generate from START in calls of so many ids; return ids, nats and every array of the state."""
     count = len(keys)
-    lanes = empty_streams(packed, rounded(count))
-    drawing = Drawing(
-        rules, np.array(keys, np.uint64), np.arange(count, dtype=np.int64) % 3, np.zeros(V, np.bool_)
-    )
+    streams = empty_streams(packed, padded_streams(count))
+    sampler = _sampler(keys, params or PARAMS[:1] * count)
     nothing = np.empty((0, 0, 0), np.float32)
-    run(Passage(np.full((1, count), V), np.zeros((1, count)), nothing), packed, lanes, drawing)
-    written = []
+    run(StepBuffers(np.full((1, count), V), np.zeros((1, count)), nothing), packed, streams, sampler)
+    generated = []
     for chunk in chunks:
-        ids, nats = np.full((chunk, count), TO_CHOOSE), np.zeros((chunk, count))
-        assert run(Passage(ids, nats, nothing), packed, lanes, drawing) == chunk
-        written.append((ids, nats))
-    ids, nats = (np.concatenate(parts).T for parts in zip(*written, strict=True))
-    return [ids, nats, drawing.places, *(array[:count] for array in lanes)]
+        ids, nats = np.full((chunk, count), DRAW), np.zeros((chunk, count))
+        assert run(StepBuffers(ids, nats, nothing), packed, streams, sampler) == chunk
+        generated.append((ids, nats))
+    ids, nats = (np.concatenate(parts).T for parts in zip(*generated, strict=True))
+    return [ids, nats, sampler.drawn, *(array[:count] for array in streams)]
 
 
 @settings(max_examples=12)
 @given(data=st.data())
 @EVERY_KIND
 @EVERY_CELL
-def test_a_lane_does_not_feel_its_company(cell: Cell, kind: WeightKind, data: st.DataObject) -> None:
-    """Whatever lanes stand beside it and in whatever order, a lane's ids, costs and state are the same to the bit."""
+def test_a_stream_does_not_depend_on_the_others(cell: Cell, kind: WeightKind, data: st.DataObject) -> None:
+    """A stream's ids, nats and state are the same to the bit beside any others, in any order, with any parameters."""
     packed = _packed(to_file(make_model(VOCABULARY, cell=cell, hidden=23)), kind)
     keys = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=11, unique=True))
-    rules = data.draw(st.sampled_from([PLAIN, Rules(0.7, 5, 0.9, 0.01), Rules(0.0, 0, 1.0, 0.0)]))
-    together = _write(packed, keys, [25], rules)
-    lane = 3 * data.draw(st.integers(0, (len(keys) - 1) // 3))  # whose first place is 0, as when alone
-    for alone, beside in zip(_write(packed, [keys[lane]], [25], rules), together, strict=True):
-        np.testing.assert_array_equal(alone[0], beside[lane])
+    params = data.draw(st.lists(st.sampled_from(PARAMS), min_size=len(keys), max_size=len(keys)))
+    together = _generate(packed, keys, [25], params)
+    stream = 3 * data.draw(
+        st.integers(0, (len(keys) - 1) // 3)
+    )  # which has drawn 0 ids before, as when alone
+    by_itself = _generate(packed, [keys[stream]], [25], [params[stream]])
+    for alone, beside in zip(by_itself, together, strict=True):
+        np.testing.assert_array_equal(alone[0], beside[stream])
 
 
 @settings(max_examples=15)
 @given(chunks=st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(sum))
-def test_how_many_characters_a_call_writes_changes_nothing(chunks: list[int]) -> None:
-    """Characters in many calls are the characters of one."""
+def test_how_many_ids_a_call_generates_changes_nothing(chunks: list[int]) -> None:
+    """The ids of many calls are the ids of one."""
     packed = _packed(to_file(make_model(VOCABULARY)))
     for part, whole in zip(
-        _write(packed, [1, 2, 3], chunks), _write(packed, [1, 2, 3], [sum(chunks)]), strict=True
+        _generate(packed, [1, 2, 3], chunks), _generate(packed, [1, 2, 3], [sum(chunks)]), strict=True
     ):
         np.testing.assert_array_equal(part, whole)
 
 
-def test_given_and_chosen_ids_may_follow_each_other() -> None:
-    """Reading what was written gives the same costs and the same state as writing it."""
-    engine = Engine(to_file(make_model(VOCABULARY)))
-    ids, nats, *state = _write(engine.packed, [7], [30])
+def test_given_and_drawn_ids_may_follow_each_other() -> None:
+    """Reading what was generated gives the same nats and the same state as generating it."""
+    engine = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    ids, nats, *state = _generate(engine.packed, [7], [30])
     np.testing.assert_array_equal(engine.nats(ids[0]), nats[0])
-    for one, other in zip(state[1:], engine.begin(ids[0]), strict=True):
+    for one, other in zip(state[1:], engine.after(ids[0]), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def _in_threads(size: int, passage: Passage, *rest: object, wait: bool = True) -> int:
-    """Run with a thread for each helper; the leader begins when all have come, or does not wait for them."""
-    team = new_team(size, passage.ids.shape[1])
+def _in_threads(size: int, buffers: StepBuffers, *rest: object, wait: bool = True) -> int:
+    """Run with a thread for each helper; the leader begins when all have joined, or does not wait for them."""
+    barrier = new_barrier(size, buffers.ids.shape[1])
     helpers = [
-        threading.Thread(target=run, args=(passage, *rest, team._replace(number=number)))
-        for number in range(1, size)
+        threading.Thread(target=run, args=(buffers, *rest, barrier._replace(rank=rank)))
+        for rank in range(1, size)
     ]
     for helper in helpers:
         helper.start()
-    while wait and not gathered(team):
+    while wait and not all_joined(barrier):
         pass
-    done = run(passage, *rest, team)
+    done = run(buffers, *rest, barrier)
     for helper in helpers:
         helper.join()
     return done
@@ -271,81 +289,86 @@ def _in_threads(size: int, passage: Passage, *rest: object, wait: bool = True) -
 @pytest.mark.parametrize("size", [2, 3])
 @EVERY_KIND
 @EVERY_CELL
-def test_a_team_writes_what_one_core_writes(
+def test_several_threads_generate_what_one_does(
     cell: Cell, kind: WeightKind, size: int, layers: int, hidden: int
 ) -> None:
-    """Blocks shared among cores, more or fewer than there are, give ids, costs and states the same to the bit."""
+    """Blocks shared by threads, more or fewer than there are, give ids, nats and states the same to the bit."""
     packed = _packed(to_file(make_model(VOCABULARY, cell=cell, layers=layers, hidden=hidden)), kind)
     for keys in ([7], [1, 2, 3]):
-        alone = _write(packed, keys, [1, 30])
-        together = _write(packed, keys, [1, 30], run=partial(_in_threads, size))
+        alone = _generate(packed, keys, [1, 30])
+        together = _generate(packed, keys, [1, 30], run=partial(_in_threads, size))
         for one, other in zip(together, alone, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("sum_outputs", [True, False])
-def test_helpers_may_come_at_any_step(sum_outputs: bool) -> None:
-    """Helpers that come late, too late or in the middle of a call change nothing, for many calls."""
+def test_helpers_may_join_at_any_step(sum_outputs: bool) -> None:
+    """Helpers that join late, too late or in the middle of a call change nothing, for many calls."""
     packed = _packed(to_file(make_model(VOCABULARY, layers=3, hidden=70, sum_outputs=sum_outputs)))
-    alone = _write(packed, [7], [9] * 100)
-    for several in (partial(_in_threads, 2, wait=False), partial(run_together, 2), partial(run_together, 3)):
-        for one, other in zip(_write(packed, [7], [9] * 100, run=several), alone, strict=True):
+    alone = _generate(packed, [7], [9] * 100)
+    for several in (
+        partial(_in_threads, 2, wait=False),
+        partial(run_in_threads, 2),
+        partial(run_in_threads, 3),
+    ):
+        for one, other in zip(_generate(packed, [7], [9] * 100, run=several), alone, strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_team_reads_and_records_what_one_core_does() -> None:
-    """What is given and recorded is the same to the bit, and the call ends where it should."""
+def test_several_threads_read_and_record_what_one_does() -> None:
+    """Recorded logits are the same to the bit, and the call ends after a stop id."""
     model = to_file(make_model(VOCABULARY, hidden=70))
-    engine = Engine(model, team=1)
+    engine = CompiledNetwork(model, threads=1)
     ids = _ids(40)
     expected, _ = engine.read(ids, engine.empty)
-    drawing = Drawing(PLAIN, np.zeros(1, np.uint64), np.zeros(1, np.int64), np.ones(V, np.bool_))
-    passage = Passage(
-        np.append(ids, [TO_CHOOSE, TO_CHOOSE])[:, None].copy(),
+    sampler = new_sampler(1, V)
+    sampler.stop_ids[:] = True
+    buffers = StepBuffers(
+        np.append(ids, [DRAW, DRAW])[:, None].copy(),
         np.zeros((42, 1)),
         np.zeros((42, 1, V), np.float32),
     )
-    assert _in_threads(2, passage, engine.packed, empty_streams(engine.packed, 1), drawing) == 41
-    np.testing.assert_array_equal(passage.record[:40, 0], expected)
+    assert _in_threads(2, buffers, engine.packed, empty_streams(engine.packed, 1), sampler) == 41
+    np.testing.assert_array_equal(buffers.record[:40, 0], expected)
 
 
-def test_a_helper_whose_leader_is_done_goes_home() -> None:
-    """Who comes after the end does nothing, and waits for nobody."""
+def test_a_helper_whose_leader_has_finished_returns() -> None:
+    """A helper that starts after the end changes nothing, and waits for no other thread."""
     packed = _packed(to_file(make_model(VOCABULARY)))
-    teams: list[Team] = []
+    barriers: list[Barrier] = []
 
-    def alone(passage: Passage, *rest: object) -> int:
-        teams.append(new_team(2, 1))
-        done = run(passage, *rest, teams[-1])
+    def alone(buffers: StepBuffers, *rest: object) -> int:
+        barriers.append(new_barrier(2, 1))
+        done = run(buffers, *rest, barriers[-1])
         before = [array.copy() for array in rest[1]]  # type: ignore[index]
-        run(passage, *rest, teams[-1]._replace(number=1))
+        run(buffers, *rest, barriers[-1]._replace(rank=1))
         for one, other in zip(before, rest[1], strict=True):  # type: ignore[call-overload]
             np.testing.assert_array_equal(one, other)
         return done
 
-    for one, other in zip(_write(packed, [7], [9], run=alone), _write(packed, [7], [9]), strict=True):
+    for one, other in zip(_generate(packed, [7], [9], run=alone), _generate(packed, [7], [9]), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_leader_that_waits_too_long_goes_on_alone() -> None:
-    """Helpers sent away in the middle of a call leave ids, costs and states the same to the bit."""
+def test_a_leader_that_waits_too_long_continues_alone() -> None:
+    """Helpers that are released in the middle of a call leave ids, nats and states the same to the bit."""
     packed = _packed(to_file(make_model(VOCABULARY, layers=3, hidden=70)))
 
-    def interrupted(passage: Passage, *rest: object) -> int:
-        team = new_team(2, 1)
-        helper = threading.Thread(target=run, args=(passage, *rest, team._replace(number=1)))
+    def interrupted(buffers: StepBuffers, *rest: object) -> int:
+        barrier = new_barrier(2, 1)
+        helper = threading.Thread(target=run, args=(buffers, *rest, barrier._replace(rank=1)))
         helper.start()
         done: list[int] = []
-        leader = threading.Thread(target=lambda: done.append(run(passage, *rest, team)))
+        leader = threading.Thread(target=lambda: done.append(run(buffers, *rest, barrier)))
         leader.start()
-        while not len(passage.ids) // 2 < team.board[0, 0] and leader.is_alive():
+        while not len(buffers.ids) // 2 < barrier.counters[0, 0] and leader.is_alive():
             pass
-        team.board[0, 1] = 1
+        barrier.counters[0, 1] = 1
         helper.join()
         leader.join()
         return done[0]
 
     for one, other in zip(
-        _write(packed, [7], [4000], run=interrupted), _write(packed, [7], [4000]), strict=True
+        _generate(packed, [7], [4000], run=interrupted), _generate(packed, [7], [4000]), strict=True
     ):
         np.testing.assert_array_equal(one, other)

@@ -28,7 +28,6 @@ LONG_LINES = {
     "docs/discover.md",
     "docs/evaluate.md",
     "docs/inspect.md",
-    "docs/sample.md",
     "docs/structure.md",
     "docs/train.md",
 }

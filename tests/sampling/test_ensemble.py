@@ -6,9 +6,9 @@ from conftest import make_model
 from nextchar.errors import ConfigError
 from nextchar.evaluation.score import evaluate, nats_of
 from nextchar.language_model import LanguageModel
-from nextchar.sampling.engine import Engine, Filters, Group
-from nextchar.sampling.ensemble import EnsembleEngine
-from nextchar.sampling.sample import SampleOptions, sample, stream
+from nextchar.sampling.compiled import CompiledBatch, CompiledNetwork
+from nextchar.sampling.options import SampleOptions, SamplingParams
+from nextchar.sampling.sample import sample, stream
 from nextchar.storage import to_file
 from nextchar.text.vocabulary import Vocabulary
 
@@ -25,17 +25,28 @@ def mixed() -> list[LanguageModel]:
     ]
 
 
-def _engine(models: list[LanguageModel]) -> EnsembleEngine:
-    return EnsembleEngine([to_file(lm) for lm in models])
+def _networks(models: list[LanguageModel]) -> list[CompiledNetwork]:
+    return [CompiledNetwork(to_file(lm)) for lm in models]
 
 
-def _write(
-    models: list[LanguageModel], size: int, filters: Filters, prompt: tuple[int, ...] = ()
+def _batch(
+    networks: list[CompiledNetwork],
+    keys: list[int],
+    params: list[SamplingParams] | None = None,
+    prompt: tuple[int, ...] = (),
+    stop_ids: tuple[int, ...] = (),
+) -> CompiledBatch:
+    """Return a batch with a stream for each key."""
+    batch = CompiledBatch(networks, len(keys))
+    for key, each in zip(keys, params or [SamplingParams()] * len(keys), strict=True):
+        batch.add(tuple(network.after(prompt) for network in networks), each, key, stop_ids)
+    return batch
+
+
+def _generate(
+    models: list[LanguageModel], size: int, params: SamplingParams, prompt: tuple[int, ...] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    engine = _engine(models)
-    group = engine.group(1, filters)
-    group.add(engine.begin(prompt), 7)
-    ids, nats = group.write(size)
+    ids, nats = _batch(_networks(models), [7], [params], prompt).generate(size)
     return ids[:, 0], nats[:, 0]
 
 
@@ -47,17 +58,17 @@ def _mean_of_references(models: list[LanguageModel], ids: np.ndarray) -> np.ndar
     return torch.stack(rows).mean(0).numpy()
 
 
-def test_what_is_written_costs_the_mean_of_the_probabilities(mixed: list[LanguageModel]) -> None:
+def test_nats_are_those_of_the_mean_probability(mixed: list[LanguageModel]) -> None:
     """The nats of every character are those of the plain mean of the reference probabilities."""
-    ids, nats = _write(mixed, 200, Filters(temperature=1.5))
+    ids, nats = _generate(mixed, 200, SamplingParams(temperature=1.5))
     p = _mean_of_references(mixed, ids)[np.arange(200), ids]
     np.testing.assert_allclose(nats, -np.log(p), rtol=0, atol=2e-5)
     assert len(set(ids.tolist())) > 3
 
 
-def test_without_temperature_the_likeliest_of_the_mean_is_written(mixed: list[LanguageModel]) -> None:
-    """At temperature 0 every character is the argmax of the mean, which is not that of any one model."""
-    ids, _ = _write(mixed, 100, Filters(temperature=0), prompt=(1, 2, 3))
+def test_temperature_zero_takes_the_argmax_of_the_mean(mixed: list[LanguageModel]) -> None:
+    """At temperature 0 every id is the argmax of the mean, which is not that of any one model."""
+    ids, _ = _generate(mixed, 100, SamplingParams(temperature=0), prompt=(1, 2, 3))
     whole = np.concatenate([[1, 2, 3], ids])
     p = _mean_of_references(mixed, whole)[3:-1]
     assert ids.tolist() == p.argmax(1).tolist()
@@ -65,50 +76,37 @@ def test_without_temperature_the_likeliest_of_the_mean_is_written(mixed: list[La
     assert ids.tolist() not in alone
 
 
-def test_a_lane_does_not_feel_its_company(mixed: list[LanguageModel]) -> None:
-    """A text is the same to the bit alone, among others, and when one beside it ends."""
-    engine = _engine(mixed)
-
-    def alone(key: int) -> tuple[np.ndarray, np.ndarray]:
-        group = engine.group(1, Filters())
-        group.add(engine.begin((key,)), key)
-        return group.write(30)
-
-    group = engine.group(3, Filters())
-    for key in range(3):
-        group.add(engine.begin((key,)), key)
-    first, first_nats = group.write(10)
-    group.drop(0)
-    second, second_nats = group.write(20)
-    for key, lane in ((1, 1), (2, 0)):
-        ids, nats = alone(key)
-        np.testing.assert_array_equal(np.append(first[:, key], second[:, lane]), ids[:, 0])
-        np.testing.assert_array_equal(np.append(first_nats[:, key], second_nats[:, lane]), nats[:, 0])
+def test_a_stream_does_not_depend_on_the_others(mixed: list[LanguageModel]) -> None:
+    """A text is the same to the bit alone, beside others with other parameters, and when one of them ends."""
+    networks = _networks(mixed)
+    params = [SamplingParams(), SamplingParams(0.5), SamplingParams(top_k=3)]
+    batch = _batch(networks, [0, 1, 2], params)
+    first, first_nats = batch.generate(10)
+    batch.remove(0)
+    second, second_nats = batch.generate(20)
+    for key, row in ((1, 1), (2, 0)):
+        ids, nats = _batch(networks, [key], [params[key]]).generate(30)
+        np.testing.assert_array_equal(np.append(first[:, key], second[:, row]), ids[:, 0])
+        np.testing.assert_array_equal(np.append(first_nats[:, key], second_nats[:, row]), nats[:, 0])
 
 
-def test_one_model_thrice_is_that_model(mixed: list[LanguageModel]) -> None:
-    """The mean of a model with itself writes what the model writes."""
-    engine = Engine(to_file(mixed[1]))
-    group = Group(engine, 1, Filters())
-    group.add(engine.begin(), 7)
-    ids, nats = group.write(100)
-    thrice, thrice_nats = _write([mixed[1]] * 3, 100, Filters())
+def test_one_model_three_times_is_that_model(mixed: list[LanguageModel]) -> None:
+    """The mean of a model with itself generates what the model generates."""
+    ids, nats = _batch(_networks([mixed[1]]), [7]).generate(100)
+    thrice, thrice_nats = _generate([mixed[1]] * 3, 100, SamplingParams())
     np.testing.assert_array_equal(thrice, ids[:, 0])
     np.testing.assert_allclose(thrice_nats, nats[:, 0], atol=1e-5)
 
 
-def test_writing_pauses_after_an_id_to_look_at(mixed: list[LanguageModel]) -> None:
-    """A call ends after a step in which a lane chose such an id, and the next one goes on."""
-    engine = _engine(mixed)
-    free, watched = engine.group(2, Filters()), engine.group(2, Filters(), ends=[4])
-    for group in (free, watched):
-        group.add(engine.begin(), 1)
-        group.add(engine.begin(), 2)
-    whole, _ = free.write(60)
-    first, _ = watched.write(60)
+def test_a_call_returns_after_a_stop_id(mixed: list[LanguageModel]) -> None:
+    """A call ends after a step in which a stream draws a stop id, and the next one continues."""
+    networks = _networks(mixed)
+    whole, _ = _batch(networks, [1, 2]).generate(60)
+    batch = _batch(networks, [1, 2], stop_ids=(4,))
+    first, _ = batch.generate(60)
     assert 0 < len(first) < 60
     assert 4 in first[-1]
-    np.testing.assert_array_equal(np.concatenate([first, watched.write(1)[0]]), whole[: len(first) + 1])
+    np.testing.assert_array_equal(np.concatenate([first, batch.generate(1)[0]]), whole[: len(first) + 1])
 
 
 def test_rounded_weights_are_averaged_too(mixed: list[LanguageModel]) -> None:
@@ -119,8 +117,8 @@ def test_rounded_weights_are_averaged_too(mixed: list[LanguageModel]) -> None:
     assert one.nats_per_char == pytest.approx(nats.mean(), abs=0.1)
 
 
-def test_a_seed_writes_one_text(mixed: list[LanguageModel]) -> None:
-    """The same seed writes the same texts, streamed or whole, one or several, from models or their files."""
+def test_a_seed_gives_one_text(mixed: list[LanguageModel]) -> None:
+    """The same seed gives the same texts, streamed or whole, one or several, from models or their files."""
     options = SampleOptions(length=50, seed=3)
     texts = [each.text for each in sample(mixed, "ab", options, count=5)]
     assert len(set(texts)) == 5
@@ -159,5 +157,5 @@ def test_models_of_other_characters_are_refused(mixed: list[LanguageModel]) -> N
         sample([mixed[0], raw])
     with pytest.raises(ConfigError, match="no model was given"):
         sample([])
-    with pytest.raises(ConfigError, match="2 models were given, but on cuda one model writes"):
+    with pytest.raises(ConfigError, match="2 models were given, but on cuda only one can generate"):
         sample(mixed[:2], "", SampleOptions(device="cuda"))

@@ -29,7 +29,7 @@ from nextchar.errors import ConfigError, did_you_mean
 from nextchar.evaluation.score import score_ids
 from nextchar.kernels.packing import KINDS
 from nextchar.kernels.threads import available_cores
-from nextchar.sampling.engine import Engine
+from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import to_language_model, write_model
 
 SIZES = ("2x128", "1x512", "2x512", "2x640", "3x512")
@@ -111,12 +111,12 @@ def generation(size: Size, seconds: float) -> Report:
     model = size.model()
     one = {
         kind: {
-            "chars_per_second": one_stream(Engine(model, kind), seconds),  # type: ignore[arg-type]
-            "one_core": one_stream(Engine(model, kind, team=1), seconds),  # type: ignore[arg-type]
+            "chars_per_second": one_stream(CompiledNetwork(model, kind), seconds),  # type: ignore[arg-type]
+            "one_core": one_stream(CompiledNetwork(model, kind, threads=1), seconds),  # type: ignore[arg-type]
         }
         for kind in KINDS
     }
-    together = many_streams(Engine(model, "fp32"), seconds)
+    together = many_streams(CompiledNetwork(model, "fp32"), seconds)
     return {"one_stream": one, "streams": {"count": STREAMS, "chars_per_second": together}}
 
 

@@ -13,7 +13,8 @@ from nextchar.config import Config
 from nextchar.errors import ConfigError
 from nextchar.kernels.threads import available_cores, parallel_for
 from nextchar.model.network import Network, initialize
-from nextchar.sampling.engine import Engine, Filters, Group
+from nextchar.sampling.compiled import CompiledBatch, CompiledNetwork
+from nextchar.sampling.options import SamplingParams
 from nextchar.storage import ModelFile
 from nextchar.text.batches import Batch
 from nextchar.text.vocabulary import Vocabulary
@@ -89,27 +90,27 @@ def training_step(size: Size, precision: str) -> Callable[[], object]:
     return lambda: learner.step(batch, 1e-3, 0)
 
 
-def one_stream(engine: Engine, seconds: float) -> float:
+def one_stream(engine: CompiledNetwork, seconds: float) -> float:
     """Return characters per second of one stream, sampling included, on as many cores as the engine uses."""
-    group = Group(engine, 1, Filters())
-    group.add(engine.start, 0)
+    batch = CompiledBatch([engine], 1)
+    batch.add((engine.start,), SamplingParams(), 0)
     length = 64
     for _ in range(6):  # the engine tries which number of threads is fastest
-        group.write(length)
-    return length / seconds_each(lambda: group.write(length), seconds)
+        batch.generate(length)
+    return length / seconds_each(lambda: batch.generate(length), seconds)
 
 
-def many_streams(engine: Engine, seconds: float, streams: int = STREAMS) -> float:
+def many_streams(engine: CompiledNetwork, seconds: float, streams: int = STREAMS) -> float:
     """Return characters per second of many streams together, on all cores."""
     each = -(-streams // available_cores())
-    groups = []
+    batches = []
     for _ in range(available_cores()):
-        group = Group(engine, each, Filters(), team=1)
+        batch = CompiledBatch([engine], each, threads=1)
         for key in range(each):
-            group.add(engine.start, key)
-        groups.append(group)
+            batch.add((engine.start,), SamplingParams(), key)
+        batches.append(batch)
 
     def generate(first: int, _: int) -> None:
-        groups[first].write(16)
+        batches[first].generate(16)
 
-    return 16 * each * len(groups) / seconds_each(lambda: parallel_for(generate, len(groups), 1), seconds)
+    return 16 * each * len(batches) / seconds_each(lambda: parallel_for(generate, len(batches), 1), seconds)

@@ -30,6 +30,17 @@ def prepare_streams() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="\n")
 
 
+def encode_output(text: str) -> bytes:
+    """Encode text for `sys.stdout.buffer`.
+
+    Bytes of the command line that are not UTF-8 come out as they were given; what the encoding lacks is escaped.
+    """
+    try:
+        return text.encode(sys.stdout.encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(sys.stdout.encoding, "backslashreplace")
+
+
 def stderr() -> "Console":
     """Return the console for messages. What it prints is never markup: names and texts may hold [brackets]."""
     from rich.console import Console  # noqa: PLC0415  not every command prints messages

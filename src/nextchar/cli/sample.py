@@ -1,21 +1,21 @@
-"""`nextchar sample`: a model in, text out, as it is written."""
+"""`nextchar sample`: generate text with a model, and print it while it is generated."""
 
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from nextchar.cli.console import encode_output, print_json, stderr
 from nextchar.cli.flags import Flag
 from nextchar.errors import ConfigError, TextError
-from nextchar.storage import read_model
 from nextchar.text.paths import STDIN
 
 if TYPE_CHECKING:
-    from nextchar.sampling.sample import Text
+    from nextchar.sampling.generation import Generator
 
 RULE = "\n" + "─" * 40 + "\n"
 
@@ -40,10 +40,10 @@ def command(
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
-    r"""Write text with a model.
+    r"""Generate text with a model.
 
-    The text goes to standard output as it is written, after the prompt. With
-    --json, one object with what was written after the prompt.
+    The text goes to standard output while it is generated, after the prompt. With
+    --json, one object with what was generated after the prompt.
 
         nextchar sample runs/shakespeare -p "ROMEO:" -n 1000 -t 0.8
         nextchar sample runs/names --count 20 --stop "\n" --json
@@ -54,94 +54,100 @@ def command(
     model
         A run folder or a model file.
     prompt
-        What the text begins with. Default: nothing.
+        The beginning of the text. Default: none.
     prompt_file
-        Read the prompt from a file, or - for standard input.
+        Read the prompt from a file, or from standard input with -.
     length
-        Characters to write (bytes, for a model of bytes).
+        The most characters to generate (bytes, for a byte model).
     temperature
-        1 as learnt; lower is surer and repeats, higher is wilder and errs; 0 always takes the likeliest.
+        1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more errors; 0 always takes the most likely character.
     top_k
-        Choose among the K likeliest only; 0 for all.
+        Draw among the K most likely characters; 0 for all.
     top_p
-        Choose among the likeliest that together reach this probability only; 1 for all.
+        Draw among the most likely characters that together reach this probability; 1 for all.
     min_p
-        Choose among those at least this many times as likely as the likeliest only; 0 for all.
+        Draw among the characters at least this many times as likely as the most likely one; 0 for all.
     seed
-        The same seed writes the same text. Default: another one every time.
+        The same seed gives the same text. Default: a new one each time.
     count
-        How many texts.
+        The number of texts.
     stop
-        End before this text, which may be \n for a line end. One or more.
+        End before this text; \n is a line end. One or more.
     unknown
-        What to do with a character of the prompt that the model has never seen.
+        What to do with characters of the prompt that the model does not know.
     weights
-        How to keep the weights: as they are, or rounded to half or a quarter of the memory, which is faster.
+        Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
     others
-        Write with the mean of MODEL's probabilities and of this model's, of the same vocabulary. One or more.
+        Generate with an ensemble: the mean probability of MODEL and of this model, which needs the same vocabulary. One or more.
     device
-        Where to write. A GPU pays for many texts at once, not for one.
+        Where to generate. A GPU is faster for many texts, not for one.
     json
         Print one JSON object on standard output.
     """
-    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
-    from nextchar.sampling.engine import Filters  # noqa: PLC0415  as above
-    from nextchar.sampling.sample import SampleOptions, Writer  # noqa: PLC0415  as above
+    # Compiled code and all that imports it takes long to import.
+    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415
+    from nextchar.sampling.generation import Generator  # noqa: PLC0415
+    from nextchar.sampling.options import SampleOptions, SamplingParams, as_integer  # noqa: PLC0415
 
-    if count < 1:
-        raise ConfigError(f"the count is {count}, but must be 1 or more")
-    chosen = time.time_ns() % 2**31 if seed is None else seed
+    as_integer("the count", count, "1 or more", 1)
     options = SampleOptions(
         length=length,
-        filters=Filters(temperature, top_k, top_p, min_p),
+        params=SamplingParams(temperature, top_k, top_p, min_p),
         stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop),
-        seed=chosen,
+        seed=time.time_ns() % 2**31 if seed is None else seed,
         unknown=unknown,
         weights=weights,
         device=device,
     )
     text = _prompt(prompt, prompt_file)
     tell_of_compiling()
-    writer = Writer([read_model(path) for path in (model, *others)], options)
-    begun = time.perf_counter()
+    generator = Generator([model, *others], options)
     if json:
-        from nextchar.cli.console import print_json  # noqa: PLC0415  rich takes a while too, and text needs none
-
-        samples = [each.sample() for each in writer.texts(text, count)]
-        seconds = time.perf_counter() - begun
-        print_json(
-            {
-                "prompt": text,
-                "seed": chosen,
-                "samples": [asdict(sample) for sample in samples],
-                "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
-            }
-        )
+        print_json(_as_json(generator, text, count))
         return 0
+    _print_text(generator, text, count)
+    if seed is None and sys.stderr.isatty():
+        stderr().print(f"seed {options.seed}", style="dim")
+    return 0
+
+
+def _as_json(generator: "Generator", prompt: str, count: int) -> dict[str, Any]:
+    begun = time.perf_counter()
+    samples = [each.sample() for each in generator.generations(prompt, count)]
+    seconds = time.perf_counter() - begun
+    return {
+        "prompt": prompt,
+        "seed": generator.options.seed,
+        "samples": [asdict(sample) for sample in samples],
+        "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
+    }
+
+
+def _print_text(generator: "Generator", prompt: str, count: int) -> None:
+    """Print one text while it is generated, or several one after the other with a rule between them."""
     out = sys.stdout.buffer
     last = b""
-    # One text is shown as it is written; several are written together, and shown one after the other.
-    pieces = writer.pieces(text, 0) if count == 1 else _ruled(writer.texts(text, count), text)
-    # What is not UTF-8 on a command line comes as surrogates.
-    out.write(text.encode(errors="surrogateescape"))
-    for piece in pieces:
+    for piece in _output(generator, prompt, count):
         out.write(piece)
         out.flush()
         last = piece or last
     if sys.stdout.isatty() and not last.endswith(b"\n"):
         out.write(b"\n")
     out.flush()
-    if seed is None and sys.stderr.isatty():
-        from nextchar.cli.console import stderr  # noqa: PLC0415  as above
-
-        stderr().print(f"seed {chosen}", style="dim")
-    return 0
 
 
-def _ruled(texts: Iterator["Text"], prompt: str) -> Iterator[bytes]:
-    """Yield texts with a rule and the prompt between two of them."""
-    for text in texts:
-        yield (RULE + prompt).encode(errors="surrogateescape") * (text.index > 0) + text.encoded()
+def _output(generator: "Generator", prompt: str, count: int) -> Iterator[bytes]:
+    # The bytes of a byte model are printed as they are.
+    raw = generator.encoding != "utf-8"
+    if count == 1:
+        pieces = generator.pieces(prompt, 0)
+        yield encode_output(prompt)
+        yield from (piece if raw else encode_output(piece.decode()) for piece in pieces)
+        return
+    for generation in generator.generations(prompt, count):
+        text = generation.encoded()
+        yield encode_output(RULE * (generation.index > 0) + prompt)
+        yield text if raw else encode_output(text.decode())
 
 
 def _prompt(text: str | None, file: Path | None) -> str:

@@ -1,8 +1,8 @@
-"""How several cores share one step: each does its blocks, and they meet in between by counting on a board.
+"""A spinning barrier for threads that share one step of a network: each computes its blocks of rows, then waits for the others.
 
-Member 0 leads: it chooses characters and alone decides what is done. Helpers join when they come, at the next step; a
-leader whom nobody joins does everything itself, so nobody ever waits for a thread that has not begun. Who computes a
-block has no say in its numbers.
+The thread of rank 0 is the leader: it draws the ids and decides when a call ends. Helpers join between two steps. The leader
+never waits for a helper that has not joined, and continues alone if no helper does. Which thread computes a block does not
+change the result.
 """
 
 import os
@@ -17,176 +17,179 @@ from numba import types
 from nextchar.kernels.amx import instruction
 from nextchar.kernels.gemm import compiled
 
-Board = npt.NDArray[np.int64]
+Counters = npt.NDArray[np.int64]
 
-LINE = 16
-"""Places of a board between two members: two cache lines, which are fetched as a pair."""
+STRIDE = 16
+"""int64 between two counters: two cache lines, because processors prefetch lines in pairs."""
 _STALLS = 1
-"""The place on the leader's line, which nobody else looks at, for how often it lost patience."""
-OVER = 1 << 62
-"""What the leader's count becomes when nothing more is to be done."""
-_ARRIVED = 1
-# Looks at the board, some hundreds of microseconds, before the core is offered to others: on a busy machine whom one
-# waits for may need this very core. A member whose share of the weights lies in no cache yet is a hundred late.
-_PATIENCE = 20_000
+"""Index in the leader's row, which no other thread reads, of how often the leader had to yield its core."""
+SHUTDOWN = 1 << 62
+"""Value of the leader's counter after the last step of a call."""
+_JOINED = 1
+# Reads of a counter, some hundreds of microseconds, before the core is offered to other threads: on a busy machine the thread
+# that is waited for may need this core. A thread whose weights are in no cache yet can be a hundred microseconds late.
+_SPINS = 20_000
 _X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
 
-class Team(NamedTuple):
-    """One member's view of those who share the blocks.
+class Barrier(NamedTuple):
+    """The barrier of one call as one of its threads uses it.
 
     Attributes:
-        number: Which member this is; 0 leads.
-        size: How many there are.
-        board: `(size, LINE)`: how far each has counted, in its first place.
-        now: `(N,)`, the ids that are read in this step.
+        rank: Number of this thread; 0 is the leader.
+        size: Number of threads.
+        counters: `(size, STRIDE)`: the progress of each thread in column 0.
+        inputs: `(N,)`, the ids that are read in this step.
     """
 
-    number: int
+    rank: int
     size: int
-    board: Board
-    now: npt.NDArray[np.int64]
+    counters: Counters
+    inputs: npt.NDArray[np.int64]
 
 
-def new_team(size: int, lanes: int) -> Team:
-    """Return a team of so many for one call, as the leader sees it."""
-    return Team(0, size, np.zeros((size, LINE), np.int64), np.zeros(lanes, np.int64))
+def new_barrier(size: int, streams: int) -> Barrier:
+    """Return the leader's barrier for one call of `size` threads and N streams."""
+    return Barrier(0, size, np.zeros((size, STRIDE), np.int64), np.zeros(streams, np.int64))
 
 
-def _count_of(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-    """Return the address of a member's count."""
-    board = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.gep(board.data, [builder.mul(arguments[1], ir.IntType(64)(LINE))])
-
-
-# Whoever looks and sees a count, sees all that was written before it was told.
-@instruction
-def look(_context: Any, board: Any, _member: Any) -> Any:
-    """Return how far a member has counted."""
-
-    def write(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return b.load_atomic(_count_of(context, b, signature, arguments), ordering="acquire", align=8)
-
-    return types.int64(board, types.int64), write
+def _counter_address(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    """Return the address of a thread's counter."""
+    counters = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.gep(counters.data, [builder.mul(arguments[1], ir.IntType(64)(STRIDE))])
 
 
 @instruction
-def tell(_context: Any, board: Any, _member: Any, _count: Any) -> Any:
-    """Set how far a member has counted."""
+def load_acquire(_context: Any, counters: Any, _rank: Any) -> Any:
+    """Return a thread's counter; everything that thread wrote before it stored this value is visible afterwards."""
 
-    def write(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        b.store_atomic(arguments[2], _count_of(context, b, signature, arguments), ordering="release", align=8)
+    def emit(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return b.load_atomic(_counter_address(context, b, signature, arguments), ordering="acquire", align=8)
+
+    return types.int64(counters, types.int64), emit
+
+
+@instruction
+def store_release(_context: Any, counters: Any, _rank: Any, _count: Any) -> Any:
+    """Set a thread's counter, after everything the calling thread wrote before."""
+
+    def emit(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        address = _counter_address(context, b, signature, arguments)
+        b.store_atomic(arguments[2], address, ordering="release", align=8)
         return context.get_dummy_value()
 
-    return types.void(board, types.int64, types.int64), write
+    return types.void(counters, types.int64, types.int64), emit
 
 
 def _call(builder: ir.IRBuilder, name: str, result: ir.Type) -> None:
-    """Call a function of no arguments that the machine or the system has."""
-    there = builder.module.globals.get(name)
-    builder.call(there or ir.Function(builder.module, ir.FunctionType(result, []), name), [])
+    """Call a function without arguments of the processor or the operating system."""
+    declared = builder.module.globals.get(name)
+    builder.call(declared or ir.Function(builder.module, ir.FunctionType(result, []), name), [])
 
 
 @instruction
-def pause(_context: Any) -> Any:
-    """Tell the processor that it is waiting."""
+def spin_hint(_context: Any) -> Any:
+    """Tell the processor that this thread spins."""
 
-    def write(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
+    def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
         if _X86:
             _call(b, "llvm.x86.sse2.pause", ir.VoidType())
         return context.get_dummy_value()
 
-    return types.void(), write
+    return types.void(), emit
 
 
 @instruction
-def give_way(_context: Any) -> Any:
+def yield_core(_context: Any) -> Any:
     """Offer the core to another thread."""
 
-    def write(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
+    def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
         if os.name == "posix":
             _call(b, "sched_yield", ir.IntType(32))
         return context.get_dummy_value()
 
-    return types.void(), write
+    return types.void(), emit
 
 
 @compiled
-def wait(team: Team, member: int, count: int) -> None:
-    """Wait until a member has counted so far."""
-    looks = 0
-    while look(team.board, member) < count:
-        looks += 1
-        if looks < _PATIENCE:
-            pause()
+def wait_for(barrier: Barrier, rank: int, count: int) -> None:
+    """Wait until the counter of a thread has reached `count`."""
+    spins = 0
+    while load_acquire(barrier.counters, rank) < count:
+        spins += 1
+        if spins < _SPINS:
+            spin_hint()
         else:
-            give_way()
-    if looks >= _PATIENCE and team.number == 0:
-        team.board[0, _STALLS] += 1
+            yield_core()
+    if spins >= _SPINS and barrier.rank == 0:
+        barrier.counters[0, _STALLS] += 1
 
 
 @compiled
-def share(blocks: int, team: Team) -> tuple[int, int]:
-    """Return a member's first block, and that after its last."""
-    more = team.size - 1
-    return (blocks * team.number + more) // team.size, (blocks * (team.number + 1) + more) // team.size
+def block_range(blocks: int, barrier: Barrier) -> tuple[int, int]:
+    """Return the first block of this thread, and the one after its last."""
+    more = barrier.size - 1
+    return (
+        (blocks * barrier.rank + more) // barrier.size,
+        (blocks * (barrier.rank + 1) + more) // barrier.size,
+    )
 
 
 @compiled
-def meet(count: int, team: Team) -> int:
-    """Wait until everyone is here: what any member wrote before, all may read after. Return the next count."""
-    if team.size > 1:
-        tell(team.board, team.number, count)
-        for other in range(team.size):
-            wait(team, other, count)
+def wait(count: int, barrier: Barrier) -> int:
+    """Wait until every thread is here, so that each may read what any of them wrote before; return the next count."""
+    if barrier.size > 1:
+        store_release(barrier.counters, barrier.rank, count)
+        for other in range(barrier.size):
+            wait_for(barrier, other, count)
     return count + 1
 
 
 @compiled
-def gathered(team: Team) -> bool:
-    """Whether all helpers have come."""
-    here = 1
-    while here < team.size and look(team.board, here) >= _ARRIVED:
-        here += 1
-    return here == team.size
+def all_joined(barrier: Barrier) -> bool:
+    """Return whether all helpers have joined."""
+    joined = 1
+    while joined < barrier.size and load_acquire(barrier.counters, joined) >= _JOINED:
+        joined += 1
+    return joined == barrier.size
 
 
 @compiled
-def begin(count: int, team: Team) -> int:
-    """Begin a step, which helpers wait for; return the next count, or OVER."""
-    if team.number:
-        wait(team, 0, count)
-        if look(team.board, 0) == OVER:
-            return OVER
-    elif team.size > 1:
-        tell(team.board, 0, count)
+def begin_step(count: int, barrier: Barrier) -> int:
+    """Begin a step, which helpers wait for; return the next count, or SHUTDOWN."""
+    if barrier.rank:
+        wait_for(barrier, 0, count)
+        if load_acquire(barrier.counters, 0) == SHUTDOWN:
+            return SHUTDOWN
+    elif barrier.size > 1:
+        store_release(barrier.counters, 0, count)
     return count + 1
 
 
 @compiled
-def arrive(team: Team) -> int:
-    """Come together; return the next count, or OVER for whom the leader did not wait."""
-    tell(team.board, team.number, _ARRIVED)
-    return begin(_ARRIVED, team)
+def join(barrier: Barrier) -> int:
+    """Join between two steps; return the next count, or SHUTDOWN for a helper that is too late."""
+    store_release(barrier.counters, barrier.rank, _JOINED)
+    return begin_step(_JOINED, barrier)
 
 
 @compiled
-def end(count: int, team: Team) -> int:
-    """End a step, for which the leader waits; return the next count."""
-    if team.number:
-        tell(team.board, team.number, count)
-    for helper in range(1, team.size if team.number == 0 else 1):
-        wait(team, helper, count)
+def end_step(count: int, barrier: Barrier) -> int:
+    """End a step; the leader waits for all helpers. Return the next count."""
+    if barrier.rank:
+        store_release(barrier.counters, barrier.rank, count)
+    for helper in range(1, barrier.size if barrier.rank == 0 else 1):
+        wait_for(barrier, helper, count)
     return count + 1
 
 
 @compiled
-def stalled(team: Team) -> bool:
-    """Whether the leader had to wait so long that a member must have lost its core."""
-    return team.board[0, _STALLS] > 0
+def stalled(barrier: Barrier) -> bool:
+    """Return whether the leader had to wait so long that a helper must have lost its core."""
+    return barrier.counters[0, _STALLS] > 0
 
 
 @compiled
-def dismiss(team: Team) -> None:
-    """Let helpers go, those too who are yet to come."""
-    tell(team.board, 0, OVER)
+def shut_down(barrier: Barrier) -> None:
+    """Release all helpers, and those that have not joined yet."""
+    store_release(barrier.counters, 0, SHUTDOWN)

@@ -1,8 +1,8 @@
-"""Lays weights out for the compiled step: units side by side with all their gates, in blocks of 64 rows.
+"""Packs weights for the compiled step: all gates of a unit together, in blocks of 64 rows.
 
-A block is 16 units: of an lstm the gates i, f, g, o; of a gru r, z, and what input and hidden add to n, which a reset
-gate keeps apart; of an rnn 64 units. H is padded to U groups of 16 units whose weights are 0, and so they stay at 0.
-What depends on the character alone is a table.
+A block of an lstm is 16 units with their gates i, f, g, o; of a gru, 16 units with r, z and the two parts of n (of the input
+and of the hidden), which the reset gate keeps apart; of an rnn, 64 units. H is padded to U groups of 16 units with weights of 0,
+which stay at 0. The first layer's products with its input depend only on the id, and are kept as a table.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -21,8 +21,8 @@ Array = npt.NDArray[Any]
 WeightKind = Literal["fp32", "bf16", "int8"]
 KINDS: tuple[str, ...] = get_args(WeightKind)
 
-# Where a cell's gates go among the groups of a block: those of the input, and those of the hidden.
-_PLACES: dict[str, tuple[list[int], list[int]]] = {
+# Groups of a block to which the gates of a cell belong: in the weights of the input, and in those of the hidden.
+_GROUPS: dict[str, tuple[list[int], list[int]]] = {
     "lstm": ([0, 1, 2, 3], [0, 1, 2, 3]),
     "gru": ([0, 1, 2], [0, 1, 3]),
     "rnn": ([0], [0]),
@@ -30,21 +30,21 @@ _PLACES: dict[str, tuple[list[int], list[int]]] = {
 
 
 class Packed(NamedTuple):
-    """A network as the step reads it: B blocks a layer, V vocabulary, L layers, P = 16 U padded units.
+    """A network's packed weights: L layers of B blocks, vocabulary size V, P = 16 U padded units.
 
-    Blocks of matrices are as `pack_blocks` has them: `(C, 64)` in fp32, else `(C / 2, 128)`.
+    Blocks of matrices are laid out by `pack_blocks`: `(C, 64)` in fp32, else `(C / 2, 128)`.
 
     Attributes:
-        table: `(V + 1, B, 64)` float32, what each id, START last, adds to the first layer's gates, biases included.
-        first: `(B, P, 64)`, the first layer's weights of its own hidden.
-        above: `(L - 1, B, 2 P, 64)`, of the layers above: for the hidden below, then for their own.
-        bias: `(L - 1, B, 64)` float32.
+        table: `(V + 1, B, 64)` float32: the first layer's input product plus its biases for each id, START last.
+        first: `(B, P, 64)`, the first layer's recurrent weights.
+        above: `(L - 1, B, 2 P, 64)`, of the other layers: the weights of the layer below, then the recurrent ones.
+        bias: `(L - 1, B, 64)` float32, of the other layers.
         scales: `(L, B, 64)` float32, of int8 rows, else unused.
         head: `(Q, P, 64)`, Q blocks for V rows.
         head_bias: `(Q, 64)` float32.
         head_scales: `(Q, 64)` float32.
-        cell: The recurrence, as its place in `CELLS`. (A function as an argument could not be kept on disk.)
-        sum_outputs: Whether the head reads the sum of the layers.
+        cell: The index of the cell in `CELLS`. (Compiled code with a function as an argument cannot be cached.)
+        sum_outputs: Whether the head reads the sum of the layers' outputs, or the last alone.
     """
 
     table: Floats
@@ -60,12 +60,12 @@ class Packed(NamedTuple):
 
 
 class StreamState(NamedTuple):
-    """What N streams have read, side by side. The arrays are written to.
+    """The states of N streams side by side, and the logits of their next ids. The arrays are updated in place.
 
     Attributes:
-        hidden: `(N, L, U, 16)` float32, or int16 of `1 / UNIT` where the weights are int8.
-        memory: `(N, L, U, 16)` float32: an lstm's cell, a gru's hidden unrounded.
-        logits: `(N, 64 Q)` float32, what they predict next; V of them mean something.
+        hidden: `(N, L, U, 16)` float32, or int16 in steps of `1 / UNIT` with int8 weights.
+        memory: `(N, L, U, 16)` float32: the cell of an lstm, the unrounded hidden of a gru.
+        logits: `(N, 64 Q)` float32, of which the first V are used.
     """
 
     hidden: Array
@@ -80,10 +80,10 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
         shape: The architecture.
         arrays: float32 by the names of `Architecture.shapes`; not modified.
         size: V.
-        kind: How matrices are kept: float32; bf16, its upper half, rounded; or int8 with a scale a row.
+        kind: The type of the matrices: fp32; bf16, rounded; or int8 with one scale per row.
 
     Raises:
-        ConfigError: No such kind, or the network is too large for int8.
+        ConfigError: There is no such kind, or the network is too large for int8.
     """
     check_choice("weights", kind, WeightKind)
     padded = _padded(shape)
@@ -96,8 +96,8 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
     below = [_columns(_rows(shape, p["weight_ih"], 0), padded) for p in layers[1:]]
     matrices = [hidden[0]] + [np.concatenate(both, axis=1) for both in zip(below, hidden[1:], strict=True)]
     head = _columns(_to_blocks(arrays["head.weight"]), padded)
-    first, *above = [_store(matrix, kind, shape, 1) for matrix in matrices]
-    head_blocks, head_scales = _store(head, kind, shape, shape.layers if shape.sum_outputs else 1)
+    first, *above = [_quantize(matrix, kind, shape, 1) for matrix in matrices]
+    head_blocks, head_scales = _quantize(head, kind, shape, shape.layers if shape.sum_outputs else 1)
     blocks = len(first[0])
     return Packed(
         table=(_table(shape, arrays) + biases[0][:, 0]).reshape(size + 1, blocks, ROWS),
@@ -116,7 +116,7 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
 
 
 def empty_streams(packed: Packed, count: int) -> StreamState:
-    """Return the state before any text of `count` streams. Nothing is predicted before START is read."""
+    """Return `count` empty streams. Their logits have no meaning before START is read."""
     units = packed.first.shape[1] * packed.first.shape[2] // ROWS // VECTOR_WIDTH
     hidden = np.int16 if packed.first.dtype == np.int8 else np.float32
     layers = 1 + len(packed.above)
@@ -128,23 +128,23 @@ def empty_streams(packed: Packed, count: int) -> StreamState:
 
 
 def _padded(shape: Architecture) -> int:
-    """Return how many units a layer has with those that fill its last block."""
+    """Return the number of units of a layer with the padding of its last block."""
     step = ROWS if shape.cell == "rnn" else VECTOR_WIDTH
     return shape.hidden + -shape.hidden % step
 
 
 def _rows(shape: Architecture, stacked: Array, part: int) -> Floats:
-    """Put the rows of a weight `(GH, C)`, or bias `(GH,)`, where the blocks want them: `(64 B, C)`.
+    """Reorder the rows of a weight `(GH, C)`, or bias `(GH,)`, into blocks: `(64 B, C)`.
 
     Args:
         shape: The architecture.
-        stacked: Gate by gate.
-        part: 0 where it belongs to the input, 1 to the hidden.
+        stacked: The gates one after the other, as torch stacks them.
+        part: 0 for weights of the input, 1 for recurrent ones.
     """
     gates = np.asarray(stacked, np.float32).reshape(GATES[shape.cell], shape.hidden, -1)
     groups = 1 if shape.cell == "rnn" else ROWS // VECTOR_WIDTH
     placed = np.zeros((groups, _padded(shape), gates.shape[2]), np.float32)
-    placed[_PLACES[shape.cell][part], : shape.hidden] = gates
+    placed[_GROUPS[shape.cell][part], : shape.hidden] = gates
     if groups == 1:
         return placed[0]
     units = placed.reshape(groups, -1, VECTOR_WIDTH, gates.shape[2]).swapaxes(0, 1)
@@ -152,52 +152,52 @@ def _rows(shape: Architecture, stacked: Array, part: int) -> Floats:
 
 
 def _table(shape: Architecture, arrays: dict[str, Array]) -> Floats:
-    """Return what the weights of the first layer make of each id, without bias: `(V + 1, 64 B)`."""
+    """Return the product of the first layer's input weights with each id's vector: `(V + 1, 64 B)`."""
     weight = _rows(shape, arrays["layers.0.weight_ih"], 0)
     if shape.embedding:
-        # Not by numpy: the threads of its library go on spinning for a while, on the cores that are to write.
+        # Not with numpy: the threads of its BLAS spin for a while on the cores that are about to generate.
         vectors = np.array(arrays["embedding.weight"], np.float32, order="C")
         table = np.zeros((len(weight) // ROWS, len(vectors), ROWS), np.float32)
         for block, sums in zip(pack_blocks(weight, pairs=False), table, strict=True):
             add_block(block, vectors, sums, np.empty(0, np.float32))
         return np.ascontiguousarray(table.swapaxes(0, 1)).reshape(len(vectors), -1)
-    # One row after the other in memory, as everything is that compiled code reads.
+    # Contiguous, like all arrays that compiled code reads.
     return np.concatenate([np.ascontiguousarray(weight.T), np.zeros((1, len(weight)), np.float32)])
 
 
 def _columns(rows: Floats, count: int) -> Floats:
-    """Fill up with columns of 0."""
+    """Pad with columns of 0."""
     return np.pad(rows, ((0, 0), (0, count - rows.shape[1])))
 
 
 def _to_blocks(rows: Array) -> Floats:
-    """Fill up with rows of 0 to whole blocks."""
+    """Pad with rows of 0 to whole blocks."""
     return np.pad(np.asarray(rows, np.float32), ((0, -len(rows) % ROWS), (0, 0)))
 
 
-def _store(rows: Floats, kind: str, shape: Architecture, reach: int) -> tuple[Array, Floats]:
-    """Return rows in blocks as a kind keeps them, and their scales `(B, 64)`.
+def _quantize(rows: Floats, kind: str, shape: Architecture, largest_input: int) -> tuple[Array, Floats]:
+    """Return rows as blocks of a kind of weights, and their scales `(B, 64)`.
 
     Args:
         rows: `(64 B, C)`.
         kind: Of the weights.
         shape: The architecture, for the message.
-        reach: How large the activations can become.
+        largest_input: The largest absolute value that an input of this matrix can have.
     """
     if kind == "int8":
         scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)
         whole = np.rint(rows / np.where(scale > 0, scale, 1)).astype(np.int8)
-        largest = int(np.abs(whole, dtype=np.int16).sum(axis=1, dtype=np.int64).max()) * reach * UNIT
-        if largest >= 2**31 or reach * UNIT >= 2**15:
+        largest = int(np.abs(whole, dtype=np.int16).sum(axis=1, dtype=np.int64).max()) * largest_input * UNIT
+        if largest >= 2**31 or largest_input * UNIT >= 2**15:
             raise ConfigError(
-                f"a model of {shape.layers} layers of {shape.hidden} units is too large for the whole numbers of "
-                "--weights int8; take --weights bf16"
+                f"a model of {shape.layers} layers of {shape.hidden} units is too large for the integers of "
+                "--weights int8; use --weights bf16"
             )
         return pack_blocks(whole, pairs=True), (scale / np.float32(UNIT)).reshape(-1, ROWS)
     scales = np.ones((len(rows) // ROWS, ROWS), np.float32)
-    return pack_blocks(_bfloat16(rows), pairs=True) if kind == "bf16" else pack_blocks(
-        rows, pairs=False
-    ), scales
+    if kind == "bf16":
+        return pack_blocks(_bfloat16(rows), pairs=True), scales
+    return pack_blocks(rows, pairs=False), scales
 
 
 def _bfloat16(values: Floats) -> npt.NDArray[np.uint16]:

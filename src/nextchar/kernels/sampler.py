@@ -1,7 +1,8 @@
-"""Chooses the next character: from logits to the weights that are drawn from, and the draw itself.
+"""The compiled sampler: from one stream's logits to the id that is drawn, with the stream's own parameters.
 
-Temperature first, then top-k, top-p and min-p, each of which takes away unlikely ones and is the identity at its
-neutral setting. Every character takes one number, which follows from the text's key and the character's place alone.
+Temperature is applied first, then top-k, top-p and min-p, each of which removes unlikely ids and is the identity at its
+neutral value. Every draw uses one random number, which depends only on the stream's key and on how many ids it has drawn.
+`sampling.reference` is the same in plain torch.
 """
 
 from typing import NamedTuple
@@ -13,28 +14,51 @@ from nextchar.kernels.functions import exp
 from nextchar.kernels.gemm import compiled
 
 Floats = npt.NDArray[np.float32]
-Places = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.int64]
 
 
-class Rules(NamedTuple):
-    """How the next character is chosen.
+class SamplerState(NamedTuple):
+    """How each of N streams draws its ids, and how many it has drawn.
+
+    What else changes the logits of one stream (penalties, a logit bias) would be one more array here, applied in `draw` before
+    the temperature.
 
     Attributes:
-        temperature: 1 as learnt, lower is surer, 0 always the likeliest.
-        top_k: Choose among the k likeliest; 0 all.
-        top_p: Choose among the likeliest that together reach this probability; 1 all.
-        min_p: Choose among those at least this many times as likely as the likeliest; 0 all.
+        temperature: `(N,)`: 1 is the model's distribution; 0 takes the most likely id.
+        top_k: `(N,)`: draw among the k most likely; 0 for all.
+        top_p: `(N,)`: draw among the fewest most likely that together reach this probability; 1 for all.
+        min_p: `(N,)`: draw among those at least this many times as likely as the most likely; 0 for all.
+        keys: `(N,)` uint64, of each stream's random numbers.
+        drawn: `(N,)`, how many ids each stream has drawn; updated.
+        stop_ids: `(N, V)` bool: a call ends after a step in which a stream draws one of its own.
     """
 
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
+    temperature: Doubles
+    top_k: Ids
+    top_p: Doubles
+    min_p: Doubles
+    keys: npt.NDArray[np.uint64]
+    drawn: Ids
+    stop_ids: npt.NDArray[np.bool_]
+
+
+def new_sampler(streams: int, size: int) -> SamplerState:
+    """Return a sampler of N streams over V ids, with neutral parameters and keys of 0."""
+    return SamplerState(
+        np.ones(streams),
+        np.zeros(streams, np.int64),
+        np.ones(streams),
+        np.zeros(streams),
+        np.zeros(streams, np.uint64),
+        np.zeros(streams, np.int64),
+        np.zeros((streams, size), np.bool_),
+    )
 
 
 @compiled
 def uniform(key: np.uint64, place: int) -> float:
-    """Return number `place` from [0, 1) of the stream that a key stands for (SplitMix64; Steele et al. 2014)."""
+    """Return random number `place`, from [0, 1), of the stream with this key (SplitMix64; Steele et al. 2014)."""
     z = key + (np.uint64(place) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -43,8 +67,8 @@ def uniform(key: np.uint64, place: int) -> float:
 
 
 @compiled
-def largest(logits: Floats, size: int) -> int:
-    """Return the place of the largest of the first `size`; of equals, the first."""
+def argmax(logits: Floats, size: int) -> int:
+    """Return the index of the largest of the first `size`; of equals, the first."""
     best = 0
     for index in range(1, size):
         if logits[index] > logits[best]:
@@ -53,11 +77,11 @@ def largest(logits: Floats, size: int) -> int:
 
 
 @compiled
-def exponentials(logits: Floats, top: np.float32, sharpness: np.float32, weights: Floats) -> np.float32:
-    """Set weights `(V,)` to exp((logit - top) * sharpness), 0 where that is next to nothing; return their sum."""
+def exponentials(logits: Floats, top: np.float32, scale: np.float32, weights: Floats) -> np.float32:
+    """Set weights `(V,)` to exp((logit - top) * scale), or 0 where that underflows; return their sum."""
     total = np.float32(0)
     for index in range(len(weights)):
-        x = (logits[index] - top) * sharpness
+        x = (logits[index] - top) * scale
         weight = exp(x) if x > np.float32(-87) else np.float32(0)
         weights[index] = weight
         total += weight
@@ -65,8 +89,8 @@ def exponentials(logits: Floats, top: np.float32, sharpness: np.float32, weights
 
 
 @compiled
-def sink(order: Places, place: int, size: int, weights: Floats) -> None:
-    """Let an id sink in a heap `(size,)` whose first is the heaviest; of equals the lower id is the heavier."""
+def sift_down(order: Ids, place: int, size: int, weights: Floats) -> None:
+    """Restore a max-heap of ids `(size,)` from `place` down; of equal weights the lower id counts as the larger."""
     moving = order[place]
     while True:
         child = 2 * place + 1
@@ -85,24 +109,24 @@ def sink(order: Places, place: int, size: int, weights: Floats) -> None:
 
 
 @compiled
-def take(weights: Floats, order: Places, taken: int) -> float:
-    """Take the heaviest out of a heap and lay it down behind it: the j-th that is taken lies at V - 1 - j."""
-    last = len(order) - 1 - taken
-    heaviest = order[0]
-    order[0], order[last] = order[last], heaviest
-    sink(order, 0, last, weights)
-    return weights[heaviest]
+def pop_max(weights: Floats, order: Ids, popped: int) -> float:
+    """Move the largest of a heap behind its end and return its weight: the j-th popped is at V - 1 - j."""
+    last = len(order) - 1 - popped
+    largest = order[0]
+    order[0], order[last] = order[last], largest
+    sift_down(order, 0, last, weights)
+    return weights[largest]
 
 
 @compiled
-def keep_top(weights: Floats, order: Places, most: int, share: float) -> None:
-    """Set to 0 all but the heaviest `most`, and of these all but the fewest that reach a share of them.
+def keep_top(weights: Floats, order: Ids, most: int, share: float) -> None:
+    """Set to 0 all but the `most` largest weights, and of these all but the fewest that reach a share of their sum.
 
-    Top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020). Of equals at an edge, the first stay.
+    Top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020). Of equals at the edge, the lower ids stay.
 
     Args:
-        weights: `(V,)`, in proportion to the probabilities.
-        order: `(V,)`, to work in.
+        weights: `(V,)`, proportional to the probabilities.
+        order: `(V,)`, scratch.
         most: At least 1.
         share: Above 0; 1 keeps all of them.
     """
@@ -110,13 +134,13 @@ def keep_top(weights: Floats, order: Places, most: int, share: float) -> None:
     for index in range(size):
         order[index] = index
     for index in range(size // 2 - 1, -1, -1):
-        sink(order, index, size, weights)
-    taken = 0
+        sift_down(order, index, size, weights)
+    popped = 0
     mass = 0.0
     if most < size:
-        for taken in range(most):
-            mass += take(weights, order, taken)
-        taken = most
+        for popped in range(most):
+            mass += pop_max(weights, order, popped)
+        popped = most
     else:
         for index in range(size):
             mass += weights[index]
@@ -125,9 +149,9 @@ def keep_top(weights: Floats, order: Places, most: int, share: float) -> None:
         kept = 0
         reached = 0.0
         while kept < most and reached < share * mass:
-            if kept == taken:
-                take(weights, order, taken)
-                taken += 1
+            if kept == popped:
+                pop_max(weights, order, popped)
+                popped += 1
             reached += weights[order[size - 1 - kept]]
             kept += 1
     for index in range(size - kept):
@@ -135,62 +159,67 @@ def keep_top(weights: Floats, order: Places, most: int, share: float) -> None:
 
 
 @compiled
-def keep(weights: Floats, order: Places, rules: Rules) -> None:
-    """Set to 0 the weights `(V,)` that the filters take away; order is `(V,)` to work in."""
+def keep(weights: Floats, order: Ids, top_k: int, top_p: float, min_p: float) -> None:
+    """Set to 0 the weights `(V,)` that the filters remove; order is `(V,)` scratch."""
     size = len(weights)
-    most = rules.top_k if 0 < rules.top_k < size else size
-    if most < size or rules.top_p < 1:
-        keep_top(weights, order, most, rules.top_p)
+    most = top_k if 0 < top_k < size else size
+    if most < size or top_p < 1:
+        keep_top(weights, order, most, top_p)
     # min-p (Nguyen et al. 2024)
-    least = np.float32(rules.min_p) * weights[largest(weights, size)]
+    least = np.float32(min_p) * weights[argmax(weights, size)]
     for index in range(size):
         if weights[index] < least:
             weights[index] = 0
 
 
 @compiled
-def draw(weights: Floats, number: float) -> int:
-    """Return the id at which the running sum of the weights passes a number from [0, 1) of the whole."""
+def invert_cdf(weights: Floats, number: float) -> int:
+    """Return the first id at which the cumulative weight exceeds a number from [0, 1) times their sum."""
     total = 0.0
     for index in range(len(weights)):
         total += weights[index]
     target = number * total
     reached = 0.0
-    chosen = 0
+    drawn = 0
     for index in range(len(weights)):
         if weights[index] > 0:
-            chosen = index
+            drawn = index
             reached += weights[index]
             if reached > target:
                 break
-    return chosen
+    return drawn
 
 
 @compiled
-def choose(logits: Floats, rules: Rules, number: float, weights: Floats, order: Places) -> int:
-    """Return the id that a number from [0, 1) draws.
+def draw(
+    logits: Floats, sampler: SamplerState, stream: int, number: float, weights: Floats, order: Ids
+) -> int:
+    """Return the id that a random number draws.
 
     Args:
         logits: `(V,)` or more.
-        rules: The filters.
+        sampler: The parameters of every stream.
+        stream: The stream that draws.
         number: From [0, 1).
-        weights: `(V,)`, to work in: set to what is drawn from.
-        order: `(V,)`, to work in.
+        weights: `(V,)`, scratch: set to the weights that are drawn from, unless the temperature is 0.
+        order: `(V,)`, scratch.
     """
-    top = largest(logits, len(weights))
-    if rules.temperature == 0:
+    temperature, top_k = sampler.temperature[stream], sampler.top_k[stream]
+    top_p, min_p = sampler.top_p[stream], sampler.min_p[stream]
+    top = argmax(logits, len(weights))
+    if temperature == 0:
         return top
-    # Any colder and 0 times infinity would come into it; it is as cold as 0 already.
-    sharpness = np.float32(1 / max(rules.temperature, 1e-30))
-    exponentials(logits, logits[top], sharpness, weights)
-    if rules.top_k > 0 or rules.top_p < 1 or rules.min_p > 0:
-        keep(weights, order, rules)
-    return draw(weights, number)
+    # A lower temperature would multiply 0 by infinity, and already takes the most likely.
+    scale = np.float32(1 / max(temperature, 1e-30))
+    exponentials(logits, logits[top], scale, weights)
+    if top_k > 0 or top_p < 1 or min_p > 0:
+        keep(weights, order, top_k, top_p, min_p)
+    return invert_cdf(weights, number)
 
 
 @compiled
-def cost(logits: Floats, chosen: int, weights: Floats) -> float:
-    """Return -log p of an id, in nats, at temperature 1 and unfiltered; `weights` is `(V,)` to work in."""
-    top = logits[largest(logits, len(weights))]
+def negative_log_likelihood(logits: Floats, index: int, weights: Floats) -> float:
+    """Return -log p of an id, in nats, at temperature 1 and without filters; `weights` is `(V,)` scratch."""
+    top = logits[argmax(logits, len(weights))]
     total = exponentials(logits, top, np.float32(1), weights)
-    return np.log(np.float64(total)) + np.float64(top) - np.float64(logits[chosen])
+    return np.log(np.float64(total)) + np.float64(top) - np.float64(logits[index])

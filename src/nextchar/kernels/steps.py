@@ -1,7 +1,7 @@
-"""The compiled step: lanes side by side read characters that are given, or choose their own, many in one call.
+"""The compiled step: N streams side by side read given ids or draw their own, many steps in one call.
 
-A lane's result depends neither on the lanes beside it nor on how many cores share the blocks. The first call ever
-compiles (some seconds) and leaves the result on disk beside this file, or in the user's cache.
+The result of a stream depends neither on the other streams nor on how many threads share the blocks. The first call on a
+machine compiles (some seconds); the result is cached on disk.
 """
 
 from concurrent.futures import Future
@@ -12,35 +12,35 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from nextchar.kernels.barrier import (
-    OVER,
-    Team,
-    arrive,
-    begin,
-    dismiss,
-    end,
-    gathered,
-    meet,
-    new_team,
-    share,
+    SHUTDOWN,
+    Barrier,
+    all_joined,
+    begin_step,
+    block_range,
+    end_step,
+    join,
+    new_barrier,
+    shut_down,
     stalled,
+    wait,
 )
-from nextchar.kernels.cells import Part, gru, lstm, rnn
+from nextchar.kernels.cells import BlockRange, gru, lstm, rnn
 from nextchar.kernels.gemm import MR, ROWS, VECTOR_WIDTH, add_block, compiled, set_blocks
 from nextchar.kernels.packing import Array, Floats, Packed, StreamState
-from nextchar.kernels.sampler import Rules, choose, cost, uniform
+from nextchar.kernels.sampler import Ids, SamplerState, draw, negative_log_likelihood, uniform
 from nextchar.kernels.threads import available_cores, pool
 
-Ids = npt.NDArray[np.int64]
-TO_CHOOSE = -1
+DRAW = -1
+"""Stands for an id that the stream draws."""
 
 
-class Passage(NamedTuple):
-    """What N lanes read, or write, in T steps.
+class StepBuffers(NamedTuple):
+    """The inputs and outputs of T steps of N streams.
 
     Attributes:
-        ids: `(T, N)`: what is given; where it is TO_CHOOSE, the lane draws an id, which is put there.
-        nats: `(T, N)`, set to what each id cost the unfiltered network, but for START.
-        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` where nobody asks.
+        ids: `(T, N)`: given ids; where it is DRAW, the stream draws an id, which is stored here.
+        nats: `(T, N)`, set to -log p of each id under the unfiltered network, except for START.
+        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` to skip this.
     """
 
     ids: Ids
@@ -48,31 +48,16 @@ class Passage(NamedTuple):
     record: Floats
 
 
-class Drawing(NamedTuple):
-    """What chooses characters.
+class Scratch(NamedTuple):
+    """Memory that one thread computes in.
 
     Attributes:
-        rules: The filters.
-        keys: `(N,)` uint64, of each lane's random numbers.
-        places: `(N,)`, how many characters each lane has chosen; set to what it is after.
-        ends: `(V,)` bool: reading stops early after a step in which a lane chose one of these.
-    """
-
-    rules: Rules
-    keys: npt.NDArray[np.uint64]
-    places: Ids
-    ends: npt.NDArray[np.bool_]
-
-
-class Work(NamedTuple):
-    """A member's own room to work in.
-
-    Attributes:
-        sums: `(N, 64 B)`, what is added up for the gates of a layer.
-        hidden: `(N, 16 L U)`, the lanes' own; in a team a copy, as others already write theirs while this one reads.
-        total: `(N, 16 U)`, what the head reads: the sum of the layers, or the last.
-        weights: `(V,)`, for choosing.
-        order: `(V,)`, for choosing.
+        sums: `(N, 64 B)`, the pre-activations of one layer's gates.
+        hidden: `(N, 16 L U)`, the hidden states: the streams' own; with several threads a copy, because others already
+            write the next states while this thread reads.
+        total: `(N, 16 U)`, the input of the head: the sum of the layers, or the last.
+        weights: `(V,)`, for drawing.
+        order: `(V,)`, for drawing.
     """
 
     sums: Floats
@@ -83,212 +68,231 @@ class Work(NamedTuple):
 
 
 @register_jitable
-def rounded(count: int) -> int:
-    """Return how many lanes are multiplied for so many: three and one that nobody looks at are faster than two and one."""
+def new_scratch(packed: Packed, streams: StreamState, size: int) -> Scratch:
+    """Return scratch for streams over V ids; its hidden states are those of the streams themselves."""
+    rows, layers, units, _ = streams.hidden.shape
+    return Scratch(
+        np.zeros((rows, len(packed.first) * ROWS), np.float32),
+        streams.hidden.reshape(rows, layers * units * VECTOR_WIDTH),
+        np.zeros((rows, units * VECTOR_WIDTH), streams.hidden.dtype),
+        np.empty(size, np.float32),
+        np.empty(size, np.int64),
+    )
+
+
+@register_jitable
+def padded_streams(count: int) -> int:
+    """Return how many streams are multiplied for `count`: 3 are padded to 4, because one 4-wide call is faster than 2 + 1."""
     return count + (count % MR == MR - 1)
 
 
-# What one lane does is spelt out number by number, because views of arrays cost more here than what is done with them.
+# The loops over one stream are written out element by element: making views of arrays takes longer than the work on them.
 
 
 @compiled
-def add_up(layer: int, ids: Ids, packed: Packed, work: Work, part: Part) -> None:
-    """Set a part of the sums to what a layer's gates are made of."""
-    size = work.total.shape[1]
-    x = work.hidden[: rounded(part.lanes), max(0, layer - 1) * size : (layer + 1) * size]
+def gate_preactivations(layer: int, ids: Ids, packed: Packed, scratch: Scratch, part: BlockRange) -> None:
+    """Compute a range of blocks of the pre-activations of a layer's gates."""
+    size = scratch.total.shape[1]
+    x = scratch.hidden[: padded_streams(part.streams), max(0, layer - 1) * size : (layer + 1) * size]
     if layer:
-        multiply(packed.above[layer - 1], x, work.sums, packed.scales[layer], packed.bias[layer - 1], part)
-    elif part.lanes == 1:
-        multiply(packed.first, x, work.sums, packed.scales[0], packed.table[ids[0]], part)
+        affine(packed.above[layer - 1], x, scratch.sums, packed.scales[layer], packed.bias[layer - 1], part)
+    elif part.streams == 1:
+        affine(packed.first, x, scratch.sums, packed.scales[0], packed.table[ids[0]], part)
     else:
-        look_up(work.sums, packed.table, ids, part)
-        add(packed.first, x, work.sums, packed.scales[0], part)
+        copy_rows(scratch.sums, packed.table, ids, part)
+        add_product(packed.first, x, scratch.sums, packed.scales[0], part)
 
 
 @compiled
-def multiply(weights: Array, x: Array, sums: Floats, scales: Floats, bias: Floats, part: Part) -> None:
-    """Set a part of the sums `(N, 64 B)` to a bias `(B, 64)` plus weights times x `(N, C)`, or `rounded(N)` of them."""
-    if part.lanes == 1:
+def affine(weights: Array, x: Array, sums: Floats, scales: Floats, bias: Floats, part: BlockRange) -> None:
+    """Set a range of the sums `(N, 64 B)` to a bias `(B, 64)` plus weights times x `(N, C)`, N padded or not."""
+    if part.streams == 1:
         set_blocks(weights, x, sums, scales, bias, part.first, part.last)
     else:
-        look_up(sums, bias.reshape(1, -1, ROWS), np.zeros(part.lanes, np.int64), part)
-        add(weights, x, sums, scales, part)
+        copy_rows(sums, bias.reshape(1, -1, ROWS), np.zeros(part.streams, np.int64), part)
+        add_product(weights, x, sums, scales, part)
 
 
 @compiled
-def look_up(sums: Floats, table: Floats, ids: Ids, part: Part) -> None:
-    """Set a part of the sums of each lane to a row of a table `(U, B, 64)`."""
+def copy_rows(sums: Floats, table: Floats, ids: Ids, part: BlockRange) -> None:
+    """Set a range of the sums of each stream to a row of a table `(U, B, 64)`."""
     blocks = sums.reshape(len(sums), -1, ROWS)
-    for lane in range(part.lanes):
+    for stream in range(part.streams):
         for block in range(part.first, part.last):
             for row in range(ROWS):
-                blocks[lane, block, row] = table[ids[lane], block, row]
+                blocks[stream, block, row] = table[ids[stream], block, row]
 
 
 @compiled
-def add(weights: Array, x: Array, sums: Floats, scales: Floats, part: Part) -> None:
-    """Add a part of weights times x to the sums."""
+def add_product(weights: Array, x: Array, sums: Floats, scales: Floats, part: BlockRange) -> None:
+    """Add a range of blocks of weights times x to the sums."""
     for block in range(part.first, part.last):
         rows = sums[: len(x), block * ROWS : (block + 1) * ROWS]
         add_block(weights[block], x, rows, scales[block])
 
 
 @compiled
-def copy_hidden(layer: int, lanes: StreamState, work: Work, count: int) -> None:
-    """Copy what the first lanes put out of a layer into a member's room."""
-    units = lanes.hidden.shape[2]
-    for lane in range(count):
+def copy_hidden(layer: int, streams: StreamState, scratch: Scratch, count: int) -> None:
+    """Copy the outputs of a layer of the first streams into a thread's scratch."""
+    units = streams.hidden.shape[2]
+    for stream in range(count):
         for group in range(units):
             at = (layer * units + group) * VECTOR_WIDTH
             for unit in range(VECTOR_WIDTH):
-                work.hidden[lane, at + unit] = lanes.hidden[lane, layer, group, unit]
+                scratch.hidden[stream, at + unit] = streams.hidden[stream, layer, group, unit]
 
 
 @compiled
-def predict(packed: Packed, work: Work, logits: Floats, part: Part) -> None:
-    """Set a part of the logits `(N, 64 Q)`."""
-    size = work.total.shape[1]
+def compute_logits(packed: Packed, scratch: Scratch, logits: Floats, part: BlockRange) -> None:
+    """Compute a range of blocks of the logits `(N, 64 Q)`."""
+    size = scratch.total.shape[1]
     top = len(packed.above)
-    hidden = work.hidden.reshape(len(work.hidden), -1, size)
-    for lane in range(part.lanes):
+    hidden = scratch.hidden.reshape(len(scratch.hidden), -1, size)
+    for stream in range(part.streams):
         for unit in range(size):
-            work.total[lane, unit] = hidden[lane, top, unit]
+            scratch.total[stream, unit] = hidden[stream, top, unit]
         if packed.sum_outputs:
             for below in range(top):
                 for unit in range(size):
-                    work.total[lane, unit] += hidden[lane, below, unit]
-    x = work.total[: rounded(part.lanes)]
-    multiply(packed.head, x, logits, packed.head_scales, packed.head_bias, part)
+                    scratch.total[stream, unit] += hidden[stream, below, unit]
+    x = scratch.total[: padded_streams(part.streams)]
+    affine(packed.head, x, logits, packed.head_scales, packed.head_bias, part)
 
 
 @compiled
-def advance(packed: Packed, lanes: StreamState, work: Work, team: Team, count: int) -> int:
-    """Let each lane read its id, and set its logits: this member's share of it. Return the next count.
+def advance(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Barrier, count: int) -> int:
+    """Compute this thread's part of one step: each stream reads its input id and gets new logits. Return the next count.
 
-    Where a layer ends all members meet. Until then each has written its own units alone, and read what it had copied.
+    The threads wait for each other at the end of every layer. Until then each writes only its own units, and reads only its
+    copy of the hidden states.
     """
-    rows, layers, _, _ = lanes.hidden.shape
-    gates = work.sums.reshape(rows, len(packed.first), ROWS // VECTOR_WIDTH, VECTOR_WIDTH)
-    first, last = share(len(packed.first), team)
-    part = Part(len(team.now), first, last)
+    rows, layers, _, _ = streams.hidden.shape
+    gates = scratch.sums.reshape(rows, len(packed.first), ROWS // VECTOR_WIDTH, VECTOR_WIDTH)
+    first, last = block_range(len(packed.first), barrier)
+    part = BlockRange(len(barrier.inputs), first, last)
     for layer in range(layers):
-        add_up(layer, team.now, packed, work, part)
+        gate_preactivations(layer, barrier.inputs, packed, scratch, part)
         if packed.cell == 0:
-            lstm(gates, lanes.memory, lanes.hidden, layer, part)
+            lstm(gates, streams.memory, streams.hidden, layer, part)
         elif packed.cell == 1:
-            gru(gates, lanes.memory, lanes.hidden, layer, part)
+            gru(gates, streams.memory, streams.hidden, layer, part)
         else:
-            rnn(gates, lanes.hidden, layer, part)
-        count = meet(count, team)
-        if team.size > 1:
-            copy_hidden(layer, lanes, work, part.lanes)
-    first, last = share(len(packed.head), team)
-    predict(packed, work, lanes.logits, Part(part.lanes, first, last))
-    return end(count, team)
+            rnn(gates, streams.hidden, layer, part)
+        count = wait(count, barrier)
+        if barrier.size > 1:
+            copy_hidden(layer, streams, scratch, part.streams)
+    first, last = block_range(len(packed.head), barrier)
+    compute_logits(packed, scratch, streams.logits, BlockRange(part.streams, first, last))
+    return end_step(count, barrier)
 
 
 @compiled
-def join(lanes: StreamState, work: Work, team: Team) -> tuple[int, Work]:
-    """Come together between two steps; return the next count, or OVER, and room with a hidden of one's own."""
-    count = arrive(team)
-    if count != OVER:
-        work = Work(
-            work.sums, lanes.hidden.copy().reshape(work.hidden.shape), work.total, work.weights, work.order
-        )
-        # Nobody writes before all have copied.
-        count = meet(count, team)
-    return count, work
+def join_and_copy(streams: StreamState, scratch: Scratch, barrier: Barrier) -> tuple[int, Scratch]:
+    """Join between two steps; return the next count, or SHUTDOWN, and scratch with a copy of the hidden states."""
+    count = join(barrier)
+    if count != SHUTDOWN:
+        hidden = streams.hidden.copy().reshape(scratch.hidden.shape)
+        scratch = Scratch(scratch.sums, hidden, scratch.total, scratch.weights, scratch.order)
+        # No thread writes new states before all have copied the old ones.
+        count = wait(count, barrier)
+    return count, scratch
 
 
 @compiled
-def assist(packed: Packed, lanes: StreamState, work: Work, team: Team) -> None:
-    """Do a helper's share of every step from the one before which all have come."""
-    count, own = join(lanes, work, team)
-    while count != OVER:
-        count = begin(count, team)
-        if count != OVER:
-            count = advance(packed, lanes, own, team, count)
+def assist(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Barrier) -> None:
+    """Compute a helper's part of every step from the one at which all have joined."""
+    count, own = join_and_copy(streams, scratch, barrier)
+    while count != SHUTDOWN:
+        count = begin_step(count, barrier)
+        if count != SHUTDOWN:
+            count = advance(packed, streams, own, barrier, count)
 
 
 @compiled
-def look_at(step: int, passage: Passage, lanes: StreamState, drawing: Drawing, work: Work, now: Ids) -> bool:
-    """Set now `(N,)` to the ids of a step, given or chosen, and what they cost; return whether one of them ends."""
-    size = len(drawing.ends)
-    ended = False
-    for lane in range(len(now)):
-        chosen = passage.ids[step, lane]
-        if chosen == TO_CHOOSE:
-            number = uniform(drawing.keys[lane], drawing.places[lane])
-            drawing.places[lane] += 1
-            chosen = choose(lanes.logits[lane], drawing.rules, number, work.weights, work.order)
-            passage.ids[step, lane] = chosen
-            ended = ended or drawing.ends[chosen]
-        if chosen < size:
-            passage.nats[step, lane] = cost(lanes.logits[lane], chosen, work.weights)
-        now[lane] = chosen
-    return ended
+def select_inputs(
+    step: int,
+    buffers: StepBuffers,
+    streams: StreamState,
+    sampler: SamplerState,
+    scratch: Scratch,
+    inputs: Ids,
+) -> bool:
+    """Set inputs `(N,)` to the ids of a step, given or drawn, and their nats; return whether a stop id was drawn."""
+    size = len(scratch.weights)
+    stopped = False
+    for stream in range(len(inputs)):
+        index = buffers.ids[step, stream]
+        if index == DRAW:
+            number = uniform(sampler.keys[stream], sampler.drawn[stream])
+            sampler.drawn[stream] += 1
+            index = draw(streams.logits[stream], sampler, stream, number, scratch.weights, scratch.order)
+            buffers.ids[step, stream] = index
+            stopped = stopped or sampler.stop_ids[stream, index]
+        if index < size:
+            nats = negative_log_likelihood(streams.logits[stream], index, scratch.weights)
+            buffers.nats[step, stream] = nats
+        inputs[stream] = index
+    return stopped
 
 
 @compiled
-def run(passage: Passage, packed: Packed, lanes: StreamState, drawing: Drawing, team: Team) -> int:
-    """Let lanes read ids, or choose them; return how many steps were done. A helper helps until its leader is done.
+def run(
+    buffers: StepBuffers, packed: Packed, streams: StreamState, sampler: SamplerState, barrier: Barrier
+) -> int:
+    """Let streams read or draw ids; return how many steps were done. A helper returns when its leader has finished.
 
     Args:
-        passage: What is read and written.
+        buffers: What is read and what is drawn.
         packed: The weights.
-        lanes: `rounded(N)` or more; set to what they are after.
-        drawing: What chooses.
-        team: Who calls. Every member of it passes the same other arguments, at any time or not at all.
+        streams: `padded_streams(N)` or more; updated.
+        sampler: How ids are drawn; updated.
+        barrier: Of the calling thread. All threads pass the same other arguments, at any time or never.
     """
-    rows, layers, units, _ = lanes.hidden.shape
-    shared = Work(
-        np.zeros((rows, len(packed.first) * ROWS), np.float32),
-        lanes.hidden.reshape(rows, layers * units * VECTOR_WIDTH),
-        np.zeros((rows, units * VECTOR_WIDTH), lanes.hidden.dtype),
-        np.empty(len(drawing.ends), np.float32),
-        np.empty(len(drawing.ends), np.int64),
-    )
-    if team.number:
-        assist(packed, lanes, shared, team)
+    size = sampler.stop_ids.shape[1]
+    shared = new_scratch(packed, streams, size)
+    if barrier.rank:
+        assist(packed, streams, shared, barrier)
         return 0
-    alone = Team(0, 1, team.board, team.now)
-    crew, work = alone, shared
-    length = len(passage.ids)
+    alone = Barrier(0, 1, barrier.counters, barrier.inputs)
+    current, scratch = alone, shared
+    length = len(buffers.ids)
     count, done = 0, length
     for step in range(length):
-        ended = look_at(step, passage, lanes, drawing, work, team.now)
-        if crew.size < team.size and not stalled(team) and gathered(team):
-            crew = team
-            count, work = join(lanes, shared, team)
-        elif crew.size > 1 and stalled(team):
-            # For the rest of this call: where a core is busy every wait may be as long as the system's turns.
-            dismiss(team)
-            crew, work = alone, shared
-        count = advance(packed, lanes, work, crew, begin(count, crew))
-        if len(passage.record):
-            for lane in range(len(team.now)):
-                for index in range(len(drawing.ends)):
-                    passage.record[step, lane, index] = lanes.logits[lane, index]
-        if ended:
+        stopped = select_inputs(step, buffers, streams, sampler, scratch, barrier.inputs)
+        if current.size < barrier.size and not stalled(barrier) and all_joined(barrier):
+            current = barrier
+            count, scratch = join_and_copy(streams, shared, barrier)
+        elif current.size > 1 and stalled(barrier):
+            # Alone for the rest of this call: on a busy core every wait may last as long as a time slice of the system.
+            shut_down(barrier)
+            current, scratch = alone, shared
+        count = advance(packed, streams, scratch, current, begin_step(count, current))
+        if len(buffers.record):
+            for stream in range(len(barrier.inputs)):
+                for index in range(size):
+                    buffers.record[step, stream, index] = streams.logits[stream, index]
+        if stopped:
             done = step + 1
             break
-    dismiss(team)
+    shut_down(barrier)
     return done
 
 
-def run_together(size: int, passage: Passage, packed: Packed, lanes: StreamState, drawing: Drawing) -> int:
-    """Do what `run` does with so many cores, as far as threads for them are free."""
-    size = min(size, available_cores())
-    team = new_team(size, passage.ids.shape[1])
+def run_in_threads(
+    threads: int, buffers: StepBuffers, packed: Packed, streams: StreamState, sampler: SamplerState
+) -> int:
+    """Do what `run` does with this thread and up to `threads - 1` helpers from the pool."""
+    threads = min(threads, available_cores())
+    barrier = new_barrier(threads, buffers.ids.shape[1])
     helpers: list[Future[int]] = []
     try:
-        for number in range(1, size):
-            member = team._replace(number=number)
-            helpers.append(pool().submit(run, passage, packed, lanes, drawing, member))
-        return int(run(passage, packed, lanes, drawing, team))
+        for rank in range(1, threads):
+            mine = barrier._replace(rank=rank)
+            helpers.append(pool().submit(run, buffers, packed, streams, sampler, mine))
+        return int(run(buffers, packed, streams, sampler, barrier))
     finally:
-        # Nobody waits for helpers to be gone. Those who run see that it is over, even if this thread was interrupted
-        # before it could lead; those who never began need not.
-        team.board[0, 0] = OVER
+        # No need to wait for helpers. Those that run see the shutdown, even if this thread was interrupted before its first
+        # step; those that have not started are cancelled.
+        barrier.counters[0, 0] = SHUTDOWN
         for helper in helpers:
             helper.cancel()

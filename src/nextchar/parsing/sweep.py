@@ -9,8 +9,8 @@ from typing import Any
 from nextchar.errors import ConfigError
 from nextchar.evaluation.novelty import Training
 from nextchar.parsing.report import COPIED, KNOWN, LOOPS, Structure, structure
-from nextchar.sampling.engine import Filters
-from nextchar.sampling.sample import SampleOptions, sample
+from nextchar.sampling.options import SampleOptions, SamplingParams
+from nextchar.sampling.sample import sample
 from nextchar.storage import ModelFile
 
 TEMPERATURES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6)
@@ -48,7 +48,7 @@ class SampleRequest:
 
     def options(self) -> SampleOptions:
         """Return the options for `nextchar.sample`, which check temperature and seed."""
-        return SampleOptions(length=self.length, filters=Filters(self.temperature), seed=self.seed)
+        return SampleOptions(length=self.length, params=SamplingParams(self.temperature), seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Writing: the engine that lets lanes step and choose side by side, and text around it."""
+"""Generation: packed engines that draw ids for many streams side by side, and the text around them."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError, ModelFileError
-from nextchar.sampling.sample import SampleOptions, sample
+from nextchar.sampling.options import SampleOptions
+from nextchar.sampling.sample import sample
 from nextchar.storage import (
     CHECKPOINTS,
     CONFIG,

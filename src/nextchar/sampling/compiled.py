@@ -1,0 +1,163 @@
+"""The compiled backend for CPUs: packed networks, alone or as an ensemble, that step through ids in numba code."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.kernels.barrier import new_barrier
+from nextchar.kernels.ensemble import Member, run_ensemble
+from nextchar.kernels.packing import Floats, StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.sampler import Ids, SamplerState, new_sampler
+from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads
+from nextchar.kernels.threads import available_cores
+from nextchar.sampling.options import SamplingParams
+from nextchar.sampling.protocol import Batch, Nats, PromptState, batch_sizes
+from nextchar.sampling.thread_tuner import ThreadTuner, thread_counts
+from nextchar.storage import ModelFile
+
+# Ids of one call when a text is read: between two calls Ctrl-C is handled and another number of threads is tried.
+PIECE = 256
+# Streams of one thread: with more, weights and states no longer fit its cache.
+STREAMS = 32
+NO_RECORD = np.empty((0, 0, 0), np.float32)
+
+
+class CompiledNetwork:
+    """One packed network. The state of a stream is a value, a `StreamState` of one row, and is never modified.
+
+    Args:
+        model: The network.
+        weights: The kind of its packed weights.
+        threads: How many threads share the steps of one stream; None to keep what is fastest. Results do not depend on it.
+
+    Attributes:
+        packed: The weights.
+        vocabulary_size: V.
+        tuner: Chooses the number of threads.
+        empty: The empty state.
+        start: The state after START, which predicts a text's first id.
+    """
+
+    def __init__(self, model: ModelFile, weights: WeightKind = "fp32", threads: int | None = None) -> None:
+        self.packed = pack(model.architecture, model.arrays, len(model.vocabulary), weights)
+        self.vocabulary_size = len(model.vocabulary)
+        most = min(available_cores(), len(self.packed.first))
+        self.tuner = ThreadTuner(thread_counts(most) if threads is None else [threads])
+        self.empty: StreamState = empty_streams(self.packed, 1)
+        self.start = self._read(np.array([self.vocabulary_size]), self.empty)[1]
+
+    def read(self, ids: npt.ArrayLike, state: StreamState) -> tuple[Floats, StreamState]:
+        """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
+        given = np.asarray(ids, np.int64)
+        logits = np.empty((len(given), self.vocabulary_size), np.float32)
+        return logits, self._read(given, state, logits)[1]
+
+    def after(self, prompt: npt.ArrayLike = ()) -> StreamState:
+        """Return the state after START and the ids of a prompt `(T,)`."""
+        return self._read(np.asarray(prompt, np.int64), self.start)[1]
+
+    def nats(self, ids: npt.ArrayLike) -> Nats:
+        """Return -log p of each id of a text, `(T,)`, read from START."""
+        return self._read(np.asarray(ids, np.int64), self.start)[0]
+
+    def _read(self, ids: Ids, state: StreamState, logits: Floats | None = None) -> tuple[Nats, StreamState]:
+        """Read ids `(T,)`; return the nats of each and the state after the last, and fill `logits` `(T, V)`."""
+        after = StreamState(*(array.copy() for array in state))
+        nats = np.zeros(len(ids))
+        sampler = new_sampler(1, self.vocabulary_size)
+        for first in range(0, len(ids), PIECE):
+            piece = slice(first, first + PIECE)
+            record = NO_RECORD if logits is None else logits[piece, None]
+            buffers = StepBuffers(ids[piece, None].copy(), nats[piece, None], record)
+            run = partial(run_in_threads, buffers=buffers, packed=self.packed, streams=after, sampler=sampler)
+            self.tuner.timed(run, len(buffers.ids))
+        return nats, after
+
+
+class CompiledBatch:
+    """Streams of one network, or of an ensemble, that generate side by side (`protocol.Batch`).
+
+    Args:
+        networks: One, or several whose mean probability draws; of one vocabulary, cells and sizes may differ.
+        size: The most streams.
+        threads: How many threads share a step while one stream is in use; None to keep what is fastest. 1 when other batches
+            run at the same time. An ensemble uses one.
+    """
+
+    def __init__(self, networks: Sequence[CompiledNetwork], size: int, threads: int | None = None) -> None:
+        self.size, self.count = size, 0
+        self._packed = networks[0].packed
+        self._tuner = networks[0].tuner if threads is None else ThreadTuner([threads])
+        rows, vocabulary_size = padded_streams(size), networks[0].vocabulary_size
+        self.sampler: SamplerState = new_sampler(rows, vocabulary_size)
+        self.states: PromptState = tuple(empty_streams(network.packed, rows) for network in networks)
+        self._members = tuple(
+            Member(network.packed, streams, new_scratch(network.packed, streams, vocabulary_size))
+            for network, streams in zip(networks, self.states, strict=True)
+            if len(networks) > 1
+        )
+        self._mean = np.zeros((rows, vocabulary_size), np.float32)
+
+    def add(
+        self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()
+    ) -> None:
+        """Begin a stream in the next free place."""
+        stream, sampler = self.count, self.sampler
+        for streams, state in zip(self.states, prompt, strict=True):
+            for array, row in zip(streams, state, strict=True):
+                array[stream] = row[0]
+        sampler.temperature[stream], sampler.top_k[stream] = params.temperature, params.top_k
+        sampler.top_p[stream], sampler.min_p[stream] = params.top_p, params.min_p
+        sampler.keys[stream], sampler.drawn[stream] = key, 0
+        sampler.stop_ids[stream] = False
+        sampler.stop_ids[stream, list(stop_ids)] = True
+        self.count += 1
+
+    def remove(self, stream: int) -> None:
+        """End a stream; the last one in use moves to its place."""
+        self.count -= 1
+        for arrays in (*self.states, self.sampler):
+            for array in arrays:
+                array[stream] = array[self.count]
+
+    def generate(self, length: int) -> tuple[Ids, Nats]:
+        """Let every stream in use draw up to `length` ids; return ids and their nats, each `(T, N)`."""
+        ids = np.full((length, self.count), DRAW)
+        buffers = StepBuffers(ids, np.zeros(ids.shape), NO_RECORD)
+        if self._members:
+            alone = new_barrier(1, self.count)
+            done = int(run_ensemble(buffers, self._members, self._mean, self.sampler, alone))
+        else:
+            run = partial(
+                run_in_threads,
+                buffers=buffers,
+                packed=self._packed,
+                streams=self.states[0],
+                sampler=self.sampler,
+            )
+            done = self._tuner.timed(run, length) if self.count == 1 else run(1)
+        return ids[:done], buffers.nats[:done]
+
+
+class CompiledBackend:
+    """Packed networks on the CPU (`protocol.Backend`).
+
+    Args:
+        networks: One, or an ensemble of one vocabulary.
+    """
+
+    def __init__(self, networks: Sequence[CompiledNetwork]) -> None:
+        self.networks = networks
+
+    def prefill(self, prompt: npt.ArrayLike) -> PromptState:
+        """Return the states after START and the ids of a prompt `(T,)`."""
+        return tuple(network.after(prompt) for network in self.networks)
+
+    def batches(self, count: int) -> list[Batch]:
+        """Return one batch that uses all cores for one text, and a batch for each core for several."""
+        if count == 1:
+            return [CompiledBatch(self.networks, 1)]
+        sizes = batch_sizes(count, available_cores(), STREAMS)
+        return [CompiledBatch(self.networks, size, threads=1) for size in sizes]

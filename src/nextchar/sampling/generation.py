@@ -1,0 +1,249 @@
+"""From engine to text: stop strings, pieces as they become certain, and many texts in threads."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from queue import SimpleQueue
+from threading import Event
+from typing import Literal
+
+import numpy as np
+
+from nextchar.errors import ConfigError
+from nextchar.sampling.engine import Engine
+from nextchar.sampling.options import SampleOptions, as_integer
+from nextchar.sampling.protocol import Batch, Nats, PromptState
+from nextchar.storage import ModelSource
+from nextchar.text.vocabulary import UNKNOWN
+
+FinishReason = Literal["length", "stop"]
+
+# The most characters of one call: short enough that a reader does not notice the pause, and Ctrl-C is handled soon.
+CHUNK = 32
+# The same for one text alone, whose threads have to join at every call.
+CHUNK_ALONE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One generated text.
+
+    Attributes:
+        text: What was generated after the prompt.
+        chars: Its number of characters (bytes for a byte model).
+        finish_reason: "length", or "stop" if a stop string came.
+        nats_per_char: The mean of -log p of its characters under the model, at temperature 1 and without filters.
+    """
+
+    text: str
+    chars: int
+    finish_reason: FinishReason
+    nats_per_char: float
+
+
+class Generation:
+    """A text that is being generated, held as one `str` character for each unit; a byte model's bytes as Latin-1.
+
+    Attributes:
+        index: Its number.
+        chars: How many units it has, without a stop string.
+        finish_reason: Why it ended; None until then.
+    """
+
+    def __init__(self, generator: "Generator", index: int) -> None:
+        self.index = index
+        self.chars = 0
+        self.finish_reason: FinishReason | None = None
+        self._generator = generator
+        self._nats: list[Nats] = []
+        self._pieces: list[bytes] = []
+        self._held = ""
+
+    @property
+    def remaining(self) -> int:
+        """How many more units it may have."""
+        return self._generator.options.length - self.chars
+
+    def append(self, units: str, nats: Nats) -> bytes:
+        """Add units, at most up to the first that completes a stop string; return what became certain.
+
+        What may be the beginning of a stop string is held back until more is known.
+        """
+        stops = self._generator.stops
+        self.chars += len(units)
+        self._nats.append(nats)
+        self._held += units
+        found = [len(stop) for stop in stops if self._held.endswith(stop)]
+        keep = 0
+        if found:
+            self.finish_reason = "stop"
+            self.chars -= max(found)
+            self._held = self._held[: -max(found)]
+        elif not self.remaining:
+            self.finish_reason = "length"
+        else:
+            keep = max((overlap(self._held, stop) for stop in stops), default=0)
+        certain = self._held[: len(self._held) - keep]
+        self._held = self._held[len(self._held) - keep :]
+        # A model may know lone surrogates, which no encoding has.
+        self._pieces.append(certain.encode(self._generator.encoding, "backslashreplace"))
+        return self._pieces[-1]
+
+    def encoded(self) -> bytes:
+        """Return what is certain, in UTF-8; of a byte model, its bytes."""
+        return b"".join(self._pieces)
+
+    def sample(self) -> Sample:
+        """Return the finished text."""
+        nats = float(np.concatenate([*self._nats, np.zeros(0)])[: self.chars].sum())
+        reason = self.finish_reason or "length"
+        return Sample(self.encoded().decode(errors="replace"), self.chars, reason, nats / max(self.chars, 1))
+
+
+class Generator:
+    """Generates texts with one engine and one set of options.
+
+    Args:
+        model: An engine, or what one can be made of.
+        options: What to generate.
+
+    Attributes:
+        stops: The stop strings that can occur, in units.
+        encoding: Of the bytes that are returned: "utf-8", or "latin-1" for a byte model's own bytes.
+
+    Raises:
+        ConfigError: The engine has other weights, or another device, than the options ask for.
+    """
+
+    def __init__(self, model: "Engine | ModelSource | Sequence[ModelSource]", options: SampleOptions) -> None:
+        if isinstance(model, Engine):
+            for name in ("weights", "device"):
+                asked, given = getattr(options, name), getattr(model, name)
+                if asked not in (None, given):
+                    raise ConfigError(
+                        f"the options ask for {name} {asked}, but the engine was made with {given}"
+                    )
+            self.engine = model
+        else:
+            self.engine = Engine(model, options.weights or "fp32", options.device or "cpu")
+        self.options = options
+        vocabulary = self.engine.vocabulary
+        self.encoding = "latin-1" if vocabulary.units == "bytes" else "utf-8"
+        self._alphabet = [chr(code) for code in vocabulary.codes]
+        codes = [vocabulary.codes_of(stop) for stop in options.stop]
+        # A stop string with a unit that the model does not know cannot occur.
+        known = [stop for stop in codes if (vocabulary.find(stop) != UNKNOWN).all()]
+        self.stops = ["".join(map(chr, stop)) for stop in known]
+        self._stop_ids = [int(vocabulary.find(stop[-1:])[0]) for stop in known]
+
+    def whole(self, prompt: str, index: int) -> Sample:
+        """Return text number `index`."""
+        return [generation for generation, _ in self._one(self._prefill(prompt), index)][-1].sample()
+
+    def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
+        """Return text number `index` in pieces as they become certain, in UTF-8; of a byte model, its bytes.
+
+        Raises:
+            UnknownCharacterError: At once, before the first piece.
+        """
+        state = self._prefill(prompt)
+        return (piece for _, piece in self._one(state, index) if piece)
+
+    def generations(self, prompt: str, count: int) -> Iterator[Generation]:
+        """Return texts 0 to `count` - 1 in order, each as soon as it and those before it are finished.
+
+        Raises:
+            ConfigError: The count is less than 1.
+            UnknownCharacterError: At once.
+        """
+        count = as_integer("the count", count, "1 or more", 1)
+        state = self._prefill(prompt)
+        if count == 1:
+            return iter([[generation for generation, _ in self._one(state, 0)][-1]])
+        return self._in_threads(state, count)
+
+    def _prefill(self, prompt: str) -> PromptState:
+        ids = self.engine.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")
+        return self.engine.backend.prefill(ids)
+
+    def _begin(self, batch: Batch, state: PromptState, index: int) -> Generation:
+        """Begin text number `index` in a batch."""
+        batch.add(state, self.options.params, stream_key(self.options.seed, index), self._stop_ids)
+        return Generation(self, index)
+
+    def _extend(self, batch: Batch, generations: list[Generation], most: int) -> list[bytes]:
+        """Generate up to `most` units of every text of a batch; return what became certain of each."""
+        ids, nats = batch.generate(min(most, *(generation.remaining for generation in generations)))
+        return [
+            generation.append("".join([self._alphabet[i] for i in ids[:, stream].tolist()]), nats[:, stream])
+            for stream, generation in enumerate(generations)
+        ]
+
+    def _one(self, state: PromptState, index: int) -> Iterator[tuple[Generation, bytes]]:
+        """Generate one text with all cores, and yield it with every new piece."""
+        (batch,) = self.engine.backend.batches(1)
+        generation, size = self._begin(batch, state, index), 1
+        while generation.finish_reason is None:
+            yield generation, self._extend(batch, [generation], size)[0]
+            # The first piece is one character, so that it comes at once.
+            size = min(2 * size, CHUNK_ALONE)
+
+    def _in_threads(self, state: PromptState, count: int) -> Iterator[Generation]:
+        """Generate texts in one thread for each batch, and yield them in order."""
+        batches = self.engine.backend.batches(count)
+        waiting = iter(range(count))
+        finished: SimpleQueue[Generation | BaseException] = SimpleQueue()
+        cancelled = Event()
+
+        def work(batch: Batch) -> None:
+            try:
+                for generation in self._run(batch, state, waiting, cancelled):
+                    finished.put(generation)
+            except BaseException as error:  # noqa: BLE001  raised again in the thread that takes the texts
+                finished.put(error)
+
+        with ThreadPoolExecutor(len(batches)) as pool:
+            try:
+                for batch in batches:
+                    pool.submit(work, batch)
+                early: dict[int, Generation] = {}
+                for index in range(count):
+                    while index not in early:
+                        generation = finished.get()
+                        if isinstance(generation, BaseException):
+                            raise generation
+                        early[generation.index] = generation
+                    yield early.pop(index)
+            finally:
+                cancelled.set()
+
+    def _run(
+        self, batch: Batch, state: PromptState, waiting: Iterator[int], cancelled: Event
+    ) -> Iterator[Generation]:
+        """Generate the waiting texts, as many at a time as the batch has room for; yield each when it is finished."""
+        running: list[Generation] = []
+        while not cancelled.is_set():
+            running += [
+                self._begin(batch, state, index) for index in islice(waiting, batch.size - batch.count)
+            ]
+            if not running:
+                return
+            self._extend(batch, running, CHUNK)
+            for stream in reversed(range(len(running))):
+                if running[stream].finish_reason:
+                    yield running[stream]
+                    batch.remove(stream)
+                    running[stream] = running[-1]
+                    running.pop()
+
+
+def stream_key(seed: int, index: int) -> int:
+    """Return the 64-bit key of the random numbers of text number `index`."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
+
+
+def overlap(text: str, stop: str) -> int:
+    """Return how many units at the end of a text are the beginning of a stop string, but not all of it."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

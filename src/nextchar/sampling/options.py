@@ -1,0 +1,113 @@
+"""What is generated and how: options that are checked when they are made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from operator import index
+from sys import float_info
+from typing import get_args
+
+from nextchar.errors import ConfigError
+from nextchar.kernels.packing import KINDS, WeightKind
+from nextchar.text.vocabulary import Unknown
+
+# More than any vocabulary has, and within the integers of compiled code.
+LARGEST_TOP_K = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next character of one text is drawn.
+
+    Attributes:
+        temperature: 1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more
+            errors; 0 always takes the most likely character.
+        top_k: Draw among the k most likely characters; 0, or more than there are, for all.
+        top_p: Draw among the fewest most likely characters that together reach this probability; 1 for all.
+        min_p: Draw among the characters at least this many times as likely as the most likely one; 0 for all.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every value, and keep it as an int or a float."""
+        top_k = as_integer("top_k", self.top_k, "0 (all) or more")
+        object.__setattr__(self, "top_k", min(top_k, LARGEST_TOP_K))
+        for name, bounds, largest in (
+            ("temperature", "0 or more", float_info.max),
+            ("top_p", "above 0 and at most 1 (all)", 1.0),
+            ("min_p", "from 0 (all) to 1", 1.0),
+        ):
+            given = getattr(self, name)
+            try:
+                value = float(given)
+            except (TypeError, ValueError, OverflowError):
+                raise ConfigError(f"{name} is {given!r}, but must be a number {bounds}") from None
+            if not 0 <= value <= largest or (name == "top_p" and value == 0):
+                raise ConfigError(f"{name} is {value:g}, but must be {bounds}")
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOptions:
+    """What to generate.
+
+    Attributes:
+        length: The most characters of a text (bytes for a byte model).
+        params: How each character is drawn.
+        stop: A text ends before the first of these strings, which is not part of it; a single str is one of them.
+        seed: The same seed and kind of weights give the same text.
+        unknown: Whether characters of the prompt that the model does not know are an error, or skipped.
+        weights: The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None: fp32, or what the
+            engine has.
+        device: "cpu", without torch; or a torch device, with fp32 weights. None: cpu, or what the engine has.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    length: int = 500
+    params: SamplingParams = field(default_factory=SamplingParams)
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    unknown: Unknown = "error"
+    weights: WeightKind | None = None
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        object.__setattr__(self, "length", as_integer("the length", self.length))
+        object.__setattr__(self, "seed", as_integer("the seed", self.seed))
+        stop: str | Iterable[str] = self.stop
+        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
+        check_choice("unknown", self.unknown, get_args(Unknown))
+        if self.weights is not None:
+            check_choice("weights", self.weights, KINDS)
+        if "" in self.stop:
+            raise ConfigError("a stop string is empty; every text would end at once")
+
+
+def as_integer(name: str, value: int, bounds: str = "0 or more", least: int = 0) -> int:
+    """Return an option as an int, which may be of any size.
+
+    Raises:
+        ConfigError: It is not a whole number, or less than `least`.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        raise ConfigError(f"{name} is {value!r}, but must be a whole number, {bounds}") from None
+    if number < least:
+        raise ConfigError(f"{name} is {number}, but must be {bounds}")
+    return number
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise a ConfigError that names the choices if a value is none of them."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")

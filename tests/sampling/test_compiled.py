@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+import torch
+
+from conftest import make_model
+from nextchar.architecture import CELLS, Cell
+from nextchar.evaluation.score import score_ids
+from nextchar.kernels.packing import StreamState
+from nextchar.language_model import LanguageModel
+from nextchar.sampling.compiled import CompiledBatch, CompiledNetwork
+from nextchar.sampling.options import SamplingParams
+from nextchar.storage import to_file
+from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary("characters", tuple(range(ord("a"), ord("a") + 13)))
+EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
+
+
+def _predicted(state: StreamState) -> np.ndarray:
+    """Return the logits of what comes next, `(V,)`."""
+    return state.logits[0, : len(VOCABULARY)]
+
+
+def _batch(
+    network: CompiledNetwork, keys: list[int], params: SamplingParams | None = None, **options: object
+) -> CompiledBatch:
+    """Return a batch with a stream for each key."""
+    batch = CompiledBatch([network], len(keys))
+    for key in keys:
+        batch.add((network.start,), params or SamplingParams(), key, **options)  # type: ignore[arg-type]
+    return batch
+
+
+def _generate(
+    lm: LanguageModel, size: int, params: SamplingParams, prompt: tuple[int, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and nats of one text, each `(T,)`."""
+    network = CompiledNetwork(to_file(lm))
+    batch = CompiledBatch([network], 1)
+    batch.add((network.after(prompt),), params, 0)
+    ids, nats = batch.generate(size)
+    return ids[:, 0], nats[:, 0]
+
+
+@EVERY_CELL
+def test_a_text_has_the_nats_that_evaluation_scores(corpus: Corpus, text: str, cell: Cell) -> None:
+    """The score of a text is the mean of its nats."""
+    lm = make_model(corpus.vocabulary, cell=cell)
+    ids = corpus.vocabulary.encode(text[:5000])
+    score = score_ids(lm.network, ids, lm.vocabulary)
+    nats = CompiledNetwork(to_file(lm)).nats(ids)
+    assert nats.shape == (5000,)
+    assert score.nats_per_char == pytest.approx(nats.mean(), abs=1e-5)
+
+
+@EVERY_CELL
+def test_nats_are_those_of_reading_one_by_one(cell: Cell) -> None:
+    """The nats of a text are those of each step of reading it from START."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
+    ids = np.random.default_rng(0).integers(0, 13, 30)
+    state = network.after()
+    expected = []
+    for index in ids:
+        logits = _predicted(state).astype(np.float64)
+        expected.append(np.log(np.exp(logits).sum()) - logits[index])
+        _, state = network.read([index], state)
+    np.testing.assert_allclose(network.nats(ids), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_an_empty_text_has_no_nats() -> None:
+    """Nothing is scored."""
+    assert CompiledNetwork(to_file(make_model(VOCABULARY))).nats([]).shape == (0,)
+
+
+@EVERY_CELL
+def test_a_prompt_is_read_after_start(cell: Cell) -> None:
+    """The state after a prompt is that of reading START and then the prompt from the empty state."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
+    rows, after = network.read([3, 1, 2], network.after())
+    for one, other in zip(network.after([3, 1, 2]), after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(_predicted(after), rows[-1])
+
+
+@EVERY_CELL
+def test_temperature_zero_follows_the_argmax_of_torch(cell: Cell) -> None:
+    """At temperature 0 every id is the argmax of the torch network that reads the same ids."""
+    lm = make_model(VOCABULARY, cell=cell)
+    expected = []
+    with torch.no_grad():
+        state, index = lm.network.empty_state(1), VOCABULARY.start
+        for _ in range(150):
+            logits, state = lm.network(torch.tensor([[index]]), state)
+            index = int(logits[0, 0].argmax())
+            expected.append(index)
+    assert _generate(lm, 150, SamplingParams(temperature=0))[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "params",
+    [SamplingParams(), SamplingParams(temperature=0), SamplingParams(0.5, top_k=3), SamplingParams(3.0)],
+)
+def test_nats_are_those_of_the_unfiltered_model(params: SamplingParams) -> None:
+    """The nats of an id are those of the model itself, whatever the parameters."""
+    lm = make_model(VOCABULARY)
+    ids, nats = _generate(lm, 60, params, prompt=(1, 2))
+    np.testing.assert_array_equal(nats, CompiledNetwork(to_file(lm)).nats([1, 2, *ids])[2:])
+
+
+def test_top_k_bounds_what_is_drawn() -> None:
+    """With top_k = 2 every id is one of the model's two most likely."""
+    lm = make_model(VOCABULARY)
+    network = CompiledNetwork(to_file(lm))
+    state = network.after()
+    ranks = set()
+    for index in _generate(lm, 200, SamplingParams(top_k=2))[0]:
+        ranks.add(np.argsort(-_predicted(state)).tolist().index(index))
+        _, state = network.read([index], state)
+    assert ranks == {0, 1}
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_draws_follow_the_distribution_of_the_model(temperature: float) -> None:
+    """Over 4,000 keys the first id is distributed as the softmax: chi-square below its 99.9 % point."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    state, n = network.after(), 4000
+    ids, _ = _batch(network, list(range(n)), SamplingParams(temperature)).generate(1)
+    p = np.exp(_predicted(state).astype(np.float64) / temperature)
+    expected = n * p / p.sum()
+    seen = np.bincount(ids[0], minlength=13)
+    # Classes of fewer than five are taken together.
+    rare = expected < 5
+    pairs = [*zip(seen[~rare], expected[~rare], strict=True), (seen[rare].sum(), expected[rare].sum())]
+    assert sum((s - e) ** 2 / e for s, e in pairs if e) < 32.9
+
+
+def test_removing_a_stream_leaves_the_others_as_they_were() -> None:
+    """When texts end and others begin in their place, every text is what it is alone."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    alone = {}
+    for key in range(6):
+        alone[key] = _batch(network, [key]).generate(20)[0][:, 0].tolist()
+    batch, texts = _batch(network, [0, 1, 2]), [(0, []), (1, []), (2, [])]
+    for waiting in (3, 4, 5):
+        for (_, text), ids in zip(texts, batch.generate(5)[0].T, strict=True):
+            text.extend(ids.tolist())
+        batch.remove(0)
+        assert texts[0][1] == alone[texts[0][0]][: len(texts[0][1])]
+        texts[0] = texts.pop()
+        batch.add((network.start,), SamplingParams(), waiting)
+        texts.append((waiting, []))
+    for key, text in texts:
+        assert text == alone[key][: len(text)]
+
+
+def test_a_call_returns_after_a_stop_id() -> None:
+    """A call ends after the step in which a stream draws one of its own stop ids; the next call continues."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    whole, _ = _batch(network, [1, 2]).generate(60)
+    for stopping in (0, 1):
+        batch = CompiledBatch([network], 2)
+        for stream in (0, 1):
+            batch.add((network.start,), SamplingParams(), stream + 1, [4] if stream == stopping else [])
+        first, _ = batch.generate(60)
+        assert len(first) == 1 + whole[:, stopping].tolist().index(4)
+        second, _ = batch.generate(1)
+        np.testing.assert_array_equal(np.concatenate([first, second]), whole[: len(first) + 1])
+
+
+def test_every_stream_has_its_own_parameters() -> None:
+    """A text is the same to the bit alone and beside others with other parameters, as one stream ends and another begins."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    params = [
+        SamplingParams(),
+        SamplingParams(temperature=0),
+        SamplingParams(top_k=2),
+        SamplingParams(temperature=3, top_p=0.7, min_p=0.05),
+    ]
+    alone = [_batch(network, [key], each).generate(60) for key, each in enumerate(params)]
+    batch = CompiledBatch([network], 3)
+    for key in (0, 1, 2):
+        batch.add((network.start,), params[key], key)
+    first = batch.generate(20)
+    batch.remove(0)  # stream 2 moves to its place
+    batch.add((network.start,), params[3], 3)
+    second = batch.generate(40)
+    for kind in (0, 1):  # ids and nats
+        for key, stream in ((2, 0), (1, 1)):
+            joined = np.append(first[kind][:, key], second[kind][:, stream])
+            np.testing.assert_array_equal(joined, alone[key][kind][:, 0])
+        np.testing.assert_array_equal(second[kind][:, 2], alone[3][kind][:40, 0])
