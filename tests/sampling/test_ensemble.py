@@ -149,7 +149,7 @@ def test_models_of_other_characters_are_refused(mixed: list[LanguageModel]) -> N
     """Another vocabulary, other units, or no model at all, is an error that says what differs and what to do."""
     other = make_model(Vocabulary("characters", tuple(map(ord, "abcé"))))
     with pytest.raises(
-        ConfigError, match=r"models 1 and 3 differ in 11 characters: only model 1 knows 'd'.*same ch"
+        ConfigError, match=r"models 1 and 3 differ in 11 characters: only model 1 has 'd'.*same ch"
     ):
         evaluate([mixed[0], mixed[1], other], "abc")
     raw = make_model(Vocabulary("bytes", tuple(range(97, 110))))
