@@ -1,9 +1,24 @@
+"""Devices and precisions: which are taken, and that float64 stays on the CPU."""
+
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 
+import nextchar
+from conftest import make_model
 from nextchar import device
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError
+from nextchar.evaluation import score
+from nextchar.evaluation.calibrate import calibrate
+from nextchar.inspection.trace import trace
+from nextchar.language_model import LanguageModel
+from nextchar.model.reading import surprisal
+from nextchar.storage import to_file, to_language_model
+from nextchar.text.corpus import Corpus
+from other_device import other_device
 
 CPU = torch.device("cpu")
 
@@ -42,16 +57,17 @@ def test_auto_takes_the_cpu_where_there_is_nothing_else() -> None:
     assert pick_device("auto") == CPU
 
 
-@pytest.mark.parametrize(
-    ("cuda", "mps", "expected"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps")]
-)
-def test_auto_takes_the_fastest(
+@pytest.mark.parametrize(("cuda", "expected"), [(True, "cuda"), (False, "cpu")])
+@pytest.mark.parametrize("mps", [True, False])
+def test_auto_is_cuda_or_the_cpu(
     monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
 ) -> None:
-    """Auto prefers cuda, then mps."""
+    """Auto prefers cuda and never takes mps, which has to be named."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert pick_device("auto").type == expected
+    if mps:
+        assert pick_device("mps").type == "mps"
 
 
 def test_auto_precision_on_the_cpu_says_why() -> None:
@@ -146,3 +162,85 @@ def test_cpus_have_bf16_where_an_instruction_says_so(monkeypatch: pytest.MonkeyP
 def test_other_devices_stay_with_fp32() -> None:
     """bf16 is not claimed to be fast where nobody measured it."""
     assert device._bf16_is_fast(torch.device("mps")) == (False, "bf16 is not measured on mps")
+
+
+SHORT = "She sells sea shells by the sea shore.\n" * 9
+
+
+def _train(device: torch.device) -> float:
+    corpus = Corpus.from_text(SHORT * 4)
+    config = nextchar.Config(
+        steps=3, layers=2, hidden=12, embedding=8, batch_size=4, seq_length=16, learning_rate=0.01,
+        weight_decay=0.01, dropout=0.0, valid=0.3, device=device.type,
+    )  # fmt: skip
+    return nextchar.evaluate(nextchar.train(corpus, config), SHORT).nats_per_char
+
+
+def _small(device: torch.device) -> LanguageModel:
+    return to_language_model(to_file(make_model(Corpus.from_text(SHORT).vocabulary)), device)
+
+
+def _dynamic(device: torch.device) -> float:
+    return nextchar.evaluate_dynamic(
+        _small(device), SHORT[:100], SHORT, adaptation=nextchar.Adaptation(0.01, 0.01, segment=32)
+    ).dynamic.nats_per_char
+
+
+def _sample(device: torch.device) -> float:
+    options = nextchar.SampleOptions(length=12, device=device.type, seed=3)
+    samples = nextchar.sample(to_file(_small(torch.device("cpu"))), "She ", options, count=2)
+    return float(np.mean([sample.nats_per_char for sample in samples]))
+
+
+WORK: dict[str, Callable[[torch.device], float]] = {
+    "training": _train,
+    "scoring": lambda device: nextchar.evaluate(_small(device), SHORT).nats_per_char,
+    "windows": lambda device: (
+        nextchar.evaluate(_small(device), SHORT, protocol="windows", window=32).bits_per_char
+    ),
+    "dynamic": _dynamic,
+    "calibration": lambda device: calibrate(_small(device).network, Corpus.from_text(SHORT)),
+    "tracing": lambda device: float(trace(_small(device), SHORT).entropy.mean()),
+    "reach": lambda device: float(nextchar.reach(_small(device), SHORT[:60], places=2).gradient.mean()),
+    "sampling": _sample,
+}
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=pytest.mark.xfail(what == "sampling", reason="draws in float64"))
+        for what in WORK
+    ],
+)
+def test_no_float64_outside_the_cpu(what: str) -> None:
+    """On a device without float64, whose tensors are no arrays, everything runs, with the results of the CPU."""
+    with other_device() as device:
+        found = WORK[what](device)
+    assert found == pytest.approx(WORK[what](CPU), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda x: x.double(), "no float64"),
+        (lambda x: x.sum(dtype=torch.float64), "no float64"),
+        (lambda x: torch.zeros(3, dtype=torch.float64, device=x.device), "no float64"),
+        (lambda x: torch.linspace(0, 1, 3, dtype=torch.float64).to(x.device), "no float64"),
+        (lambda x: x.numpy(), "numpy"),
+        (np.asarray, "numpy"),
+    ],
+)
+def test_the_simulated_device_finds_faults(fault: Callable[[torch.Tensor], object], message: str) -> None:
+    """float64 on the device, however it is made, and an array of its memory are errors."""
+    with other_device() as device, pytest.raises((TypeError, RuntimeError), match=message):
+        fault(torch.ones(3, device=device))
+
+
+def test_a_planted_float64_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score that is summed in float64 before it is moved to the CPU fails on the simulated device."""
+    planted = lambda logits, ids: surprisal(logits, ids).double()  # noqa: E731
+    monkeypatch.setattr(score, "surprisal", planted)
+    WORK["scoring"](CPU)
+    with other_device() as device, pytest.raises(TypeError, match="no float64"):
+        WORK["scoring"](device)

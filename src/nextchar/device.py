@@ -1,4 +1,4 @@
-"""Where to compute and how precisely: probed, never assumed, and with the reason in words."""
+"""Where to compute and in which precision: tested on this machine, with the reason in words."""
 
 import torch
 
@@ -6,27 +6,33 @@ from nextchar.errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return a device by name; "auto" takes cuda, then mps, then cpu.
+    """Return a device by name; "auto" is cuda if there is one, else cpu.
+
+    "mps" is used only if it is named: our compiled kernels for the CPU do not run there, and it is not measured.
 
     Raises:
         ConfigError: The device is not on this machine.
     """
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if has[kind])
-    if not has.get(name, False):
-        there = ", ".join(kind for kind, present in has.items() if present)
+        name = "cuda" if available["cuda"] else "cpu"
+    if not available.get(name, False):
+        names = ", ".join(kind for kind, present in available.items() if present)
         raise ConfigError(
-            f"the device is '{name}', but this machine and this torch have {there}; give --device auto"
+            f"the device is '{name}', but this machine and this torch have {names}; give --device auto"
         )
     return torch.device(name)
 
 
 def pick_precision(name: str, device: torch.device) -> tuple[str, str]:
-    """Return the precision of the matrix products, and why it was picked.
+    """Return the precision of matrix products, "fp32" or "bf16", and the reason for it.
 
     Raises:
-        ConfigError: bf16 is asked for and cannot run here.
+        ConfigError: bf16 is asked for and does not run here.
     """
     if name == "fp32":
         return "fp32", "as asked"
@@ -44,12 +50,12 @@ def pick_precision(name: str, device: torch.device) -> tuple[str, str]:
 
 
 def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
-    """Tell whether the hardware multiplies bf16 faster than fp32."""
+    """Return whether the hardware multiplies bf16 faster than fp32, and the reason."""
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device)[0] >= 8
         return fast, "tensor cores have bf16" if fast else "this GPU is older than bf16"
     if device.type == "cpu":
-        # Both are private names of torch, so their absence is an answer too.
+        # Both names are private to torch, so a torch without them is possible.
         for probe, word in (("_is_avx512_bf16_supported", "AVX512-BF16"), ("_is_amx_tile_supported", "AMX")):
             if getattr(torch.cpu, probe, lambda: False)():
                 return True, f"the CPU has {word}"
@@ -58,7 +64,7 @@ def _bf16_is_fast(device: torch.device) -> tuple[bool, str]:
 
 
 def _bf16_problem(device: torch.device) -> str:
-    """Run a small layer forward and backward in bf16; return what went wrong, or nothing."""
+    """Run a small layer forward and backward in bf16; return the error in one line, or an empty string."""
     layer = torch.nn.LSTM(64, 64).to(device)
     try:
         with torch.autocast(device.type, torch.bfloat16):

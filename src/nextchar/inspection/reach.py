@@ -127,7 +127,7 @@ def _gradient(network: Network, window: Ids, states: Sequence[State]) -> Floats:
     def visit(chunk: Chunk) -> None:
         last = torch.from_numpy(window[-1]).to(chunk.logits.device)[:, None]
         log_p = log_probabilities(chunk.logits[-1]).gather(-1, last).sum()
-        norms.extend(each.norm(dim=-1) for each in torch.autograd.grad(log_p, leaves))
+        norms.extend(torch.linalg.vector_norm(each, dim=-1) for each in torch.autograd.grad(log_p, leaves))
 
     reader = Reader(network, len(window), lambda _: _from_leaf(leaves), gradients=True)
     reader.read(window[:-1], concatenate_rows(list(states)), visit)
