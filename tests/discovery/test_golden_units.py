@@ -1,6 +1,7 @@
 """Discovery on a network whose units were set by hand: it finds these, and makes nothing of the others."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from nextchar.discovery.claims import Claims, Search
 from nextchar.discovery.features import Feature
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.nulls import p_values, shifted_best, shifts
-from nextchar.discovery.pipeline import claims_of
+from nextchar.discovery.pipeline import claims_of, discover
 from nextchar.discovery.scores import design, signed
 from nextchar.discovery.study import Study, prepare
+from nextchar.errors import ModelFileError
+from nextchar.storage import read_model, save
 
 LENGTH = 12_000
 SEARCH = Search(shifts=99, rotations=2, causal=False)
@@ -80,3 +83,17 @@ def test_the_same_search_makes_the_same_claims() -> None:
     study, claims = discovered()
     again = prepare(study.lm, golden_text(LENGTH), "general", SEARCH)
     assert claims_of(again, "general").as_dict() == claims.as_dict()
+
+
+def test_a_model_is_given_as_a_value_a_file_or_a_path(tmp_path: Path) -> None:
+    """All three make the same claims; what is none of them is refused in one sentence."""
+    study, claims = discovered()
+    path = tmp_path / "golden.safetensors"
+    save(study.lm, path)
+    expected = claims.as_dict()
+    for model in (study.lm, read_model(path), str(path)):
+        assert discover(model, golden_text(LENGTH), "general", SEARCH).as_dict() == expected
+    with pytest.raises(
+        ModelFileError, match="a model is a LanguageModel, a ModelFile or a path, but int was given"
+    ):
+        discover(3, golden_text(LENGTH))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from nextchar.discovery.interventions import (
     zero,
 )
 from nextchar.discovery.profiles import general
-from nextchar.discovery.states import States, quantize, read_states, watching
+from nextchar.discovery.states import States, quantize, read_states
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
 from nextchar.model.recurrence import reference
@@ -249,12 +249,3 @@ def test_steering_the_latch_writes_more_brackets() -> None:
     assert steered.shares[-1] > 2 * steered.shares[0]
     assert [len(each) for each in steered.samples] == [steering.SHOWN] * 4
     assert steered.samples[-1].count("]") > steered.samples[0].count("]")
-
-
-def test_what_is_watched_is_the_memory(lm: LanguageModel, text: str) -> None:
-    """The states that are patched in are the cells of the reference."""
-    ids = torch.from_numpy(lm.vocabulary.encode(text[:20]).astype(np.int64))[:, None]
-    seen: list[torch.Tensor] = []
-    with torch.no_grad():
-        _, state = lm.network(ids, lm.network.empty_state(1), recurrence=watching(seen))
-    assert torch.equal(seen[1][-1], state[1][1])

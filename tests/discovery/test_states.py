@@ -1,35 +1,20 @@
 """States in bytes: exact to the trace, whatever is never forgotten; and the two halves of a text."""
 
-from collections import Counter
-from typing import Any
-
 import numpy as np
-import pytest
-from torch import Tensor
 
 from discovery.golden import golden_text
 from inspection.handset import DEPTH, expected_cells, golden_model
-from nextchar.discovery import states as states_module
 from nextchar.discovery.states import States, quantize, read_states, split
 from nextchar.inspection.trace import trace
 from nextchar.language_model import LanguageModel
 
 
-def test_lanes_are_exact_for_a_counter_that_never_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nine lanes read side by side hold the depth that counting over the whole text gives, and none is read time and again."""
+def test_states_are_exact_for_a_counter_that_never_forgets() -> None:
+    """Parts that are read in parallel hold the depth that counting over the whole text gives."""
     text = golden_text(20_000)
-    times: list[int] = []
-
-    def counted(lm: LanguageModel, rows: Tensor, lanes: Tensor, *more: Any) -> Any:
-        times.extend(lanes.tolist())
-        return read_lanes(lm, rows, lanes, *more)
-
-    read_lanes = states_module._read_lanes
-    monkeypatch.setattr(states_module, "_read_lanes", counted)
     states = read_states(lm := golden_model(), lm.vocabulary.encode(text))
     depth = np.array(expected_cells(text))[:, DEPTH]
     np.testing.assert_allclose(states.values([DEPTH], np.arange(len(text)))[0], np.tanh(depth), atol=2e-3)
-    assert max(Counter(times).values()) <= 2 + states_module.REPAIRS
 
 
 def test_states_are_those_of_the_trace(lm: LanguageModel, text: str) -> None:

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.scores import Doubles
-from nextchar.discovery.states import CHUNK, Ints, States, Unit, as_memory
-from nextchar.kernels.threads import parallel_for
+from nextchar.discovery.states import Ints, States, Unit, as_memory
 from nextchar.language_model import LanguageModel
-from nextchar.model.compiled import own_threads
+from nextchar.model.reading import Reader, in_parallel
 from nextchar.model.state import State, map_state
 
 WINDOW, WARM_UP = 256, 64  # characters of a window, of which the first are read but not counted
@@ -117,7 +115,7 @@ def control_units(states: States, rows: Sequence[int], seed: int, count: int = C
 
 def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints, starts: Ints) -> Ablations:
     """Set units (rows of the states) to their mean over the text, one at a time, and measure the loss in every window."""
-    inputs = torch.from_numpy(np.stack([np.asarray(ids[at : at + WINDOW], np.int64) for at in starts], 1))
+    inputs = np.stack([np.asarray(ids[at : at + WINDOW], np.int64) for at in starts], 1)
     begin = begin_states(lm, ids, starts)
     clean = losses(lm, inputs, begin, [])
     means = np.array([states.levels[row][states.codes[row]].mean() for row in rows])
@@ -130,13 +128,12 @@ def ablate(lm: LanguageModel, ids: npt.NDArray[Any], states: States, rows: Ints,
             mine = slice(first, first + each)
             units = [states.units[row] for row in rows[mine]]
             edits = _one_each(units, means[mine], len(starts))
-            ablated = losses(lm, inputs.repeat(1, len(units)), _repeated(begin, len(units)), edits)
+            ablated = losses(lm, np.tile(inputs, (1, len(units))), _repeated(begin, len(units)), edits)
             more = (ablated - np.tile(clean, (1, len(units))))[WARM_UP:]
             more = more.reshape(WINDOW - WARM_UP, len(units), len(starts)).transpose(1, 2, 0)
             bits[mine] = (more * BITS).reshape(len(units), -1)
 
-    with own_threads():
-        parallel_for(ablate_groups, -(-len(rows) // each), 1)
+    in_parallel(ablate_groups, -(-len(rows) // each))
     places = (starts[:, None] + np.arange(WARM_UP, WINDOW)).ravel()
     return Ablations(places, rows, bits)
 
@@ -160,31 +157,23 @@ def _repeated(state: State, times: int) -> State:
 
 def begin_states(lm: LanguageModel, ids: npt.NDArray[Any], starts: Ints, before: int = CONTEXT) -> State:
     """Return the states at the starts of windows, after START and up to `before` characters."""
-    network = lm.network
     rows = np.full((before, len(starts)), lm.vocabulary.start, np.int64)
     for row, at in enumerate(starts):
         there = np.asarray(ids[max(0, at - before) : at], np.int64)
         rows[before - len(there) :, row] = there
-    with torch.no_grad(), network.threads():
-        state = network.empty_state(len(starts))
-        for first in range(0, before, CHUNK):
-            _, state = network(torch.from_numpy(rows[first : first + CHUNK]), state)
-    return state
+    return Reader(lm.network).read(rows, lm.network.empty_state(len(starts)))
 
 
-def losses(lm: LanguageModel, inputs: Tensor, state: State, edits: Sequence[Edit]) -> Doubles:
+def edited(lm: LanguageModel, edits: Sequence[Edit]) -> Reader:
+    """Return a reader of the network under edits."""
+    layers = lm.network.architecture.layers
+    return Reader(lm.network, recurrence=lambda first: intervening(edits, layers=layers, first_step=first))
+
+
+def losses(lm: LanguageModel, ids: npt.NDArray[np.int64], state: State, edits: Sequence[Edit]) -> Doubles:
     """Return -ln p of each id `(T, B)` under edits; 0 for the first, which is not predicted."""
-    network, parts, last = lm.network, [], None
-    with torch.no_grad():
-        for first in range(0, len(inputs), CHUNK):
-            chunk = inputs[first : first + CHUNK]
-            recurrence = intervening(edits, layers=network.architecture.layers, first_step=first)
-            logits, state = network(chunk, state, recurrence=recurrence)
-            before = logits[:-1] if last is None else torch.cat([last, logits[:-1]])
-            wanted = chunk[1:] if last is None else chunk
-            parts.append(-before.log_softmax(2).gather(2, wanted[..., None])[..., 0])
-            last = logits[-1:]
-    return torch.cat([torch.zeros(1, inputs.shape[1]), *parts]).double().numpy()
+    nats, _ = edited(lm, edits).surprisals(ids[:-1], ids[1:], state)
+    return np.concatenate([np.zeros((1, ids.shape[1])), nats])
 
 
 def effect(ablations: Ablations, feature: Feature, row: int, states: States, pool: Ints) -> Effect | None:

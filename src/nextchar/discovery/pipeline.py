@@ -27,7 +27,7 @@ from nextchar.discovery.probes import Probe, probe
 from nextchar.discovery.states import Ints, similar_units
 from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
 from nextchar.language_model import LanguageModel
-from nextchar.storage import to_file
+from nextchar.storage import ModelSource, to_file
 
 MAX_ABLATED = 24
 MAX_UNEXPLAINED = 10
@@ -83,7 +83,7 @@ class CausalTests:
 
 
 def discover(
-    lm: LanguageModel,
+    model: ModelSource,
     text: str | bytes | npt.NDArray[Any],
     features: str = "auto",
     search: Search | None = None,
@@ -93,7 +93,7 @@ def discover(
     """Find which unit follows which feature, score it on held-out text, compare it with nulls, and test what it is used for.
 
     Args:
-        lm: The model.
+        model: A language model, a model file or a path.
         text: At least 5,000 characters that the model knows, better 200,000, or ids `(T,)`.
         features: "auto", the name of a profile, or a .toml or .py file.
         search: The settings.
@@ -101,10 +101,11 @@ def discover(
 
     Raises:
         ConfigError: There are no such features.
+        ModelFileError: There is no such model.
         TextError: The text is too short.
         UnknownCharacterError: The text has characters that the model does not know; counts and names them.
     """
-    return claims_of(prepare(lm, text, features, search or Search(), on_progress), features, on_progress)
+    return claims_of(prepare(model, text, features, search or Search(), on_progress), features, on_progress)
 
 
 def claims_of(study: Study, requested: str, on_progress: OnProgress = ignore) -> Claims:

@@ -14,21 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.architecture import Cell
-from nextchar.kernels.threads import parallel_for
+from nextchar.inspection.trace import MAIN
 from nextchar.language_model import LanguageModel
-from nextchar.model.cells import STEPS, Weights
-from nextchar.model.compiled import Lookup, own_threads
-from nextchar.model.recurrence import Recurrence, dense
-from nextchar.model.state import LayerState, State, concatenate_rows, map_state, select_rows, vectors_of
+from nextchar.model.reading import Chunk, Reader, surprisal, to_numpy
 
 LEVELS = 256
 BLOCKS, GAP = 10, 1000
-LANES, DEPTH = 64, 2048
-CHUNK = 64
-FULL = 0.999
-SAME = 1e-3  # what a unit is read as may differ by
-REPAIRS = 2  # of all lanes side by side
+QUANTIZED = 64  # units that are quantized at a time
+MAX_TANH = 0.999  # largest tanh c that a cell is set to, because 1 is that of an infinite cell
 
 Unit = tuple[int, int]
 Codes = npt.NDArray[np.uint8]
@@ -99,121 +92,31 @@ def quantize(values: npt.NDArray[np.floating]) -> tuple[Codes, Floats]:
 
 
 def read_states(lm: LanguageModel, ids: npt.NDArray[np.integer]) -> States:
-    """Read a text, T at least 1, and keep every unit in bytes; what is held while reading takes two bytes a value."""
-    shape = lm.network.architecture
-    size = shape.layers * shape.hidden
-    lanes = max(1, min(LANES, len(ids) // DEPTH))
-    padded = np.zeros(lanes * -(-len(ids) // lanes), np.int64)
-    padded[: len(ids)] = ids
-    rows = torch.from_numpy(padded.reshape(lanes, -1).T.copy()).to(lm.network.head.weight.device)
-    held, surprisal = np.empty((lanes, len(rows), size), np.float16), np.empty((lanes, len(rows)))
-    with torch.no_grad():
-        _read(lm, rows, held, surprisal)
-    every = held.reshape(-1, size)[: len(ids)]
-    codes, levels = np.empty((size, len(ids)), np.uint8), np.empty((size, LEVELS), np.float32)
-    for first in range(0, size, 64):
-        some = slice(first, first + 64)
-        codes[some], levels[some] = quantize(np.ascontiguousarray(every[:, some].T))
+    """Read a text of T characters, at least 1; while it is read, a value takes two bytes."""
+    shape, signal = lm.network.architecture, MAIN[lm.network.architecture.cell]
+    inputs = np.concatenate([[lm.vocabulary.start], ids]).astype(np.int64)
+    targets = np.append(inputs[1:], 0)
+    values = np.empty((len(inputs), shape.layers * shape.hidden), np.float16)
+    nats = np.empty(len(inputs))
+
+    def visit(chunk: Chunk) -> None:
+        values[chunk.index] = torch.cat([layer[signal] for layer in chunk.layers], 2).half().cpu().numpy()
+        nats[chunk.index] = to_numpy(surprisal(chunk.logits, targets[chunk.index]))
+
+    Reader(lm.network, record=True).read_text(inputs, lm.network.empty_state(1), visit)
+    codes = np.empty((values.shape[1], len(ids)), np.uint8)
+    levels = np.empty((values.shape[1], LEVELS), np.float32)
+    for first in range(0, len(codes), QUANTIZED):
+        some = slice(first, first + QUANTIZED)
+        codes[some], levels[some] = quantize(np.ascontiguousarray(values[1:, some].T))
     units = tuple((layer, unit) for layer in range(shape.layers) for unit in range(shape.hidden))
-    return States(units, codes, levels, surprisal.reshape(-1)[: len(ids)])
-
-
-def _read(
-    lm: LanguageModel, rows: Tensor, held: npt.NDArray[np.float16], surprisal: npt.NDArray[np.float64]
-) -> None:
-    """Read consecutive lanes of ids `(T, N)` by the reference, and set `held` `(N, T, U)` and `surprisal` `(N, T)`.
-
-    Each lane begins with what the lane before it ended in when that was read from the empty state. Where that proves not to
-    be what it ends in now, because something was not forgotten in a whole lane, it is read again. Of a network that never
-    forgets, every time would change all lanes to come: after some times, one lane is read after the other, each once.
-    """
-    cell = lm.network.architecture.cell
-    expected, state = _entering(lm, rows)
-    ended, last = map_state(Tensor.clone, state), expected.clone()
-    todo, left = torch.arange(rows.shape[1]), REPAIRS
-    while len(todo):
-
-        def read(first: int, after: int, todo: Tensor = todo) -> None:
-            some = todo[first:after]
-            with torch.no_grad():
-                logits, now = _read_lanes(lm, rows, some, (expected, state), (held, surprisal))
-            last[some] = logits
-            for vector, value in vectors_of(ended, now):
-                vector[some] = value
-
-        with own_threads():
-            parallel_for(read, len(todo), 1)
-        off = [
-            (readable(was[1:], cell) - readable(now[:-1], cell)).abs().amax(1) > SAME
-            for was, now in vectors_of(state, ended)
-        ]
-        wrong = 1 + torch.stack(off).any(0).nonzero()[:, 0]
-        todo, left = wrong if left else wrong[:1], max(0, left - 1)
-        expected[todo] = last[todo - 1]
-        for was, now in vectors_of(state, ended):
-            was[todo] = now[todo - 1]
-
-
-def _read_lanes(
-    lm: LanguageModel,
-    rows: Tensor,
-    lanes: Tensor,
-    begin: tuple[Tensor, State],
-    result: tuple[npt.NDArray[np.float16], npt.NDArray[np.float64]],
-) -> tuple[Tensor, State]:
-    """Read some lanes from their beginning; return the logits and the state at their end."""
-    (held, surprisal), cell = result, lm.network.architecture.cell
-    before, now = begin[0][lanes], select_rows(begin[1], lanes)
-    for first in range(0, len(rows), CHUNK):
-        chunk, seen = rows[first : first + CHUNK][:, lanes], list[Tensor]()
-        logits, now = lm.network(chunk, now, recurrence=watching(seen))
-        chances = torch.cat([before[None], logits[:-1]]).double().log_softmax(2)
-        paid = -chances.gather(2, chunk[..., None])[..., 0]
-        before, memory = logits[-1], torch.cat(seen, 2).transpose(0, 1)
-        surprisal[lanes, first : first + CHUNK] = paid.T.cpu().numpy()
-        held[lanes, first : first + CHUNK] = readable(memory, cell).half().cpu().numpy()
-    return before, now
-
-
-def readable(memory: Tensor, cell: str) -> Tensor:
-    """Return what the others can read a memory as: of an lstm tanh c."""
-    return torch.tanh(memory) if cell == "lstm" else memory
-
-
-def _entering(lm: LanguageModel, rows: Tensor) -> tuple[Tensor, State]:
-    """Return what each lane of consecutive ids `(T, N)` begins with: logits `(N, V)` for its first character, and the state."""
-    network, lanes = lm.network, rows.shape[1]
-    start = torch.full((1, lanes), lm.vocabulary.start, device=rows.device)
-    with network.threads():
-        logits, first = network(start, network.empty_state(lanes))
-        last, state = logits, first
-        for begin in range(0, len(rows) if lanes > 1 else 0, CHUNK):
-            last, state = network(rows[begin : begin + CHUNK], state)
-    entering = concatenate_rows([select_rows(first, slice(1)), select_rows(state, slice(-1))])
-    return torch.cat([logits[-1, :1], last[-1, :-1]]), entering
-
-
-def watching(seen: list[Tensor]) -> Recurrence:
-    """Return the reference recurrence, which adds each layer's memory (c, or h), `(T, N, H)`, to a list."""
-
-    def recurrence(
-        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-    ) -> tuple[Tensor, LayerState]:
-        outputs, memories = [], []
-        for step in dense(x):
-            state, _ = STEPS[cell](step, state, weights)
-            outputs.append(state[0])
-            memories.append(state[-1])
-        seen.append(torch.stack(memories))
-        return torch.stack(outputs), state
-
-    return recurrence
+    return States(units, codes, levels, nats[:-1])
 
 
 def as_memory(values: npt.NDArray[np.floating], cell: str) -> npt.NDArray[np.float64]:
-    """Return what the memory must be set to so that it reads as some values: of an lstm atanh, short of the infinite."""
+    """Return the memories that read as some values: atanh of an lstm's values, the values themselves of gru and rnn."""
     values = values.astype(np.float64)
-    return np.asarray(np.arctanh(np.clip(values, -FULL, FULL)) if cell == "lstm" else values)
+    return np.asarray(np.arctanh(np.clip(values, -MAX_TANH, MAX_TANH)) if cell == "lstm" else values)
 
 
 @dataclass(frozen=True, slots=True)

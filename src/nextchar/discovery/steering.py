@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.discovery.ablation import BITS, begin_states, losses
+from nextchar.discovery.ablation import BITS, begin_states, edited
 from nextchar.discovery.feature_sets import Labeller
 from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
-from nextchar.discovery.states import Ints, States, Unit, as_memory, watching
-from nextchar.kernels.threads import parallel_for
+from nextchar.discovery.states import Ints, States, Unit, as_memory
 from nextchar.language_model import LanguageModel
-from nextchar.model.compiled import own_threads
+from nextchar.model.reading import Chunk, Reader, in_parallel, shift
 
 DOSES = 7
 TEXTS, LENGTH = 32, 400  # generated at every dose
@@ -26,7 +25,23 @@ WARM_UP = 64  # characters generated or read before those that are counted
 MAX_PAIRS, MIN_PAIRS = 64, 8
 DISTANCE = 20  # characters after the opening mark at which the texts of a pair are compared
 MIN_MEAN_RUN = 8  # mean run of a feature, in characters, below which it is not steered
+MIN_EFFECT = 1e-9  # of the opening mark, in nats, below which nothing can be restored
 MAX_OTHERS = 20  # other units that are patched for comparison
+
+
+@dataclass(frozen=True, slots=True)
+class MinimalPairs:
+    """Texts of N pairs, which differ in one opening mark.
+
+    Attributes:
+        clean: Ids with the mark, `(T, N)`.
+        without: Ids with blanks in its place, `(T, N)`.
+        close: First id of the closing mark.
+    """
+
+    clean: npt.NDArray[np.int64]
+    without: npt.NDArray[np.int64]
+    close: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +119,10 @@ def steer(
         rows, mine = (after - first) * TEXTS, slice(first * TEXTS, after * TEXTS)
         held = torch.from_numpy(np.repeat(memories[first:after], TEXTS))[:, None]
         ids[:, mine] = generate(lm, rows, len(ids), [Edit(unit[0], (unit[1],), clamp(held))], seed=seed)
-        start = torch.full((1, rows), lm.vocabulary.start)
-        inputs = torch.cat([start, torch.from_numpy(ids[:, mine])])
-        loss[:, mine] = losses(lm, inputs, lm.network.empty_state(rows), [])[1:]
+        inputs = shift(ids[:, mine], lm.vocabulary.start)
+        loss[:, mine] = edited(lm, []).surprisals(inputs, ids[:, mine], lm.network.empty_state(rows))[0]
 
-    with own_threads():
-        parallel_for(steer_doses, len(doses), 1)
+    in_parallel(steer_doses, len(doses))
     by_dose = [slice(k * TEXTS, (k + 1) * TEXTS) for k in range(len(doses))]
     shares = [_share(lm, ids[:, mine].T, label, feature) for mine in by_dose]
     bits = [float(loss[WARM_UP:, mine].mean() * BITS) for mine in by_dose]
@@ -177,17 +190,18 @@ def generate(
 
 def minimal_pairs(
     lm: LanguageModel, ids: npt.NDArray[Any], feature: Feature, places: Ints
-) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return texts with an opening mark and the same without it, `(T, B)` each, and the first id of the closing mark.
+) -> MinimalPairs | None:
+    """Cut pairs out of a text; None if the marks are not in the vocabulary, or if there are fewer than 8 pairs.
 
-    The text of a pair ends 20 characters after the opening mark, with the feature still on. In the text without the mark, its
-    characters are blanks. None if the marks are not in the vocabulary, or if there are fewer than 8 pairs.
+    A text of a pair ends 20 characters after the opening mark, with the feature still on.
     """
     opener, closer = (np.array([ord(c) for c in mark]) for mark in (feature.opener, feature.closer))
-    known = lm.vocabulary.find(np.concatenate([opener, closer, [ord(" ")]]).astype(np.uint32))
+    known = lm.vocabulary.find(np.concatenate([opener, closer, [ord(" ")]]).astype(np.uint32)).astype(
+        np.int64
+    )
     if not len(opener) or not len(closer) or int(known.max()) >= len(lm.vocabulary):
         return None
-    mark, close, blank = known[: len(opener)].astype(np.int64), int(known[len(opener)]), int(known[-1])
+    mark, close, blank = known[: len(opener)], int(known[len(opener)]), int(known[-1])
     inside = feature.positive
     entered = np.flatnonzero(inside & ~np.concatenate([[False], inside[:-1]]))
     before = WARM_UP + len(mark)
@@ -197,31 +211,35 @@ def minimal_pairs(
     if len(spelled) < MIN_PAIRS:
         return None
     chosen = [spelled[k] for k in np.linspace(0, len(spelled) - 1, min(MAX_PAIRS, len(spelled))).astype(int)]
-    rows = np.stack([np.asarray(ids[at - before : at + DISTANCE + 1], np.int64) for at in chosen], 1)
-    without = rows.copy()
+    clean = np.stack([np.asarray(ids[at - before : at + DISTANCE + 1], np.int64) for at in chosen], 1)
+    without = clean.copy()
     without[before + 1 - len(mark) : before + 1] = blank
-    return torch.from_numpy(rows), torch.from_numpy(without), torch.tensor(close)
+    return MinimalPairs(clean, without, close)
 
 
-def patch_unit(
-    lm: LanguageModel, pairs: tuple[Tensor, Tensor, Tensor], unit: Unit, others: Sequence[Unit]
-) -> Patching:
-    """Copy one unit's cell from the texts with an opening mark into those without, and see whether the closing mark is predicted.
+def patch_unit(lm: LanguageModel, pairs: MinimalPairs, unit: Unit, others: Sequence[Unit]) -> Patching:
+    """Copy one unit's cell from the texts with an opening mark into those without, and predict the closing mark.
 
     The same is done with other units for comparison.
     """
-    clean, without, close = pairs
-    layers = lm.network.architecture.layers
-    state = begin_states(lm, np.zeros(0, np.int64), np.zeros(clean.shape[1], np.int64), 1)
+    size = pairs.clean.shape[1]
+    state = begin_states(lm, np.zeros(0, np.int64), np.zeros(size, np.int64), 1)
     cells: list[Tensor] = []
-    with torch.no_grad():
-        here, _ = lm.network(clean, state, recurrence=watching(cells))
-        there, _ = lm.network(without, state, recurrence=intervening([], layers=layers))
-        target, base = (logits[-1].log_softmax(1)[:, close].mean().item() for logits in (here, there))
-        shares = []
-        for layer, number in [unit, *others]:
-            edit = Edit(layer, (number,), patch(cells[layer][:, :, [number]]))
-            logits, _ = lm.network(without, state, recurrence=intervening([edit], layers=layers))
-            value = logits[-1].log_softmax(1)[:, close].mean().item()
-            shares.append((value - base) / (target - base) if abs(target - base) > 1e-9 else 0.0)
-    return Patching(target - base, shares[0], max(shares[1:], default=0.0), clean.shape[1])
+    memory = "c" if lm.network.architecture.cell == "lstm" else "h"
+
+    def keep(chunk: Chunk) -> None:
+        cells.extend(layer[memory] for layer in chunk.layers)
+
+    def closing(inputs: npt.NDArray[np.int64], edits: Sequence[Edit]) -> float:
+        """Return the mean of ln p of the closing mark after the last input."""
+        targets = np.full(inputs.shape, pairs.close)
+        return -float(edited(lm, edits).surprisals(inputs, targets, state)[0][-1].mean())
+
+    Reader(lm.network, chunk=len(pairs.clean), record=True).read(pairs.clean, state, keep)
+    target, base = closing(pairs.clean, []), closing(pairs.without, [])
+    shares = []
+    for layer, number in [unit, *others]:
+        edit = Edit(layer, (number,), patch(cells[layer][:, :, [number]]))
+        restored = closing(pairs.without, [edit]) - base
+        shares.append(restored / (target - base) if abs(target - base) > MIN_EFFECT else 0.0)
+    return Patching(target - base, shares[0], max(shares[1:], default=0.0), size)

@@ -15,7 +15,7 @@ from nextchar.discovery.scores import Doubles, design, signed, strengths
 from nextchar.discovery.states import Split, States, read_states, split
 from nextchar.errors import TextError
 from nextchar.language_model import LanguageModel
-from nextchar.storage import to_file, to_language_model
+from nextchar.storage import ModelSource, to_file, to_language_model
 
 MIN_CHARACTERS = 5000  # with fewer, halves, gaps and blocks are too small for any conclusion
 
@@ -79,7 +79,7 @@ class Strengths:
 
 
 def prepare(
-    lm: LanguageModel,
+    model: ModelSource,
     text: str | bytes | npt.NDArray[Any],
     features: str,
     search: Search,
@@ -89,9 +89,11 @@ def prepare(
 
     Raises:
         ConfigError: Unknown features.
+        ModelFileError: There is no such model.
         TextError: The text is too short, or no feature is frequent enough.
         UnknownCharacterError: The text has characters that the model does not know.
     """
+    lm = to_language_model(model)
     if lm.network.head.weight.device.type != "cpu":
         lm = to_language_model(to_file(lm))  # counting is done by numpy, and edits step by step
     ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
