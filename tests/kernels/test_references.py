@@ -11,6 +11,8 @@ import pytest
 from nextchar.architecture import CELLS, GATES, Architecture, Cell
 from nextchar.kernels.packing import KINDS, WeightKind
 from nextchar.sampling.compiled import CompiledNetwork
+from nextchar.sampling.options import SampleOptions
+from nextchar.sampling.sample import sample
 from nextchar.storage import ModelFile, read_model
 from nextchar.text.vocabulary import Vocabulary
 
@@ -94,3 +96,16 @@ def test_a_trained_model_scores_the_same(kind: WeightKind, bits: float) -> None:
     model = read_model(GOLDEN / "model.safetensors")
     nats = CompiledNetwork(model, kind).nats(model.vocabulary.encode(golden["text"])).mean()
     assert nats / math.log(2) == pytest.approx(golden["nats_per_char"] / math.log(2), abs=bits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_model_samples_the_same(kind: WeightKind) -> None:
+    """The first of seven texts is the one that is sampled alone; with fp32 it is the committed one."""
+    golden = json.loads((GOLDEN / "golden.json").read_text(encoding="utf-8"))
+    model = read_model(GOLDEN / "model.safetensors")
+    options = SampleOptions(length=200, seed=1, weights=kind)
+    first, *others = [text.text for text in sample(model, "The ", options, count=7)]
+    assert [first] == [text.text for text in sample(model, "The ", options)]
+    assert len({first, *others}) == 7
+    if kind == "fp32":
+        assert first == golden["drawn"]
