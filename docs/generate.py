@@ -33,7 +33,7 @@ def bounds(schema: dict[str, object]) -> str:
     if "enum" in kind:
         return ", ".join(kind["enum"])
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {kind[key]:g}" for key, sign in words.items() if key in kind]
+    limits = [f"{sign} {kind[key]:g}" for key, sign in words.items() if key in kind and kind[key] < 2**63]
     return f"{kind['type']}, {' and '.join(limits)}" if limits else str(kind["type"])
 
 

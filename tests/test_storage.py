@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_arrays
 
 from conftest import make_model
+from nextchar import storage
 from nextchar.errors import ModelFileError, NextcharError
 from nextchar.language_model import LanguageModel
 from nextchar.storage import (
@@ -383,6 +384,13 @@ def test_a_folder_without_permission_is_not_waited_for(path: Path, windows: Fake
     with pytest.raises(PermissionError):
         write_text(path, "new")
     assert windows.waits == []
+
+
+def test_nothing_else_in_the_package_sleeps() -> None:
+    """Waiting for a file that is in use is the only sleep in the source."""
+    source = Path(storage.__file__).parent
+    sleeping = [path for path in source.rglob("*.py") if "sleep" in path.read_text(encoding="utf-8")]
+    assert sleeping == [Path(storage.__file__)]
 
 
 def test_a_folder_is_named_where_reading_it_is_a_missing_permission(

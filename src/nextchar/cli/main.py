@@ -44,6 +44,8 @@ LITERAL = (
     "\0"  # marks a word that is a value, although it begins with a dash; no path or argument can hold it
 )
 TEXT_OPTIONS = ("-p", "--prompt", "--stop")
+# How torch and numpy say that memory is short.
+NO_MEMORY = ("can't allocate", "out of memory", "array is too big", "maximum allowed dimension")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = 130
         except (BrokenPipeError, SystemExit):
             code = 0  # the reader of standard output has closed it; rich turns the former into the latter
-        except (NextcharError, OSError, MemoryError, RuntimeError) as error:
+        except (NextcharError, OSError, MemoryError, ArithmeticError, RuntimeError, ValueError) as error:
             code = 0 if _is_broken_pipe(error) else _fail(_explain(error))
         _drop_unwritable()
     return code
@@ -92,11 +94,11 @@ def run(given: list[str]) -> int:
     words = list(map(_mark, ["", *given], given))
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-    except CycloptsError:
+    except CycloptsError as error:
         app.default_parameter = DEFAULTS
         try:
             command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-        except CycloptsError as error:
+        except CycloptsError:
             return _usage(error, given)
     named = {name: _unmark(value) for name, value in bound.kwargs.items()}
     result = command(*map(_unmark, bound.args), **named)
@@ -142,7 +144,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _usage(error: Exception, given: list[str]) -> int:
     """Explain a wrong command line: 1 for an invalid value, such as a size of 0, 2 for one that cannot be parsed."""
-    from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError  # noqa: PLC0415  only errors need them
+    from cyclopts.exceptions import (  # noqa: PLC0415  only errors need them
+        MissingArgumentError,
+        RepeatArgumentError,
+        UnusedCliTokensError,
+    )
 
     cause: Any = error.__cause__
     name = getattr(getattr(error, "argument", None), "name", "")
@@ -157,6 +163,8 @@ def _usage(error: Exception, given: list[str]) -> int:
     said = str(error).strip()
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         said = f"Unexpected argument '{error.unused_tokens[0]}'."
+    elif isinstance(error, RepeatArgumentError):
+        said = f"{error.token.keyword} is given more than once."
     elif isinstance(error, MissingArgumentError):
         said = f"{error.keyword or name} needs a value."
     _say(f"{said} See {words} --help.".replace(LITERAL, ""))
@@ -192,8 +200,10 @@ def _explain(error: Exception) -> str:
     if isinstance(error, NextcharError):
         return str(error)
     words = str(error).lower()
-    if isinstance(error, MemoryError) or "can't allocate" in words or "out of memory" in words:
-        return "there is not enough memory; make the model, the batch size or the sequence length smaller"
+    if isinstance(error, MemoryError) or any(each in words for each in NO_MEMORY):
+        return "there is not enough memory; take a smaller model, batch size, sequence length or count"
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({error}); take a smaller one"
     if not isinstance(error, OSError):
         raise error
     where = f" {error.filename}" if error.filename else ""

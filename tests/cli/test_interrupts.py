@@ -1,0 +1,83 @@
+"""Ctrl-C ends a command at any time, also while libraries are imported that catch everything."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from nextchar.cli.main import main
+
+CODE = """
+import sys
+from nextchar.cli import info, main
+
+def work(_):
+    {work}
+    print("worked on")
+
+info.read_model = work
+sys.exit(main.main(["info", "x"]))
+"""
+
+
+SWALLOWS = """
+import os, signal
+
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    pass
+"""
+
+
+def interrupted(tmp_path: Path, work: str) -> subprocess.CompletedProcess[str]:
+    """Run `nextchar info` in a process of its own, with other work in place of reading a model."""
+    (tmp_path / "swallows.py").write_text(SWALLOWS, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-c", CODE.format(work=work)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+
+
+@pytest.mark.shell
+@pytest.mark.skipif(os.name != "posix", reason="os.kill cannot send Ctrl-C on Windows")
+@pytest.mark.parametrize(
+    "work", ["import swallows", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
+)
+def test_an_interrupt_is_never_lost(tmp_path: Path, work: str) -> None:
+    """Ctrl-C during an import that catches everything, or at any other time, ends with 130 and one sentence."""
+    done = interrupted(tmp_path, work)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "nextchar: interrupted\n")
+
+
+@pytest.mark.shell
+@pytest.mark.skipif(os.name != "posix", reason="os.kill cannot send Ctrl-C on Windows")
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    """The second Ctrl-C ends the process even where the first one was caught."""
+    done = interrupted(
+        tmp_path,
+        "exec(open('swallows.py').read()); exec(open('swallows.py').read())".replace(
+            "swallows.py", str(tmp_path / "swallows.py")
+        ),
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+
+
+def test_the_handler_of_the_caller_is_put_back() -> None:
+    """A command that runs inside another program leaves its signals alone, and also runs outside its main thread."""
+    before = signal.getsignal(signal.SIGINT)
+    assert main(["--version"]) == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
