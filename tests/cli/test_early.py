@@ -58,8 +58,8 @@ def test_evaluate_refuses_before_it_scores(
     message: str,
 ) -> None:
     """A file that cannot be written and a table that cannot be counted are told before the text is scored."""
-    monkeypatch.setattr("nextchar.evaluation.score.score_ids", no_work)
-    monkeypatch.setattr("nextchar.cli.evaluate.part", lambda *_: range(9))
+    monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
+    monkeypatch.setattr("nextchar.evaluation.report.part_of_text", lambda *_: range(9))
     result = shell("evaluate", model, text_file, *words)
     assert (result.code, result.out) == (1, "")
     assert message in result.err
@@ -69,11 +69,11 @@ def test_evaluate_refuses_before_it_scores(
 def test_evaluate_asks_for_the_training_part_first(
     model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, option: list[str]
 ) -> None:
-    """A text of the training that is not at hand is told before another is scored."""
-    monkeypatch.setattr("nextchar.evaluation.score.score_ids", no_work)
+    """A missing training text is reported before another is scored."""
+    monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
     result = shell("evaluate", model, text_file, *option)
     assert result.code == 1
-    assert "is not at hand" in result.err
+    assert "is missing" in result.err
 
 
 def test_inspect_refuses_before_it_reads(

@@ -94,7 +94,7 @@ def test_what_cannot_be_averaged_or_learnt_is_refused(
         (["sample", one, "--with", tmp_path / "digits"], "models 1 and 2 differ in "),
         (
             ["evaluate", one, "--with", cut, "--split", "valid"],
-            "may have learnt from the valid part; name a TEXT",
+            "may include the valid part; name a TEXT",
         ),
         (["evaluate", one, "--dynamic", "--protocol", "windows"], "--dynamic reads the text in order"),
     ):
@@ -113,4 +113,4 @@ def test_learning_needs_the_text_of_the_training(
     monkeypatch.setenv("NEXTCHAR_CACHE", str(tmp_path / "empty"))
     refused = shell("evaluate", tmp_path / "alone.safetensors", tmp_path / "small.txt", "--dynamic")
     assert refused.code == 1
-    assert "is not at hand; --dynamic needs it" in refused.err
+    assert "is missing; --dynamic needs it" in refused.err

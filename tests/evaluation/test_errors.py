@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from nextchar.cli.main import main
 from nextchar.errors import TextError
-from nextchar.evaluation.errors import KINDS, closing_brackets, kinds_of_error, remembered, table
+from nextchar.evaluation.errors import KINDS, closing_brackets, error_table, found_in_memory, kinds_of_error
 
 SURE, LOST = 0.1, 3.0
 
@@ -32,7 +33,7 @@ def test_every_error_has_one_kind() -> None:
     assert tuple(found) == KINDS
     assert sum(kind.share for kind in kinds) == pytest.approx(1)
     assert sum(kind.nats for kind in kinds) == pytest.approx(7 * LOST)
-    assert table(kinds, len(text)).startswith("7 of 22 characters")
+    assert error_table([asdict(kind) for kind in kinds], len(text)).startswith("7 of 22 characters")
 
 
 def test_the_beginning_of_a_known_word() -> None:
@@ -47,13 +48,13 @@ def test_memory_forgets() -> None:
     """What was said more than 1,000 characters ago is not remembered, and one character is no beginning."""
     near, far = "zebra" + " x" * 100 + " zebra", "zebra" + " x" * 600 + " zebra"
     everywhere = np.ones(len(near), bool)
-    assert remembered(near, everywhere)[-5:].tolist() == [False, True, True, True, True]
-    assert not remembered(far, np.ones(len(far), bool))[-5:].any()
+    assert found_in_memory(near, everywhere)[-5:].tolist() == [False, True, True, True, True]
+    assert not found_in_memory(far, np.ones(len(far), bool))[-5:].any()
 
 
-def test_costs_must_be_of_the_text() -> None:
-    """Other numbers of costs are refused."""
-    with pytest.raises(TextError, match="3 characters have 2 and 3 costs"):
+def test_every_character_needs_a_surprisal() -> None:
+    """A surprisal for each character is required."""
+    with pytest.raises(TextError, match="3 characters have 2 and 3 surprisals"):
         kinds_of_error("abc", np.zeros(2), np.zeros(3), "abc")
 
 

@@ -148,7 +148,7 @@ def _reference(
     """Return the text to compare with: that of `--against`, or that of the model's run; None for samples alone."""
     import numpy as np  # noqa: PLC0415  it takes long to import
 
-    from nextchar.cli.evaluate import part  # noqa: PLC0415  as above
+    from nextchar.evaluation.report import part_of_text  # noqa: PLC0415  as above
     from nextchar.parsing.compare import Reference  # noqa: PLC0415  as above
 
     if against:
@@ -160,7 +160,7 @@ def _reference(
     if not held_out:
         raise TextError(f"{source} kept no text back to compare with; name one with --against")
     remedy = "name one with --against, or keep the model in its run folder"
-    train, *others = (part(model, source, name, remedy=remedy) for name in ("train", *held_out))
+    train, *others = (part_of_text(model, source, name, remedy=remedy) for name in ("train", *held_out))
     return Reference(train, np.concatenate(others), model.vocabulary)
 
 

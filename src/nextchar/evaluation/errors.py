@@ -1,28 +1,34 @@
-"""What a model still gets wrong, and what would have got it right: the error analysis of arXiv 1506.02078, section 4.4.
+"""Classes of the characters a model predicts badly: the error analysis of arXiv 1506.02078, section 4.4.
 
-A character is an error where the model gave it half of the probability or less. Each error counts for the first kind in
-the list that fits: what a table of n-grams knew, what a memory of the recent text would have known, rare words, the
-beginnings of words, punctuation and white space, the rest.
+A character is an error if its probability is at most one half. Each error is assigned to the first class in the list that
+fits: an n-gram table predicts it; a search in the recent text predicts it; it is in a rare word; it begins a word; it is
+punctuation or white space; the rest.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import TextError
+from nextchar.evaluation.ngram import NGram
+from nextchar.model.reading import Doubles, Ids
+from nextchar.text.vocabulary import Vocabulary
 
-Costs = npt.NDArray[np.float64]
-Marks = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
 HALF = np.log(2.0)
-MEMORY = 1000  # characters that the memory holds
-RARE = 5  # a word seen so often in training, or less, is rare
+MEMORY = 1000  # characters before an error that are searched
+RARE = 5  # a word is rare if it occurs at most so often in the training text
 SPANS = (10, 20, 40, 60, 80, 100, 150, 200, 400, 1000)
+UNLIMITED = 1 << 30
 PAIRS = {"{": "}", "(": ")", "[": "]"}
+# Orders of the n-gram tables: for errors that of the paper, for brackets the longest.
+ERROR_ORDER, BRACKET_ORDER = 9, 20
 WORD = re.compile(r"\w+")
 KINDS = (
     "n-gram",
@@ -36,13 +42,13 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """One kind of error.
+    """One class of errors.
 
     Attributes:
         name: See `KINDS`.
         errors: How many.
         share: Of all errors.
-        nats: What the characters in error cost together.
+        nats: Sum of the surprisals of these characters.
     """
 
     name: str
@@ -53,14 +59,14 @@ class ErrorKind:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How sure closing brackets are, by the distance to the bracket they close.
+    """The probability of closing brackets at a range of distances from the opening bracket.
 
     Attributes:
         bracket: The closing one.
-        least: Characters from one to the other, at least.
-        most: At the most.
-        count: How many there are.
-        probability: Mean of what each predictor gave them, by its name.
+        least: The smallest distance, in characters.
+        most: The largest distance.
+        count: How many brackets.
+        probability: Mean probability of these brackets, by the name of the predictor.
     """
 
     bracket: str
@@ -70,20 +76,44 @@ class Closing:
     probability: dict[str, float]
 
 
-def kinds_of_error(text: str, nats: Costs, ngram: Costs, training: str) -> list[ErrorKind]:
-    """Sort the errors of a model by what would have mended them.
+def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Ids) -> dict[str, Any]:
+    """Return "errors" and "closing" for JSON: the classes of errors, and the probability of closing brackets.
 
     Args:
-        text: What was scored, T characters.
-        nats: What each cost the model, `(T,)`.
-        ngram: What each cost the best table of n-grams, `(T,)`.
-        training: What the model has learnt from, for which words are rare.
+        vocabulary: Of all ids.
+        ids: The scored text, `(T,)`.
+        nats: The surprisal of each character, `(T,)`.
+        training: The training part, `(n,)`.
+    """
+    # One character for each id, so that positions stay the same where the units are bytes.
+    text, learnt = (_one_character_each(vocabulary, each) for each in (ids, training))
+    near, far = (
+        NGram(training, len(vocabulary), order=order).nats(ids) for order in (ERROR_ORDER, BRACKET_ORDER)
+    )
+    closings = closing_brackets(text, {"model": nats, f"{BRACKET_ORDER}-grams": far})
+    kinds = kinds_of_error(text, nats, near, learnt)
+    return {"errors": [asdict(kind) for kind in kinds], "closing": [asdict(row) for row in closings]}
+
+
+def _one_character_each(vocabulary: Vocabulary, ids: Ids) -> str:
+    codes = np.array(vocabulary.codes, np.uint32)[np.asarray(ids, np.intp)]
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> list[ErrorKind]:
+    """Assign the errors of a model to classes.
+
+    Args:
+        text: The scored text, T characters.
+        nats: The surprisal of each under the model, `(T,)`.
+        ngram: The surprisal of each under an n-gram table, `(T,)`.
+        training: The training text, which says which words are rare.
 
     Raises:
-        TextError: The costs are not those of the text.
+        TextError: The numbers of characters and surprisals differ.
     """
     if not len(text) == len(nats) == len(ngram):
-        raise TextError(f"{len(text)} characters have {len(nats)} and {len(ngram)} costs")
+        raise TextError(f"{len(text)} characters have {len(nats)} and {len(ngram)} surprisals")
     counts, words = Counter(WORD.findall(training)), list(WORD.finditer(text))
     left = nats >= HALF
     found = []
@@ -92,10 +122,10 @@ def kinds_of_error(text: str, nats: Costs, ngram: Costs, training: str) -> list[
         KINDS,
         (
             ngram < HALF,
-            remembered(text, left & (ngram >= HALF)),
-            _marks(text, (word.span() for word in words if counts[word[0]] <= RARE)),
-            _marks(text, ((word.start(), word.start() + 1) for word in words)),
-            ~_marks(text, (word.span() for word in words)),
+            found_in_memory(text, left & (ngram >= HALF)),
+            _mask(text, (word.span() for word in words if counts[word[0]] <= RARE)),
+            _mask(text, ((word.start(), word.start() + 1) for word in words)),
+            ~_mask(text, (word.span() for word in words)),
             np.ones(len(text), bool),
         ),
         strict=True,
@@ -107,11 +137,11 @@ def kinds_of_error(text: str, nats: Costs, ngram: Costs, training: str) -> list[
     return found
 
 
-def remembered(text: str, wanted: Marks) -> Marks:
-    """Tell which of the wanted characters a memory would have known, `(T,)`.
+def found_in_memory(text: str, wanted: Mask) -> Mask:
+    """Return which of the wanted characters a search in the last 1,000 characters predicts, `(T,)`.
 
-    It knows a character where what was written since the last white space, at least two characters with that one,
-    stands in the last 1,000 characters before it.
+    It predicts a character if the string from the last white space up to and including the character, of at least two
+    characters, occurs in these 1,000 characters.
     """
     known = np.zeros(len(text), bool)
     for end in np.flatnonzero(wanted).tolist():
@@ -123,37 +153,37 @@ def remembered(text: str, wanted: Marks) -> Marks:
     return known
 
 
-def _marks(text: str, stretches: Iterable[tuple[int, int]]) -> Marks:
-    """Return which characters stand in one of some stretches, `(T,)`."""
-    marks = np.zeros(len(text), bool)
-    for begin, end in stretches:
-        marks[begin:end] = True
-    return marks
+def _mask(text: str, spans: Iterable[tuple[int, int]]) -> Mask:
+    """Return which characters are in one of the spans, `(T,)`."""
+    mask = np.zeros(len(text), bool)
+    for begin, end in spans:
+        mask[begin:end] = True
+    return mask
 
 
-def closing_brackets(text: str, costs: Mapping[str, Costs]) -> list[Closing]:
-    """Return how sure each predictor is of closing brackets, by the distance to the opening one.
+def closing_brackets(text: str, nats: Mapping[str, Doubles]) -> list[Closing]:
+    """Return the mean probability of closing brackets by the distance to the opening one.
 
     Args:
-        text: What was scored, T characters.
-        costs: What each character cost, `(T,)`, by the name of the predictor.
+        text: The scored text, T characters.
+        nats: The surprisal of each character, `(T,)`, by the name of the predictor.
 
     Returns:
-        Rows by bracket and distance, of what there is at least one.
+        A row for each bracket and range of distances that occurs.
     """
     rows = []
     for opening, bracket in PAIRS.items():
         ends, distances = _pairs(text, opening, bracket)
-        for least, most in zip((1, *(span + 1 for span in SPANS)), (*SPANS, 1 << 30), strict=True):
+        for least, most in zip((1, *(span + 1 for span in SPANS)), (*SPANS, UNLIMITED), strict=True):
             there = ends[(distances >= least) & (distances <= most)]
             if len(there):
-                sure = {name: float(np.exp(-nats[there]).mean()) for name, nats in costs.items()}
-                rows.append(Closing(bracket, least, most, len(there), sure))
+                p = {name: float(np.exp(-values[there]).mean()) for name, values in nats.items()}
+                rows.append(Closing(bracket, least, most, len(there), p))
     return rows
 
 
-def _pairs(text: str, opening: str, closing: str) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return where brackets of one kind are closed, and how far before they were opened."""
+def _pairs(text: str, opening: str, closing: str) -> tuple[Ids, Ids]:
+    """Return the positions of closing brackets, and their distances from the opening ones."""
     waiting: list[int] = []
     ends, distances = [], []
     for place, character in enumerate(text):
@@ -165,16 +195,25 @@ def _pairs(text: str, opening: str, closing: str) -> tuple[npt.NDArray[np.intp],
     return np.array(ends, np.intp), np.array(distances, np.intp)
 
 
-def table(kinds: Sequence[ErrorKind], chars: int) -> str:
-    """Return the kinds of error as lines of text."""
-    errors = sum(each.errors for each in kinds)
-    nats = sum(each.nats for each in kinds)
-    lines = [
-        f"{errors:,} of {chars:,} characters had half of the probability or less, by what would have known them:"
+def error_table(kinds: Sequence[Mapping[str, Any]], chars: int) -> str:
+    """Return the classes of errors, as in JSON, as lines of text."""
+    errors, nats = (sum(kind[name] for kind in kinds) for name in ("errors", "nats"))
+    lines = [f"{errors:,} of {chars:,} characters have a probability of at most one half; their classes:"]
+    lines += [
+        f"{kind['name']:28}{kind['errors']:9,}  {100 * kind['share']:5.1f} % of errors"
+        f"  {100 * kind['nats'] / max(nats, 1e-9):5.1f} % of their loss"
+        for kind in kinds
     ]
-    for each in kinds:
-        cost = 100 * each.nats / max(nats, 1e-9)
-        lines.append(
-            f"{each.name:28}{each.errors:9,}  {100 * each.share:5.1f} % of errors  {cost:5.1f} % of their cost"
-        )
     return "\n".join(lines)
+
+
+def closing_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the probabilities of closing brackets, as in JSON, as lines of text; nothing if there are no rows."""
+    if not rows:
+        return ""
+    lines = [f"\nprobability of closing brackets by distance: {', '.join(rows[0]['probability'])}"]
+    for row in rows:
+        span = f"{row['least']} or more" if row["most"] == UNLIMITED else f"{row['least']}-{row['most']}"
+        values = "".join(f"{value:12.3f}" for value in row["probability"].values())
+        lines.append(f"{row['bracket']}  {span:14}{row['count']:7,}{values}")
+    return "\n".join(lines) + "\n"

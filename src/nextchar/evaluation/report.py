@@ -1,0 +1,224 @@
+"""Everything that `nextchar evaluate` computes: the score of texts or of a part of the training text, and what is beside it."""
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nextchar.config import make_config, read_toml
+from nextchar.device import pick_device
+from nextchar.errors import ConfigError, TextError, check_choice
+from nextchar.evaluation.dynamic import DynamicScore, score_dynamic
+from nextchar.evaluation.errors import analyse_errors
+from nextchar.evaluation.ngram import NGram
+from nextchar.evaluation.score import ProtocolName, Score, score_ids
+from nextchar.model.network import Network
+from nextchar.model.reading import Doubles, Ids
+from nextchar.storage import CONFIG, ModelFile, model_path, read_model, to_language_model, write_atomically
+from nextchar.text.corpus import cached_corpus, open_corpus, read_ids
+from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
+
+Split = Literal["train", "valid", "test"]
+ScoreFunction = Callable[..., Score | DynamicScore]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOptions:
+    """What to score, and how.
+
+    Attributes:
+        split: The part of the training text to score if no text is given; the test part if there is one, else "valid".
+        protocol: "stream" or "windows".
+        window: Characters of a window.
+        unknown: "error", or "skip" to leave out characters that are not in the vocabulary.
+        encoding: Of the texts.
+        ngram: Also score with an n-gram table of this order.
+        per_char: A CSV file for the surprisal of every character.
+        dynamic: Also score while learning from what was scored.
+        errors: Also classify errors, and tabulate the probability of closing brackets.
+        device: "auto", "cpu", "cuda" or "mps".
+    """
+
+    split: Split | None = None
+    protocol: ProtocolName = "stream"
+    window: int = 256
+    unknown: Unknown = "error"
+    encoding: str = "utf-8"
+    ngram: int | None = None
+    per_char: Path | None = None
+    dynamic: bool = False
+    errors: bool = False
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse options that exclude each other, and a split that does not exist."""
+        if self.split is not None:
+            check_choice("split", self.split, Split)
+        if self.per_char and self.errors:
+            raise ConfigError("both --per-char and --errors were given; give one of them")
+        if self.dynamic and self.protocol != "stream":
+            raise ConfigError(
+                f"--dynamic reads the text in order, not in {self.protocol}; leave out --protocol"
+            )
+
+
+def evaluate_files(
+    models: Sequence[Path],
+    texts: Sequence[str],
+    options: EvaluationOptions,
+    on_message: Callable[[str], object] | None = None,
+) -> dict[str, Any]:
+    """Score texts, or a part of the text that the first model was trained on.
+
+    Args:
+        models: Run folders or model files; the probabilities of several are averaged.
+        texts: Files, folders, globs, "-" or names of corpora; none for a part of the training text.
+        options: What to score, and how.
+        on_message: Called with a sentence about what takes minutes.
+
+    Returns:
+        For JSON: the score by name, "text" (what was scored), and "skipped", "ngram", "static", "held_out", "adaptation",
+        "errors" and "closing" where they are asked for.
+    """
+    if texts and options.split:
+        raise ConfigError("both a text and --split were given; give one of them")
+    files = [read_model(path) for path in models]
+    vocabulary = common_vocabulary([file.vocabulary for file in files])
+    split, skipped = options.split or ("test" if files[0].config.get("test") else "valid"), 0
+    if texts:
+        ids, skipped = read_ids(texts, vocabulary, encoding=options.encoding, unknown=options.unknown)
+        named = ", ".join(texts)
+    else:
+        _must_share_parts(files, models, split)
+        ids, named = part_of_text(files[0], models[0], split), f"the {split} part"
+    counted = options.errors or options.ngram is not None
+    training = part_of_text(files[0], models[0], "train") if counted else np.zeros(0, np.int64)
+    # Counted before the text is scored, so that an invalid order is found early.
+    table = NGram(training, len(vocabulary), order=options.ngram) if options.ngram is not None else None
+    networks = [to_language_model(file, pick_device(options.device)).network for file in files]
+    score: ScoreFunction
+    if options.dynamic:
+        if on_message:
+            on_message("choosing the settings of dynamic evaluation, and learning: this takes minutes")
+        tuned = split == "test" and not texts
+        score = partial(_score_dynamic, networks, ids, files[0], models[0], tune_on_valid=tuned)
+    else:
+        protocol, window = options.protocol, options.window
+        score = partial(score_ids, networks, ids, vocabulary, protocol=protocol, window=window)
+    result = {"text": named, **_run(score, ids, vocabulary, training, options)}
+    if skipped:
+        result["skipped"] = skipped
+    if table is not None:
+        result["ngram"] = table.score(ids, vocabulary).as_dict()
+    return result
+
+
+def _run(
+    score: ScoreFunction, ids: Ids, vocabulary: Vocabulary, training: Ids, options: EvaluationOptions
+) -> dict[str, Any]:
+    """Return the score by name; write or analyse the surprisals if that is asked for."""
+    if options.per_char:
+        return _with_csv(options.per_char, vocabulary, ids, score).as_dict()
+    if not options.errors:
+        return score().as_dict()
+    blocks: list[Doubles] = []
+    result = score(on_block=blocks.append).as_dict()
+    return result | analyse_errors(vocabulary, ids, np.concatenate(blocks), training)
+
+
+def _score_dynamic(
+    networks: Sequence[Network],
+    ids: Ids,
+    file: ModelFile,
+    path: Path,
+    *,
+    tune_on_valid: bool,
+    on_block: Callable[[Doubles], object] | None = None,
+) -> DynamicScore:
+    """Score by dynamic evaluation, with the settings chosen on the validation part or on the first half of the text."""
+    remedy = "--dynamic needs it to measure gradients"
+    training = part_of_text(file, path, "train", remedy=remedy)
+    tune_on = part_of_text(file, path, "valid") if tune_on_valid and file.config.get("valid") else None
+    result = score_dynamic(networks, ids, file.vocabulary, training, tune_on=tune_on)
+    if on_block:
+        on_block(result.nats)
+    return result
+
+
+def _must_share_parts(files: Sequence[ModelFile], paths: Sequence[Path], split: Split) -> None:
+    """Refuse to score a part that one of the models may have been trained on."""
+    cuts = [
+        (file.provenance.get("corpus", ""), *(file.config.get(name, 0.0) for name in ("valid", "test")))
+        for file in files
+    ]
+    for cut, path in zip(cuts, paths, strict=True):
+        if cut != cuts[0]:
+            raise ConfigError(
+                f"{path} was trained on another text than {paths[0]}, or on other parts of it, which may include "
+                f"the {split} part; name a TEXT"
+            )
+
+
+def part_of_text(
+    file: ModelFile,
+    path: Path,
+    split: str,
+    *,
+    remedy: str = "name a TEXT, or keep the model in its run folder",
+) -> Ids:
+    """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run.
+
+    Args:
+        file: The model.
+        path: Its file or run folder.
+        split: Which part.
+        remedy: The end of the error message.
+
+    Raises:
+        TextError: The text is missing, or has changed since the training.
+    """
+    key = file.provenance.get("corpus", "")
+    corpus = cached_corpus(key)
+    if corpus is None:
+        toml = model_path(path).parent / CONFIG
+        if not toml.exists():
+            raise TextError(f"the text that {path} was trained on is missing; {remedy}")
+        _, texts = read_toml(toml)
+        config = make_config(file.config)
+        corpus = open_corpus(texts, units=config.units, encoding=config.encoding, suffixes=config.suffix)
+        if corpus.key != key:
+            raise TextError(
+                f"the text in {', '.join(texts)} has changed since {path} was trained on it; {remedy}"
+            )
+    if corpus.vocabulary != file.vocabulary:
+        corpus = corpus.in_vocabulary(file.vocabulary)
+    part = corpus.part(split, file.config.get("valid", 0.0), file.config.get("test", 0.0))
+    # In the type of the corpus: a part of a large text stays in its memory map.
+    return part.ids if part.lookup is None else part.lookup[part.ids]
+
+
+def _with_csv(path: Path, vocabulary: Vocabulary, ids: Ids, score: ScoreFunction) -> Score | DynamicScore:
+    """Score, and write a line for every character: position, character, code, nats and bits."""
+    scores = []
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as target:
+            lines = csv.writer(target)
+            lines.writerow(["position", "character", "code", "nats", "bits"])
+            positions = iter(range(len(ids)))
+
+            def on_block(block: Doubles) -> None:
+                for nats, position in zip(block, positions, strict=False):
+                    code = vocabulary.codes[ids[position]]
+                    shown = chr(code) if vocabulary.units == "characters" else f"0x{code:02X}"
+                    lines.writerow([position, shown, code, f"{nats:.6f}", f"{nats / math.log(2):.6f}"])
+
+            scores.append(score(on_block=on_block))
+
+    write_atomically(path, write)
+    return scores[0]
