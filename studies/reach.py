@@ -14,11 +14,11 @@ from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import nats_of
 from nextchar.language_model import LanguageModel
+from nextchar.model.reading import Chunk, Reader, shift
 from nextchar.text.vocabulary import UNKNOWN
 
 OPENING, CLOSING = "([{", ")]}"
 LONGEST = 2048
-CHUNK = 256
 NEAR = (0, 50, 100, 200, 400, 800, 1600, 3200)
 Ids = npt.NDArray[Any]
 
@@ -53,14 +53,13 @@ def closing_ids(lm: LanguageModel) -> Ids:
 
 def kinds_by_network(lm: LanguageModel, ids: Ids, places: Ids) -> Ids:
     """Return the kind of closing bracket that a network finds most likely at each position, reading in order."""
-    wanted = closing_ids(lm)
-    inputs = np.concatenate([[lm.vocabulary.start], ids[:-1]]).astype(np.int64)
-    state = lm.network.empty_state(1)
+    wanted = torch.from_numpy(closing_ids(lm))
     best = np.empty(len(ids), np.int64)
-    with torch.no_grad(), lm.network.threads():
-        for begin in range(0, len(ids), CHUNK):
-            logits, state = lm.network(torch.from_numpy(inputs[begin : begin + CHUNK, None]), state)
-            best[begin : begin + CHUNK] = logits[:, 0, wanted].argmax(1).numpy()
+
+    def visit(chunk: Chunk) -> None:
+        best[chunk.index] = chunk.logits[..., wanted].argmax(-1).numpy()
+
+    Reader(lm.network).read_text(shift(ids, lm.vocabulary.start), lm.network.empty_state(1), visit)
     return best[places]
 
 

@@ -15,6 +15,7 @@ from cache import ResultLog
 from nextchar.architecture import Architecture, Cell
 from nextchar.model.cells import STEPS
 from nextchar.model.network import Layer, Network, initialize
+from nextchar.model.reading import Reader
 from tables import markdown
 
 HIDDEN, BATCH_SIZE = 64, 64
@@ -88,9 +89,11 @@ def batch(distance: int, size: int, generator: torch.Generator) -> tuple[Tensor,
 def accuracy(network: Network, distance: int, generator: torch.Generator) -> float:
     """Return the share of 1,024 new texts whose symbol is recalled."""
     ids, symbols = batch(distance, CHECKED, generator)
-    with torch.no_grad():
-        logits, _ = network(ids, network.empty_state(CHECKED))
-    return float((logits[-1].argmax(1) == symbols).float().mean())
+    guesses: list[Tensor] = []
+    Reader(network).read(
+        ids.numpy(), network.empty_state(CHECKED), lambda chunk: guesses.append(chunk.logits[-1].argmax(1))
+    )
+    return float((guesses[-1] == symbols).float().mean())
 
 
 def learn(name: str, distance: int, seed: int) -> Recall:
