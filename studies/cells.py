@@ -133,11 +133,11 @@ def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]
     network = Varied(chosen.architecture(), len(corpus.vocabulary), kind, chosen.seed)
     learner = Learner(network, chosen, torch.device("cpu"), "fp32")
     rate = required(chosen.learning_rate, "learning_rate")
-    begun = time.perf_counter()
+    begin = time.perf_counter()
     for step in range(steps):
         batch = trainer.batches.batch(step)
         learner.step(batch, rate * lr_factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
-    milliseconds = 1e3 * (time.perf_counter() - begun) / steps
+    milliseconds = 1e3 * (time.perf_counter() - begin) / steps
     valid = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
     return network.size(), milliseconds, score_ids(network, valid, corpus.vocabulary).nats_per_char
 

@@ -91,7 +91,7 @@ def train(
     others = [parameter for parameter in network.parameters() if parameter.ndim != 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99))
-    steps, step, begun = STEPS, 0, time.perf_counter()
+    steps, step, begin = STEPS, 0, time.perf_counter()
     while step < steps:
         for group in optimizer.param_groups:
             group["lr"] = rate(step, steps)
@@ -105,7 +105,7 @@ def train(
         optimizer.step()
         step += 1
         if seconds is not None and step == WARMUP:
-            steps = max(step, round(seconds * step / (time.perf_counter() - begun)))
+            steps = max(step, round(seconds * step / (time.perf_counter() - begin)))
         yield network, step, steps
 
 

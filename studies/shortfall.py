@@ -1,9 +1,9 @@
-"""Where samples fall short, and why: soundness by the length of a piece, and what a network knows where an environment ends.
+"""Where samples fall short: valid pieces by length, and the probability of an environment's name at its end.
 
     python studies/shortfall.py --data FOLDER --minutes 15 --cache runs/universality -o docs/studies
 
-Reads the models that `studies/universality.py` has kept, and writes the same samples again: at the temperature at which they are
-most like real text. Pieces that begin and end within a sample are sorted by their length, and so are those of as much real text.
+Reads the models of `studies/universality.py`, and generates the same samples again, at the temperature at which they are most
+like real text. The pieces of the samples, and of as much real text, are grouped by their length.
 """
 
 import argparse
@@ -153,11 +153,11 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
     options = parser.parse_args()
-    kept = ResultLog(options.cache / "universality.jsonl", Result)
+    log = ResultLog(options.cache / "universality.jsonl", Result)
     found: dict[str, tuple[list[Share], list[Share]]] = {}
     more = ""
     for name, (what, _) in VALID_PIECES.items():
-        row = kept.get((name, trained_minutes(name, options.minutes)))
+        row = log.get((name, trained_minutes(name, options.minutes)))
         if row is None:
             print(f"{name} is left out: it was not trained for {options.minutes:g} minutes", flush=True)
             continue

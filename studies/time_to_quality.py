@@ -73,7 +73,7 @@ def train_nextchar(corpus: Corpus, minutes: float, preset: str | None, seed: int
 def train_gpt(corpus: Corpus, minutes: float, seed: int, *, published: bool) -> Run:
     """Train the GPT, for the published number of steps or for as many as the budget allows."""
     ids, valid = (corpus.part(name, VALID, 0.0).take(0, len(corpus)) for name in ("train", "valid"))
-    begun = time.perf_counter()
+    begin = time.perf_counter()
     spent = 0.0  # seconds of validation, which the published recipe does not count
     validations = []
     network, step = gpt.GPT(len(corpus.vocabulary)), 0
@@ -81,9 +81,9 @@ def train_gpt(corpus: Corpus, minutes: float, seed: int, *, published: bool) -> 
     for network, step, steps in gpt.train(ids, len(corpus.vocabulary), seconds=budget, seed=seed):
         if step % max(1, steps // 8) == 0:
             before = time.perf_counter()
-            validations.append((before - begun - spent, gpt.nats(network, valid)))
+            validations.append((before - begin - spent, gpt.nats(network, valid)))
             spent += time.perf_counter() - before
-    seconds = time.perf_counter() - begun - spent
+    seconds = time.perf_counter() - begin - spent
     size = sum(parameter.numel() for parameter in network.parameters())
     name = "small GPT, 2,000 steps" if published else "small GPT"
     characters = step * gpt.BATCH * gpt.BLOCK
@@ -161,7 +161,7 @@ once with as many as the budget allows, with the learning rate falling until the
 
 
 def main() -> None:
-    """Read the command line, run everything, and write what came of it."""
+    """Read the command line, train every contender, and write the page, its data and its figure."""
     parser = argument_parser(__doc__)
     parser.add_argument("texts", nargs="+", help="files, folders, or names of `nextchar corpora`")
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 5])

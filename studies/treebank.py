@@ -95,12 +95,12 @@ Published rows are of networks that trained for some hundred epochs, on GPUs, wi
 
 
 def main() -> None:
-    """Read the command line, train unless the model is there, score, write the page."""
+    """Read the command line, train unless the model exists, score, write the page."""
     parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="the folder of the word-level files")
     parser.add_argument("--minutes", type=float, default=120.0, help="of training")
     parser.add_argument(
-        "--model", type=Path, default=Path("runs/treebank.safetensors"), help="where it is kept"
+        "--model", type=Path, default=Path("runs/treebank.safetensors"), help="the file of the model"
     )
     parser.add_argument(
         "--dynamic", action="store_true", help="also score under dynamic evaluation, which takes long"

@@ -189,18 +189,18 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
     )
 
 
-def results(options: argparse.Namespace, kept: ResultLog[Result]) -> Iterator[Result]:
+def results(options: argparse.Namespace, log: ResultLog[Result]) -> Iterator[Result]:
     """Yield the result of every corpus that exists; results in the log are not made again."""
     for name in options.corpora:
         path = options.data / CORPORA[name].path
         if CORPORA[name].path and not path.exists():
             print(f"{name} is left out: there is no {path}", flush=True)
             continue
-        longest = max([*options.minutes, *(each.minutes for each in kept.all() if each.corpus == name)])
+        longest = max([*options.minutes, *(each.minutes for each in log.all() if each.corpus == name)])
         for minutes in options.minutes:
-            known = kept.get((name, trained_minutes(name, minutes)))
+            known = log.get((name, trained_minutes(name, minutes)))
             if known is None:
-                known = kept.add(
+                known = log.add(
                     study(name, opened(name, options.data), minutes, options, shown=minutes == longest)
                 )
             yield known
@@ -369,14 +369,14 @@ def main() -> None:
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     options.output.mkdir(parents=True, exist_ok=True)
-    kept = ResultLog(options.cache / "universality.jsonl", Result)
-    for each in results(options, kept):
+    log = ResultLog(options.cache / "universality.jsonl", Result)
+    for each in results(options, log):
         print(
             f"{each.corpus}: {each.bits:.3f} bits, sweet spot {each.temperature:g}, {each.seconds:.0f} s",
             flush=True,
         )
     names = list(CORPORA)
-    found = sorted(kept.all(), key=lambda each: (names.index(each.corpus), each.minutes))
+    found = sorted(log.all(), key=lambda each: (names.index(each.corpus), each.minutes))
     if found:
         if several(found):
             save(curves(found), options.output / "universality-minutes.svg")

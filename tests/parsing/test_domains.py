@@ -183,9 +183,9 @@ def test_known_speakers_are_counted() -> None:
 @needs(c.GCC)
 def test_gcc_accepts_valid_functions() -> None:
     """Undeclared names are not syntax errors; a missing semicolon is."""
-    sound = "static long f(struct a *b, u64 c)\n{\n\treturn g(b->d.e, c) + H;\n}\n"
-    assert c.compiles(sound)
-    assert not c.compiles(sound.replace(";", ""))
+    valid = "static long f(struct a *b, u64 c)\n{\n\treturn g(b->d.e, c) + H;\n}\n"
+    assert c.compiles(valid)
+    assert not c.compiles(valid.replace(";", ""))
     assert not c.compiles("int f(void)\n{\n\tbreak;\n}\n")
 
 

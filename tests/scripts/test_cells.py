@@ -22,7 +22,7 @@ IDS = torch.arange(10).reshape(5, 2) % 6
 
 @pytest.mark.parametrize("kind", ["lstm", "mogrifier, 2 rounds", "mogrifier, 5 rounds"])
 def test_a_mogrifier_begins_as_the_lstm(kind: str) -> None:
-    """While nothing is scaled, it is the network of the reference."""
+    """Before training it is the same network as the reference."""
     plain, varied = Network(SHAPE, 6), cells.Varied(SHAPE, 6, kind, 3)
     initialize(plain, torch.Generator().manual_seed(3))
     logits, state = varied(IDS, varied.empty_state(2))
@@ -32,7 +32,7 @@ def test_a_mogrifier_begins_as_the_lstm(kind: str) -> None:
 
 
 def test_a_mogrifier_scales_in_turns() -> None:
-    """Input by hidden, hidden by the new input: by hand, with one unit."""
+    """The input is scaled by the hidden state, then that by the new input: computed by hand for one unit."""
     step = cells.Mogrifier(1, 1, 2)
     with torch.no_grad():
         step.rounds[0].weight.fill_(1.5)
@@ -46,8 +46,8 @@ def test_a_mogrifier_scales_in_turns() -> None:
     torch.testing.assert_close(step(*given, weights), expected)
 
 
-def test_layer_normalisation_sees_no_scale() -> None:
-    """Ten times the weights are the same step."""
+def test_layer_normalisation_ignores_scale() -> None:
+    """Ten times the weights give the same step."""
     step = cells.Normalised(5)
     torch.manual_seed(1)
     weights = Weights(torch.randn(20, 3), torch.randn(20, 5), torch.randn(20), torch.randn(20))
@@ -57,7 +57,7 @@ def test_layer_normalisation_sees_no_scale() -> None:
 
 
 def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
-    """The scorer takes it like any other: lanes of it cost what one reading costs."""
+    """Scored in parallel parts, it has the score of one reading."""
     network = cells.Varied(SHAPE, 6, "lstm", 0)
     with torch.no_grad():
         for layer in network.layers:
@@ -76,7 +76,7 @@ def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
 
 @pytest.mark.parametrize("kind", list(cells.STEPS))
 def test_every_kind_learns(kind: str) -> None:
-    """Forty short steps take a tenth and more off what a character costs."""
+    """Forty short steps lower the loss by 10 % or more."""
     corpus = Corpus.from_text(inspect.getsource(inspect)[:40_000])
     config, _ = compose(
         {"steps": 40, "hidden": 16, "valid": cells.VALID, "test": 0.0, "batch_size": 8, "seq_length": 16}

@@ -10,13 +10,13 @@ IDS = np.random.default_rng(0).integers(0, 7, 200)
 
 @pytest.fixture
 def network() -> gpt.GPT:
-    """Return one that has learned nothing."""
+    """Return an untrained network."""
     torch.manual_seed(0)
     return gpt.GPT(7)
 
 
-def test_the_future_is_not_seen(network: gpt.GPT) -> None:
-    """Logits up to a character do not change with what comes after it."""
+def test_attention_is_causal(network: gpt.GPT) -> None:
+    """Logits do not depend on later characters."""
     ids = torch.from_numpy(IDS[None, : gpt.BLOCK])
     other = ids.clone()
     other[0, 40:] = 0
@@ -32,13 +32,13 @@ def test_every_character_is_scored_once(network: gpt.GPT, stride: int) -> None:
         for target in range(1, len(IDS)):
             end = next(end for end in ends if end >= target)
             context = torch.from_numpy(IDS[None, end - gpt.BLOCK : target])
-            costs = functional.log_softmax(network(context)[0, -1].double(), 0)
-            total -= costs[IDS[target]].item()
+            log_p = functional.log_softmax(network(context)[0, -1].double(), 0)
+            total -= log_p[IDS[target]].item()
     assert gpt.nats(network, IDS, stride) == pytest.approx(total / (len(IDS) - 1), abs=1e-5)
 
 
 def test_it_learns(network: gpt.GPT) -> None:
-    """On a text that repeats, the cost falls well under that of not knowing, and the rate ends low."""
+    """On a repetitive text the loss falls well below chance, and the learning rate ends at its lowest."""
     text = np.tile(np.arange(7), 100)
     before = gpt.nats(network, text)
     trained = next(network for network, step, _ in gpt.train(text, 7, seconds=None, seed=0) if step == 40)
@@ -48,6 +48,6 @@ def test_it_learns(network: gpt.GPT) -> None:
 
 
 def test_a_short_text_is_refused(network: gpt.GPT) -> None:
-    """A text must fill a window."""
+    """A text shorter than a window is one sentence."""
     with pytest.raises(ValueError, match="has 64 characters, but must have more than 64"):
         gpt.nats(network, IDS[: gpt.BLOCK])

@@ -46,7 +46,7 @@ def test_every_part_is_measured_beside_its_ceiling(run: Callable[..., str]) -> N
 def test_the_kinds_of_weights_agree(
     run: Callable[..., str], tmp_path: Path, model_file: ModelFile, text_file: Path
 ) -> None:
-    """On a real text float32 scores as torch does, and rounded weights nearly so."""
+    """On a real text float32 has the score of torch, and rounded weights nearly the same."""
     write_model(tmp_path / "m.safetensors", model_file)
     output = run("--only", "scoring", "--agree", tmp_path / "m.safetensors", text_file, "--json")
     found = json.loads(output)["agreement"]

@@ -67,9 +67,9 @@ def test_minutes_make_a_curve(options: Namespace) -> None:
 
 def test_results_in_the_log_are_not_made_again(options: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results come from the log; a missing corpus is left out; a small one is trained once, for its longest time."""
-    kept = ResultLog(options.cache / "universality.jsonl", Result)
-    kept.add(result("linux", 15))
-    kept.add(result("names", 15))
+    log = ResultLog(options.cache / "universality.jsonl", Result)
+    log.add(result("linux", 15))
+    log.add(result("names", 15))
     made: list[tuple[str, float, bool]] = []
 
     def study(name: str, _corpus: Any, minutes: float, _options: Namespace, *, shown: bool) -> Result:
@@ -78,10 +78,10 @@ def test_results_in_the_log_are_not_made_again(options: Namespace, monkeypatch: 
 
     monkeypatch.setattr(universality, "study", study)
     options.minutes = [5.0, 15.0, 30.0]
-    rows = list(universality.results(options, kept))
+    rows = list(universality.results(options, log))
     assert [(each.corpus, each.minutes) for each in rows] == [("linux", 5), ("linux", 15), ("linux", 30)]
     assert made == [("linux", 5, False), ("linux", 30, True)]
     (options.data / "names").mkdir()
     (options.data / "names" / "names.txt").write_text("ann\n", encoding="utf-8")
-    assert list(universality.results(options, kept))[3:] == [result("names", 15)] * 3
+    assert list(universality.results(options, log))[3:] == [result("names", 15)] * 3
     assert len(made) == 2
