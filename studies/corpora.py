@@ -18,9 +18,9 @@ from cache import ResultLog, train
 from nextchar.benchmark.report import machine
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import Score, score_ids
-from nextchar.storage import to_language_model, write_text
+from nextchar.storage import to_language_model
 from nextchar.text.corpus import Corpus, open_corpus
-from tables import argument_parser, best_bold, markdown
+from tables import argument_parser, best_bold, markdown, write_page
 
 VALID = TEST = 0.05
 ORDER = 8
@@ -126,8 +126,9 @@ def page(rows: list[Row], command: str) -> str:
     better = sum(row.ours[0] < min(row.preset[0], row.ngram[0]) for row in rows)
     return f"""# Many texts, {minutes:g} minutes each
 
-`{command}`: {machines}. Bits per unit on the last {100 * TEST:g} % of each text, every unit scored
-once in order (*stream*), one seed each; trained on the first 90 %. nextchar runs with default options; *2015* is
+`{command}`: {machines}.
+Bits per unit on the last {100 * TEST:g} % of each text, every unit scored once in order (*stream*), one seed each; trained on
+the first 90 %. nextchar runs with default options; *2015* is
 `--preset {PRESET}` in the same minutes; the table of {ORDER}-grams (modified Kneser-Ney) is counted on all of the
 training part, without a time limit. On a short text both trainings stop before their minutes are over, because more
 epochs no longer help: after about 80 epochs of the shortest. nextchar is the best of the three on {better} of
@@ -153,7 +154,7 @@ def main() -> None:
         raise SystemExit(f"{options.data} has no text that ends in {', '.join(SUFFIXES)}")
     rows = sorted((row for row in log.all() if row.minutes == options.minutes), key=lambda row: row.key)
     command = f"python studies/corpora.py FOLDER --minutes {options.minutes:g}"
-    write_text(options.output / "corpora.md", page(rows, command))
+    write_page(options.output / "corpora.md", page(rows, command))
 
 
 if __name__ == "__main__":

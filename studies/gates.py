@@ -19,10 +19,10 @@ from nextchar.inspection.gates import GateRow, gate_rows
 from nextchar.inspection.summary import summarize
 from nextchar.inspection.trace import pieces
 from nextchar.language_model import LanguageModel
-from nextchar.storage import CONFIG, load, write_text
+from nextchar.storage import CONFIG, load
 from nextchar.text.corpus import open_corpus
 from plots import save, subplots
-from tables import argument_parser, markdown, measured_on
+from tables import argument_parser, markdown, measured_on, write_page
 
 PAPER = """The paper shows its gates as scatter plots, with the same two thresholds, and gives no numbers for them. It says that
 some forget gates are right-saturated at nearly every character, so that their units keep their values for long, and that
@@ -123,7 +123,7 @@ def main() -> None:
     command = f"python studies/gates.py {' '.join(f'runs/{run.name}' for run in options.runs)}"
     if options.characters != parser.get_default("characters"):
         command += f" --characters {options.characters}"
-    write_text(options.output / "gates.md", page(reads, command))
+    write_page(options.output / "gates.md", page(reads, command))
     print(table(reads))
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from cache import ResultLog, train
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.score import score_ids
-from nextchar.storage import to_language_model, write_text
+from nextchar.storage import to_language_model
 from nextchar.text.corpus import Corpus, open_corpus
-from tables import argument_parser, best_bold, markdown, measured_on
+from tables import argument_parser, best_bold, markdown, measured_on, write_page
 
 VALID = TEST = 0.1
 RECIPES = {"2015": "karpathy2015", "ours": None}
@@ -143,7 +143,7 @@ def main() -> None:
         )
     cells = [each for each in log.all() if each.epochs == options.epochs]
     command = f"python studies/karpathy2015.py {Path(options.text).name} --epochs {options.epochs:g}"
-    write_text(options.output / "karpathy2015.md", page(cells, corpus, command))
+    write_page(options.output / "karpathy2015.md", page(cells, corpus, command))
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from nextchar.evaluation.novelty import WORD
 from nextchar.evaluation.score import score_ids
 from nextchar.language_model import LanguageModel
 from nextchar.parsing.sweep import SampleRequest, generate
-from nextchar.storage import load, read_model, write_text
+from nextchar.storage import load, read_model
 from nextchar.text.corpus import open_corpus
 from plots import lines, save, subplots
 from recall import DISTANCES, NETWORKS, SEEDS, STEPS_AT_MOST, Recall, gradient_norms, recall, recall_table
-from tables import argument_parser, markdown, measured_on, span
+from tables import argument_parser, markdown, measured_on, span, write_page
 
 VALID = TEST = 0.05
 ORDER = 20
@@ -253,7 +253,7 @@ def main() -> None:
     if options.minutes:
         parts.append(text_part(options, options.output))
     body = "\n".join(parts).rstrip()
-    write_text(
+    write_page(
         options.output / "memory.md",
         f"""# How far memory reaches
 

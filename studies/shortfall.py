@@ -23,10 +23,10 @@ from nextchar.parsing import c, latex, python, wikitext
 from nextchar.parsing.compare import cut_samples
 from nextchar.parsing.report import get_domain
 from nextchar.parsing.sweep import SampleRequest, generate
-from nextchar.storage import to_language_model, write_text
+from nextchar.storage import to_language_model
 from nextchar.text.corpus import Corpus
 from plots import save, subplots
-from tables import argument_parser, markdown, span
+from tables import argument_parser, markdown, span, write_page
 from universality import CORPORA, SAMPLES, TEST, VALID, Result, opened, train, trained_minutes
 
 LENGTHS = (1, 200, 400, 800, 1600, 1 << 31)  # characters of a piece, or of an environment
@@ -172,7 +172,7 @@ def main() -> None:
         for source, shares in zip(("model", "real text"), both, strict=True)
     }
     save(figure(found), options.output / "shortfall.svg")
-    write_text(
+    write_page(
         options.output / "shortfall.md",
         f"""# Where samples fall short
 

@@ -1,10 +1,16 @@
 """Parts of a study's page in Markdown: tables, ranges, the machine; and the command line of a study."""
 
 import argparse
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from nextchar.benchmark.report import machine
+from nextchar.storage import write_text
+
+WIDTH = 120  # of a line of prose
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> str:
@@ -34,3 +40,27 @@ def argument_parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def wrapped(page: str) -> str:
+    """Return a Markdown page with its paragraphs and list items wrapped; code, tables, headings and pictures stay."""
+    blocks = re.split(r"(^```.*?^```$)", page, flags=re.DOTALL | re.MULTILINE)
+    blocks[::2] = ["\n\n".join(map(_wrapped, block.split("\n\n"))) for block in blocks[::2]]
+    return "".join(blocks)
+
+
+def _wrapped(paragraph: str) -> str:
+    text = paragraph.strip("\n")
+    if not text or text[0] in "|#!<":
+        return paragraph
+    fill = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
+    items = []
+    for item in re.split(r"\n(?=- )", text):
+        fill.subsequent_indent = "  " if item.startswith("- ") else ""
+        items.append(fill.fill(" ".join(item.split())))
+    return paragraph.replace(text, "\n".join(items))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page with wrapped lines."""
+    write_text(path, wrapped(page))

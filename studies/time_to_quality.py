@@ -21,7 +21,7 @@ from nextchar.evaluation.score import score_ids
 from nextchar.storage import to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from plots import save, subplots
-from tables import argument_parser, markdown
+from tables import argument_parser, markdown, write_page
 
 VALID = 0.1
 COLORS = {
@@ -179,7 +179,7 @@ def main() -> None:
     names = " ".join(Path(text).name for text in options.texts)
     command = f"python studies/time_to_quality.py {names} --minutes {minutes}"
     about = machine()
-    write_text(options.output / "time_to_quality.md", page(done, about, command))
+    write_page(options.output / "time_to_quality.md", page(done, about, command))
     values = {"machine": about, "runs": [asdict(run) for run in done]}
     write_text(options.output / "time_to_quality.json", json.dumps(values))
     draw(done, options.output / "time_to_quality.svg")

@@ -17,9 +17,9 @@ from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.score import Score, score_ids
 from nextchar.kernels.threads import available_cores
 from nextchar.language_model import LanguageModel
-from nextchar.storage import load, write_text
+from nextchar.storage import load
 from nextchar.text.corpus import Corpus
-from tables import argument_parser, markdown, measured_on
+from tables import argument_parser, markdown, measured_on, write_page
 
 PARTS = ("train", "valid", "test")
 # SHA-256 of ptb.char.PART.txt, which has a space between any two characters.
@@ -114,7 +114,7 @@ def main() -> None:
     command = (
         f"python studies/treebank.py FOLDER --minutes {options.minutes:g}{' --dynamic' * options.dynamic}"
     )
-    write_text(options.output / "treebank.md", page(lm, scores, command, options.minutes))
+    write_page(options.output / "treebank.md", page(lm, scores, command, options.minutes))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from nextchar.parsing.sweep import figure as sweep_figure
 from nextchar.storage import ModelFile, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, open_corpus
 from plots import save, subplots
-from tables import argument_parser, markdown
+from tables import argument_parser, markdown, write_page
 
 VALID = TEST = 0.05
 ORDER = 8
@@ -214,7 +214,7 @@ def cell(values: Any, digits: int = 1) -> str:
 
 def scores_table(all_results: list[Result]) -> str:
     """Return a table of bits per character of every corpus, beside the n-grams."""
-    head = ["text", "characters", "network chosen", "minutes", "epochs read", "bits per character", "8-grams"]
+    head = ["text", "characters", "network chosen", "minutes", "epochs", "bits per character", "8-grams"]
     rows = [
         (
             CORPORA[each.corpus].title,
@@ -244,7 +244,7 @@ def targets_table(all_results: list[Result]) -> str:
             mark = "reached" if reached else "not reached"
             title = CORPORA[each.corpus].title
             rows.append([title, name, f"{target:g}, {mark}", f"{each.minutes:g}", *cells])
-    head = ["text", "measure, %", "should be", "minutes", "model", f"{ORDER}-grams", "real text"]
+    head = ["text", "measure, %", "target", "minutes", "model", f"{ORDER}-grams", "real text"]
     return markdown(head, rows, left=2)
 
 
@@ -380,7 +380,7 @@ def main() -> None:
     if found:
         if several(found):
             save(curves(found), options.output / "universality-minutes.svg")
-        write_text(options.output / "universality.md", page(found, options))
+        write_page(options.output / "universality.md", page(found, options))
 
 
 if __name__ == "__main__":

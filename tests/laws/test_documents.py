@@ -21,14 +21,11 @@ COLUMNS = 80  # of a terminal that shows a help text
 LONG_LINES = {
     "CHANGELOG.md",
     "README.md",
-    "docs/bench.md",
-    "docs/benchmarks.md",
     "docs/corpora.md",
     "docs/design.md",
     "docs/discover.md",
     "docs/evaluate.md",
     "docs/inspect.md",
-    "docs/structure.md",
     "docs/train.md",
 }
 INCOMPLETE_HELP: set[str] = set()
