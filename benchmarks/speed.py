@@ -370,7 +370,7 @@ def agreement(model: ModelFile, corpus: Corpus, limit: int = 100_000) -> Report:
     ids = corpus.take(0, min(limit, len(corpus)))
     reference = score_ids(to_language_model(model).network, ids, model.vocabulary).bits_per_char
     bits = {
-        kind: float(CompiledNetwork(model, kind).nats(ids).mean() / np.log(2))  # type: ignore[arg-type]
+        kind: float(CompiledNetwork(model, kind).read(ids)[0].mean() / np.log(2))  # type: ignore[arg-type]
         for kind in KINDS
     }
     return {"chars": len(ids), "reference": reference, **bits}

@@ -59,6 +59,17 @@ def _in_torch(lm: LanguageModel, ids: Array, dtype: torch.dtype = torch.float64)
     return logits[:, 0].numpy(), np.array(vectors)
 
 
+def _logits(
+    network: CompiledNetwork, ids: Array, state: StreamState | None = None
+) -> tuple[Array, StreamState]:
+    """Read ids one by one, from the empty state or another; return the logits after each, `(T, V)`, and the last state."""
+    state, rows = state or network.empty, []
+    for index in ids:
+        _, state = network.read([index], state)
+        rows.append(state.logits[0, :V])
+    return np.array(rows), state
+
+
 def _vectors(shape: Architecture, streams: StreamState) -> Array:
     """Return the state of the first stream as `(S, L, H)`."""
     both = [streams.hidden[0], streams.memory[0]][: STATES[shape.cell]]
@@ -83,7 +94,7 @@ def test_the_compiled_step_is_the_network(
     ids = _ids(30)
     expected, expected_state = _in_torch(lm, ids)
     engine = CompiledNetwork(to_file(lm))
-    logits, state = engine.read(ids, engine.empty)
+    logits, state = _logits(engine, ids)
     rounded, _ = _in_torch(lm, ids, torch.float32)
     tolerance = max(1e-5, 4 * float(np.abs(rounded - expected).max()))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
@@ -100,7 +111,7 @@ def test_start_is_an_input_of_its_own(cell: Cell, embedding: int) -> None:
     engine = CompiledNetwork(to_file(lm))
     rows = []
     for index in range(V + 1):
-        rows.append(engine.read([index], engine.empty)[0][0])
+        rows.append(_logits(engine, np.array([index]))[0][0])
         np.testing.assert_allclose(rows[-1], _in_torch(lm, np.array([index]))[0][0], rtol=0, atol=1e-5)
     assert all(np.abs(row - rows[V]).max() > 1e-4 for row in rows[:V])
 
@@ -109,14 +120,15 @@ def test_start_is_an_input_of_its_own(cell: Cell, embedding: int) -> None:
 @EVERY_CELL
 @pytest.mark.parametrize("split", [1, 39])
 def test_two_calls_are_one(cell: Cell, split: int, kind: WeightKind) -> None:
-    """Ids read in two calls, the state carried, give exactly the logits and state of one call."""
+    """Ids read in two calls, or one by one, the state carried, give exactly the nats and the state of one call."""
     engine, ids = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell, hidden=7)), kind), _ids(40)
     whole, once = engine.read(ids, engine.empty)
     first, between = engine.read(ids[:split], engine.empty)
     second, twice = engine.read(ids[split:], between)
     np.testing.assert_array_equal(np.concatenate([first, second]), whole)
-    for one, other in zip(once, twice, strict=True):
+    for one, other, each in zip(once, twice, _logits(engine, ids)[1], strict=True):
         np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, each)
 
 
 @EVERY_KIND
@@ -144,13 +156,13 @@ def test_packing_copies_no_meaning_away(cell: Cell) -> None:
 def test_reading_leaves_the_given_state_alone(cell: Cell) -> None:
     """Engine.read returns a new state, and reading again from the old one gives the same."""
     engine = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
-    state = engine.after([1, 2, 3])
+    _, state = engine.read([1, 2, 3])
     before = [array.copy() for array in state]
-    logits, after = engine.read([4, 5], state)
+    nats, after = engine.read([4, 5], state)
     for array, other, copied in zip(state, after, before, strict=True):
         np.testing.assert_array_equal(array, copied)
         assert not np.array_equal(other, array) or (cell == "rnn" and not array.any())
-    np.testing.assert_array_equal(engine.read([4, 5], state)[0], logits)
+    np.testing.assert_array_equal(engine.read([4, 5], state)[0], nats)
 
 
 @EVERY_CELL
@@ -166,9 +178,9 @@ def test_bf16_is_the_model_with_rounded_matrices(cell: Cell) -> None:
     half, whole = CompiledNetwork(model, "bf16"), CompiledNetwork(replace(model, arrays=rounded_arrays))
     assert half.packed.above.dtype == np.uint16
     ids = _ids(40)
-    np.testing.assert_array_equal(half.read(ids, half.empty)[0], whole.read(ids, whole.empty)[0])
+    np.testing.assert_array_equal(_logits(half, ids)[0], _logits(whole, ids)[0])
     plain = CompiledNetwork(model)
-    assert not np.array_equal(half.read(ids, half.empty)[0], plain.read(ids, plain.empty)[0])
+    assert not np.array_equal(_logits(half, ids)[0], _logits(plain, ids)[0])
 
 
 @EVERY_CELL
@@ -177,7 +189,7 @@ def test_int8_is_near(cell: Cell) -> None:
     model = to_file(make_model(VOCABULARY, cell=cell, layers=3, hidden=21))
     small, whole = CompiledNetwork(model, "int8"), CompiledNetwork(model)
     ids = _ids(40)
-    near, true = small.read(ids, small.empty)[0], whole.read(ids, whole.empty)[0]
+    near, true = _logits(small, ids)[0], _logits(whole, ids)[0]
     assert 0 < np.sqrt(np.mean((near - true) ** 2)) < 0.015 * true.std()
 
 
@@ -219,12 +231,11 @@ def _generate(
     count = len(keys)
     streams = empty_streams(packed, padded_streams(count))
     sampler = _sampler(keys, params or PARAMS[:1] * count)
-    nothing = np.empty((0, 0, 0), np.float32)
-    run(StepBuffers(np.full((1, count), V), np.zeros((1, count)), nothing), packed, streams, sampler)
+    run(StepBuffers(np.full((1, count), V), np.zeros((1, count))), packed, streams, sampler)
     generated = []
     for chunk in chunks:
         ids, nats = np.full((chunk, count), DRAW), np.zeros((chunk, count))
-        assert run(StepBuffers(ids, nats, nothing), packed, streams, sampler) == chunk
+        assert run(StepBuffers(ids, nats), packed, streams, sampler) == chunk
         generated.append((ids, nats))
     ids, nats = (np.concatenate(parts).T for parts in zip(*generated, strict=True))
     return [ids, nats, sampler.drawn, *(array[:count] for array in streams)]
@@ -263,8 +274,9 @@ def test_given_and_drawn_ids_may_follow_each_other() -> None:
     """Reading what was generated gives the same nats and the same state as generating it."""
     engine = CompiledNetwork(to_file(make_model(VOCABULARY)))
     ids, nats, *state = _generate(engine.packed, [7], [30])
-    np.testing.assert_array_equal(engine.nats(ids[0]), nats[0])
-    for one, other in zip(state[1:], engine.after(ids[0]), strict=True):
+    given, after = engine.read(ids[0])
+    np.testing.assert_array_equal(given, nats[0])
+    for one, other in zip(state[1:], after, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -315,21 +327,19 @@ def test_helpers_may_join_at_any_step(sum_outputs: bool) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_several_threads_read_and_record_what_one_does() -> None:
-    """Recorded logits are the same to the bit, and the call ends after a stop id."""
-    model = to_file(make_model(VOCABULARY, hidden=70))
-    engine = CompiledNetwork(model, threads=1)
+def test_several_threads_read_what_one_does() -> None:
+    """Nats and states are the same to the bit, and the call ends after a stop id."""
+    engine = CompiledNetwork(to_file(make_model(VOCABULARY, hidden=70)), threads=1)
     ids = _ids(40)
-    expected, _ = engine.read(ids, engine.empty)
     sampler = new_sampler(1, V)
     sampler.stop_ids[:] = True
-    buffers = StepBuffers(
-        np.append(ids, [DRAW, DRAW])[:, None].copy(),
-        np.zeros((42, 1)),
-        np.zeros((42, 1, V), np.float32),
-    )
-    assert _in_threads(2, buffers, engine.packed, empty_streams(engine.packed, 1), sampler) == 41
-    np.testing.assert_array_equal(buffers.record[:40, 0], expected)
+    buffers = StepBuffers(np.append(ids, [DRAW, DRAW])[:, None].copy(), np.zeros((42, 1)))
+    streams = empty_streams(engine.packed, 1)
+    assert _in_threads(2, buffers, engine.packed, streams, sampler) == 41
+    nats, expected = engine.read(buffers.ids[:41, 0], engine.empty)
+    np.testing.assert_array_equal(buffers.nats[:41, 0], nats)
+    for one, other in zip(streams, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_helper_whose_leader_has_finished_returns() -> None:

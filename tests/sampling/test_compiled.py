@@ -38,7 +38,7 @@ def _generate(
     """Return ids and nats of one text, each `(T,)`."""
     network = CompiledNetwork(to_file(lm))
     batch = CompiledBatch([network], 1)
-    batch.add((network.after(prompt),), params, 0)
+    batch.add((network.read(prompt)[1],), params, 0)
     ids, nats = batch.generate(size)
     return ids[:, 0], nats[:, 0]
 
@@ -49,7 +49,7 @@ def test_a_text_has_the_nats_that_evaluation_scores(corpus: Corpus, text: str, c
     lm = make_model(corpus.vocabulary, cell=cell)
     ids = corpus.vocabulary.encode(text[:5000])
     score = score_ids(lm.network, ids, lm.vocabulary)
-    nats = CompiledNetwork(to_file(lm)).nats(ids)
+    nats = CompiledNetwork(to_file(lm)).read(ids)[0]
     assert nats.shape == (5000,)
     assert score.nats_per_char == pytest.approx(nats.mean(), abs=1e-5)
 
@@ -59,28 +59,29 @@ def test_nats_are_those_of_reading_one_by_one(cell: Cell) -> None:
     """The nats of a text are those of each step of reading it from START."""
     network = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
     ids = np.random.default_rng(0).integers(0, 13, 30)
-    state = network.after()
+    state = network.start
     expected = []
     for index in ids:
         logits = _predicted(state).astype(np.float64)
         expected.append(np.log(np.exp(logits).sum()) - logits[index])
         _, state = network.read([index], state)
-    np.testing.assert_allclose(network.nats(ids), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(network.read(ids)[0], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_an_empty_text_has_no_nats() -> None:
     """Nothing is scored."""
-    assert CompiledNetwork(to_file(make_model(VOCABULARY))).nats([]).shape == (0,)
+    assert CompiledNetwork(to_file(make_model(VOCABULARY))).read([])[0].shape == (0,)
 
 
 @EVERY_CELL
-def test_a_prompt_is_read_after_start(cell: Cell) -> None:
-    """The state after a prompt is that of reading START and then the prompt from the empty state."""
+def test_a_text_is_read_after_start(cell: Cell) -> None:
+    """Reading a text is reading START and then the text from the empty state."""
     network = CompiledNetwork(to_file(make_model(VOCABULARY, cell=cell)))
-    rows, after = network.read([3, 1, 2], network.after())
-    for one, other in zip(network.after([3, 1, 2]), after, strict=True):
+    nats, after = network.read([VOCABULARY.start, 3, 1, 2], network.empty)
+    for one, other in zip(network.read([3, 1, 2])[1], after, strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(_predicted(after), rows[-1])
+    np.testing.assert_array_equal(network.read([3, 1, 2])[0], nats[1:])
+    assert nats[0] == 0
 
 
 @EVERY_CELL
@@ -105,14 +106,14 @@ def test_nats_are_those_of_the_unfiltered_model(params: SamplingParams) -> None:
     """The nats of an id are those of the model itself, whatever the parameters."""
     lm = make_model(VOCABULARY)
     ids, nats = _generate(lm, 60, params, prompt=(1, 2))
-    np.testing.assert_array_equal(nats, CompiledNetwork(to_file(lm)).nats([1, 2, *ids])[2:])
+    np.testing.assert_array_equal(nats, CompiledNetwork(to_file(lm)).read([1, 2, *ids])[0][2:])
 
 
 def test_top_k_bounds_what_is_drawn() -> None:
     """With top_k = 2 every id is one of the model's two most likely."""
     lm = make_model(VOCABULARY)
     network = CompiledNetwork(to_file(lm))
-    state = network.after()
+    state = network.start
     ranks = set()
     for index in _generate(lm, 200, SamplingParams(top_k=2))[0]:
         ranks.add(np.argsort(-_predicted(state)).tolist().index(index))
@@ -124,7 +125,7 @@ def test_top_k_bounds_what_is_drawn() -> None:
 def test_draws_follow_the_distribution_of_the_model(temperature: float) -> None:
     """Over 4,000 keys the first id is distributed as the softmax: chi-square below its 99.9 % point."""
     network = CompiledNetwork(to_file(make_model(VOCABULARY)))
-    state, n = network.after(), 4000
+    state, n = network.start, 4000
     ids, _ = _batch(network, list(range(n)), SamplingParams(temperature)).generate(1)
     p = np.exp(_predicted(state).astype(np.float64) / temperature)
     expected = n * p / p.sum()

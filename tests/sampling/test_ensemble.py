@@ -39,7 +39,7 @@ def _batch(
     """Return a batch with a stream for each key."""
     batch = CompiledBatch(networks, len(keys))
     for key, each in zip(keys, params or [SamplingParams()] * len(keys), strict=True):
-        batch.add(tuple(network.after(prompt) for network in networks), each, key, stop_ids)
+        batch.add(tuple(network.read(prompt)[1] for network in networks), each, key, stop_ids)
     return batch
 
 

@@ -6,7 +6,6 @@ change the result.
 """
 
 import os
-import platform
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,22 +13,23 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from nextchar.kernels.amx import instruction
+from nextchar.kernels import cpu
+from nextchar.kernels.amx import call, instruction
 from nextchar.kernels.gemm import compiled
 
 Counters = npt.NDArray[np.int64]
 
 STRIDE = 16
 """int64 between two counters: two cache lines, because processors prefetch lines in pairs."""
-_STALLS = 1
+STALLS = 1
 """Index in the leader's row, which no other thread reads, of how often the leader had to yield its core."""
 SHUTDOWN = 1 << 62
 """Value of the leader's counter after the last step of a call."""
-_JOINED = 1
+JOINED = 1
+"""Value of a helper's counter when it has joined."""
 # Reads of a counter, some hundreds of microseconds, before the core is offered to other threads: on a busy machine the thread
 # that is waited for may need this core. A thread whose weights are in no cache yet can be a hundred microseconds late.
 _SPINS = 20_000
-_X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
 
 class Barrier(NamedTuple):
@@ -81,34 +81,23 @@ def store_release(_context: Any, counters: Any, _rank: Any, _count: Any) -> Any:
     return types.void(counters, types.int64, types.int64), emit
 
 
-def _call(builder: ir.IRBuilder, name: str, result: ir.Type) -> None:
-    """Call a function without arguments of the processor or the operating system."""
-    declared = builder.module.globals.get(name)
-    builder.call(declared or ir.Function(builder.module, ir.FunctionType(result, []), name), [])
+def _hint(name: str, result: ir.Type, available: bool) -> Any:
+    """Return a compiled call without arguments of the processor or the operating system, which does nothing without it."""
+
+    @instruction
+    def hint(_context: Any) -> Any:
+        def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
+            if available:
+                call(b, name, result)
+            return context.get_dummy_value()
+
+        return types.void(), emit
+
+    return hint
 
 
-@instruction
-def spin_hint(_context: Any) -> Any:
-    """Tell the processor that this thread spins."""
-
-    def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
-        if _X86:
-            _call(b, "llvm.x86.sse2.pause", ir.VoidType())
-        return context.get_dummy_value()
-
-    return types.void(), emit
-
-
-@instruction
-def yield_core(_context: Any) -> Any:
-    """Offer the core to another thread."""
-
-    def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
-        if os.name == "posix":
-            _call(b, "sched_yield", ir.IntType(32))
-        return context.get_dummy_value()
-
-    return types.void(), emit
+_spin_hint = _hint("llvm.x86.sse2.pause", ir.VoidType(), cpu.X86)
+_yield_core = _hint("sched_yield", ir.IntType(32), os.name == "posix")
 
 
 @compiled
@@ -118,21 +107,18 @@ def wait_for(barrier: Barrier, rank: int, count: int) -> None:
     while load_acquire(barrier.counters, rank) < count:
         spins += 1
         if spins < _SPINS:
-            spin_hint()
+            _spin_hint()
         else:
-            yield_core()
+            _yield_core()
     if spins >= _SPINS and barrier.rank == 0:
-        barrier.counters[0, _STALLS] += 1
+        barrier.counters[0, STALLS] += 1
 
 
 @compiled
 def block_range(blocks: int, barrier: Barrier) -> tuple[int, int]:
     """Return the first block of this thread, and the one after its last."""
-    more = barrier.size - 1
-    return (
-        (blocks * barrier.rank + more) // barrier.size,
-        (blocks * (barrier.rank + 1) + more) // barrier.size,
-    )
+    rank, size = barrier.rank, barrier.size
+    return (blocks * rank + size - 1) // size, (blocks * (rank + 1) + size - 1) // size
 
 
 @compiled
@@ -149,7 +135,7 @@ def wait(count: int, barrier: Barrier) -> int:
 def all_joined(barrier: Barrier) -> bool:
     """Return whether all helpers have joined."""
     joined = 1
-    while joined < barrier.size and load_acquire(barrier.counters, joined) >= _JOINED:
+    while joined < barrier.size and load_acquire(barrier.counters, joined) >= JOINED:
         joined += 1
     return joined == barrier.size
 
@@ -167,13 +153,6 @@ def begin_step(count: int, barrier: Barrier) -> int:
 
 
 @compiled
-def join(barrier: Barrier) -> int:
-    """Join between two steps; return the next count, or SHUTDOWN for a helper that is too late."""
-    store_release(barrier.counters, barrier.rank, _JOINED)
-    return begin_step(_JOINED, barrier)
-
-
-@compiled
 def end_step(count: int, barrier: Barrier) -> int:
     """End a step; the leader waits for all helpers. Return the next count."""
     if barrier.rank:
@@ -181,15 +160,3 @@ def end_step(count: int, barrier: Barrier) -> int:
     for helper in range(1, barrier.size if barrier.rank == 0 else 1):
         wait_for(barrier, helper, count)
     return count + 1
-
-
-@compiled
-def stalled(barrier: Barrier) -> bool:
-    """Return whether the leader had to wait so long that a helper must have lost its core."""
-    return barrier.counters[0, _STALLS] > 0
-
-
-@compiled
-def shut_down(barrier: Barrier) -> None:
-    """Release all helpers, and those that have not joined yet."""
-    store_release(barrier.counters, 0, SHUTDOWN)

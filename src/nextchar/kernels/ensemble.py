@@ -55,7 +55,7 @@ def run_ensemble(
     """Let streams read or draw ids; return how many steps were done.
 
     Args:
-        buffers: What is read and what is drawn; `nats` are those of the mean. No logits are recorded.
+        buffers: What is read and what is drawn; `nats` are those of the mean.
         members: The networks; the states of their streams are updated.
         mean: `(N, V)`, scratch.
         sampler: How ids are drawn; updated.

@@ -12,16 +12,16 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from nextchar.kernels.barrier import (
+    JOINED,
     SHUTDOWN,
+    STALLS,
     Barrier,
     all_joined,
     begin_step,
     block_range,
     end_step,
-    join,
     new_barrier,
-    shut_down,
-    stalled,
+    store_release,
     wait,
 )
 from nextchar.kernels.cells import BlockRange, gru, lstm, rnn
@@ -40,12 +40,10 @@ class StepBuffers(NamedTuple):
     Attributes:
         ids: `(T, N)`: given ids; where it is DRAW, the stream draws an id, which is stored here.
         nats: `(T, N)`, set to -log p of each id under the unfiltered network, except for START.
-        record: `(T, N, V)`, set to the logits after each id; or `(0, 0, 0)` to skip this.
     """
 
     ids: Ids
     nats: npt.NDArray[np.float64]
-    record: Floats
 
 
 class Scratch(NamedTuple):
@@ -189,7 +187,8 @@ def advance(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Bar
 @compiled
 def join_and_copy(streams: StreamState, scratch: Scratch, barrier: Barrier) -> tuple[int, Scratch]:
     """Join between two steps; return the next count, or SHUTDOWN, and scratch with a copy of the hidden states."""
-    count = join(barrier)
+    store_release(barrier.counters, barrier.rank, JOINED)
+    count = begin_step(JOINED, barrier)
     if count != SHUTDOWN:
         hidden = streams.hidden.copy().reshape(scratch.hidden.shape)
         scratch = Scratch(scratch.sums, hidden, scratch.total, scratch.weights, scratch.order)
@@ -248,8 +247,7 @@ def run(
         sampler: How ids are drawn; updated.
         barrier: Of the calling thread. All threads pass the same other arguments, at any time or never.
     """
-    size = sampler.stop_ids.shape[1]
-    shared = new_scratch(packed, streams, size)
+    shared = new_scratch(packed, streams, sampler.stop_ids.shape[1])
     if barrier.rank:
         assist(packed, streams, shared, barrier)
         return 0
@@ -259,22 +257,20 @@ def run(
     count, done = 0, length
     for step in range(length):
         stopped = select_inputs(step, buffers, streams, sampler, scratch, barrier.inputs)
-        if current.size < barrier.size and not stalled(barrier) and all_joined(barrier):
+        # A leader that had to yield its core has lost a helper's. It then runs alone for the rest of this call: on a busy
+        # core every wait may last as long as a time slice of the system.
+        stalled = barrier.counters[0, STALLS] > 0
+        if current.size < barrier.size and not stalled and all_joined(barrier):
             current = barrier
             count, scratch = join_and_copy(streams, shared, barrier)
-        elif current.size > 1 and stalled(barrier):
-            # Alone for the rest of this call: on a busy core every wait may last as long as a time slice of the system.
-            shut_down(barrier)
+        elif current.size > 1 and stalled:
+            store_release(barrier.counters, 0, SHUTDOWN)
             current, scratch = alone, shared
         count = advance(packed, streams, scratch, current, begin_step(count, current))
-        if len(buffers.record):
-            for stream in range(len(barrier.inputs)):
-                for index in range(size):
-                    buffers.record[step, stream, index] = streams.logits[stream, index]
         if stopped:
             done = step + 1
             break
-    shut_down(barrier)
+    store_release(barrier.counters, 0, SHUTDOWN)
     return done
 
 

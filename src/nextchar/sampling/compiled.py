@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from nextchar.kernels.barrier import new_barrier
 from nextchar.kernels.ensemble import Member, run_ensemble
-from nextchar.kernels.packing import Floats, StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.packing import StreamState, WeightKind, empty_streams, pack
 from nextchar.kernels.sampler import Ids, SamplerState, new_sampler
 from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads
 from nextchar.kernels.threads import available_cores
@@ -21,7 +21,6 @@ from nextchar.storage import ModelFile
 PIECE = 256
 # Streams of one thread: with more, weights and states no longer fit its cache.
 STREAMS = 32
-NO_RECORD = np.empty((0, 0, 0), np.float32)
 
 
 class CompiledNetwork:
@@ -46,31 +45,17 @@ class CompiledNetwork:
         most = min(available_cores(), len(self.packed.first))
         self.tuner = ThreadTuner(thread_counts(most) if threads is None else [threads])
         self.empty: StreamState = empty_streams(self.packed, 1)
-        self.start = self._read(np.array([self.vocabulary_size]), self.empty)[1]
+        self.start = self.read([self.vocabulary_size], self.empty)[1]
 
-    def read(self, ids: npt.ArrayLike, state: StreamState) -> tuple[Floats, StreamState]:
-        """Read ids `(T,)`; return the logits after each, `(T, V)`, and the state after the last."""
+    def read(self, ids: npt.ArrayLike, state: StreamState | None = None) -> tuple[Nats, StreamState]:
+        """Read ids `(T,)`, from START or another state; return the nats of each, `(T,)`, and the state after the last."""
         given = np.asarray(ids, np.int64)
-        logits = np.empty((len(given), self.vocabulary_size), np.float32)
-        return logits, self._read(given, state, logits)[1]
-
-    def after(self, prompt: npt.ArrayLike = ()) -> StreamState:
-        """Return the state after START and the ids of a prompt `(T,)`."""
-        return self._read(np.asarray(prompt, np.int64), self.start)[1]
-
-    def nats(self, ids: npt.ArrayLike) -> Nats:
-        """Return -log p of each id of a text, `(T,)`, read from START."""
-        return self._read(np.asarray(ids, np.int64), self.start)[0]
-
-    def _read(self, ids: Ids, state: StreamState, logits: Floats | None = None) -> tuple[Nats, StreamState]:
-        """Read ids `(T,)`; return the nats of each and the state after the last, and fill `logits` `(T, V)`."""
-        after = StreamState(*(array.copy() for array in state))
-        nats = np.zeros(len(ids))
+        after = StreamState(*(array.copy() for array in state or self.start))
+        nats = np.zeros(len(given))
         sampler = new_sampler(1, self.vocabulary_size)
-        for first in range(0, len(ids), PIECE):
+        for first in range(0, len(given), PIECE):
             piece = slice(first, first + PIECE)
-            record = NO_RECORD if logits is None else logits[piece, None]
-            buffers = StepBuffers(ids[piece, None].copy(), nats[piece, None], record)
+            buffers = StepBuffers(given[piece, None].copy(), nats[piece, None])
             run = partial(run_in_threads, buffers=buffers, packed=self.packed, streams=after, sampler=sampler)
             self.tuner.timed(run, len(buffers.ids))
         return nats, after
@@ -88,9 +73,9 @@ class CompiledBatch:
 
     def __init__(self, networks: Sequence[CompiledNetwork], size: int, threads: int | None = None) -> None:
         self.size, self.count = size, 0
-        self._packed = networks[0].packed
-        self._tuner = networks[0].tuner if threads is None else ThreadTuner([threads])
-        rows, vocabulary_size = padded_streams(size), networks[0].vocabulary_size
+        self._network = networks[0]
+        self._tuner = self._network.tuner if threads is None else ThreadTuner([threads])
+        rows, vocabulary_size = padded_streams(size), self._network.vocabulary_size
         self.sampler: SamplerState = new_sampler(rows, vocabulary_size)
         self.states: PromptState = tuple(empty_streams(network.packed, rows) for network in networks)
         self._members = tuple(
@@ -125,18 +110,16 @@ class CompiledBatch:
     def generate(self, length: int) -> tuple[Ids, Nats]:
         """Let every stream in use draw up to `length` ids; return ids and their nats, each `(T, N)`."""
         ids = np.full((length, self.count), DRAW)
-        buffers = StepBuffers(ids, np.zeros(ids.shape), NO_RECORD)
+        buffers = StepBuffers(ids, np.zeros(ids.shape))
         if self._members:
             alone = new_barrier(1, self.count)
             done = int(run_ensemble(buffers, self._members, self._mean, self.sampler, alone))
         else:
-            run = partial(
-                run_in_threads,
-                buffers=buffers,
-                packed=self._packed,
-                streams=self.states[0],
-                sampler=self.sampler,
-            )
+
+            def run(threads: int) -> int:
+                packed, streams = self._network.packed, self.states[0]
+                return run_in_threads(threads, buffers, packed, streams, self.sampler)
+
             done = self._tuner.timed(run, length) if self.count == 1 else run(1)
         return ids[:done], buffers.nats[:done]
 
@@ -153,7 +136,7 @@ class CompiledBackend:
 
     def prefill(self, prompt: npt.ArrayLike) -> PromptState:
         """Return the states after START and the ids of a prompt `(T,)`."""
-        return tuple(network.after(prompt) for network in self.networks)
+        return tuple(network.read(prompt)[1] for network in self.networks)
 
     def batches(self, count: int) -> list[Batch]:
         """Return one batch that uses all cores for one text, and a batch for each core for several."""

@@ -70,6 +70,7 @@ class CudaGraphBatch:
         # A graph reads and writes the same memory at every replay.
         self._state = map_state(torch.clone, backend.network.empty_state(size))
         self._logits = torch.zeros(size, backend.vocabulary_size, device=device)
+        self._updated = [*_vectors(self._state), self._logits]
         ones = torch.ones(size, 1, dtype=dtype, device=device)
         self._params = SamplerTensors(ones.clone(), torch.zeros_like(ones, dtype=torch.int64), ones, ones * 0)
         self._numbers = torch.zeros(LENGTH, size, dtype=dtype, device=device)
@@ -98,7 +99,7 @@ class CudaGraphBatch:
     def remove(self, stream: int) -> None:
         """End a stream; the last one in use moves to its place."""
         self.count -= 1
-        for tensor in (*_vectors(self._state), self._logits, *self._params):
+        for tensor in (*self._updated, *self._params):
             tensor[stream] = tensor[self.count].clone()
         for array in (self._keys, self._drawn, self._has_stops):
             array[stream] = array[self.count]
@@ -125,8 +126,7 @@ class CudaGraphBatch:
         """Return one step: on a GPU as a graph, captured after a few warm-up steps whose effects are undone."""
         if self._backend.device.type != "cuda":
             return self._step
-        changed = (*_vectors(self._state), self._logits)
-        before = [tensor.clone() for tensor in changed]
+        before = [tensor.clone() for tensor in self._updated]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -138,7 +138,7 @@ class CudaGraphBatch:
         self._step_index.zero_()
         with torch.cuda.graph(graph):
             self._step()
-        for tensor, saved in zip(changed, before, strict=True):
+        for tensor, saved in zip(self._updated, before, strict=True):
             tensor.copy_(saved)
         return graph.replay
 
@@ -152,8 +152,7 @@ class CudaGraphBatch:
         self._nats.index_copy_(0, self._step_index, nats.T)
         self._step_index += 1
         predicted, state = self._backend.network(ids[None], self._state)
-        self._logits.copy_(predicted[0])
-        for target, source in zip(_vectors(self._state), _vectors(state), strict=True):
+        for target, source in zip(self._updated, [*_vectors(state), predicted[0]], strict=True):
             target.copy_(source)
 
 

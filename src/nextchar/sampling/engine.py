@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from nextchar.errors import ConfigError
-from nextchar.kernels.packing import KINDS, WeightKind
+from nextchar.errors import ConfigError, check_choice
+from nextchar.kernels.packing import WeightKind
 from nextchar.sampling.compiled import CompiledBackend, CompiledNetwork
-from nextchar.sampling.options import check_choice
 from nextchar.sampling.protocol import Backend
 from nextchar.storage import ModelFile, ModelSource, to_file
 from nextchar.text.vocabulary import common_vocabulary
@@ -35,7 +34,7 @@ class Engine:
         weights: WeightKind = "fp32",
         device: str = "cpu",
     ) -> None:
-        check_choice("weights", weights, KINDS)
+        check_choice("weights", weights, WeightKind)
         models = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
         files = [to_file(each) for each in models]
         self.vocabulary = common_vocabulary([file.vocabulary for file in files])

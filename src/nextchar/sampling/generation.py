@@ -137,10 +137,6 @@ class Generator:
         self.stops = ["".join(map(chr, stop)) for stop in known]
         self._stop_ids = [int(vocabulary.find(stop[-1:])[0]) for stop in known]
 
-    def whole(self, prompt: str, index: int) -> Sample:
-        """Return text number `index`."""
-        return [generation for generation, _ in self._one(self._prefill(prompt), index)][-1].sample()
-
     def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
         """Return text number `index` in pieces as they become certain, in UTF-8; of a byte model, its bytes.
 
@@ -159,9 +155,9 @@ class Generator:
         """
         count = as_integer("the count", count, "1 or more", 1)
         state = self._prefill(prompt)
-        if count == 1:
-            return iter([[generation for generation, _ in self._one(state, 0)][-1]])
-        return self._in_threads(state, count)
+        if count > 1:
+            return self._in_threads(state, count)
+        return (generation for generation, _ in self._one(state, 0) if generation.finish_reason)
 
     def _prefill(self, prompt: str) -> PromptState:
         ids = self.engine.vocabulary.encode(prompt, unknown=self.options.unknown, where="the prompt")

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import index
 from sys import float_info
-from typing import get_args
 
-from nextchar.errors import ConfigError
-from nextchar.kernels.packing import KINDS, WeightKind
+from nextchar.errors import ConfigError, check_choice
+from nextchar.kernels.packing import WeightKind
 from nextchar.text.vocabulary import Unknown
 
 # More than any vocabulary has, and within the integers of compiled code.
@@ -85,9 +84,9 @@ class SampleOptions:
         object.__setattr__(self, "seed", as_integer("the seed", self.seed))
         stop: str | Iterable[str] = self.stop
         object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
-        check_choice("unknown", self.unknown, get_args(Unknown))
+        check_choice("unknown", self.unknown, Unknown)
         if self.weights is not None:
-            check_choice("weights", self.weights, KINDS)
+            check_choice("weights", self.weights, WeightKind)
         if "" in self.stop:
             raise ConfigError("a stop string is empty; every text would end at once")
 
@@ -105,9 +104,3 @@ def as_integer(name: str, value: int, bounds: str = "0 or more", least: int = 0)
     if number < least:
         raise ConfigError(f"{name} is {number}, but must be {bounds}")
     return number
-
-
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Raise a ConfigError that names the choices if a value is none of them."""
-    if value not in choices:
-        raise ConfigError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
