@@ -28,7 +28,7 @@ def command(
     prompt_file: Path | None = None,
     length: Annotated[int, Parameter(name=["--length", "-n"])] = 500,
     temperature: Annotated[float, Parameter(name=["--temperature", "-t"])] = 1.0,
-    top_k: int = 0,
+    top_k: Annotated[int, Parameter(validator=[])] = 0,  # a number of any size is taken
     top_p: float = 1.0,
     min_p: float = 0.0,
     seed: int | None = None,
