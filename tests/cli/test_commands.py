@@ -461,7 +461,7 @@ def test_inspect_writes_a_page(
 ) -> None:
     """`inspect -o` writes one file, says where on standard error, and `--json` prints one object."""
     page = tmp_path / "page.html"
-    result = shell("inspect", run, text_file, "-o", page, "-n", 500, "--units", "0:3,1:7", "--json")
+    result = shell("inspect", run, text_file, "-o", page, "-n", 500, "--neurons", "0:3,1:7", "--json")
     value = json.loads(result.out)
     assert value == {"page": str(page), "chars": 20_000, "shown": 500, "bytes": page.stat().st_size}
     assert str(page) in result.err
@@ -472,7 +472,7 @@ def test_inspect_shows_strips_and_the_timeline(
     run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
     """`--terminal` shows text on standard output without colours where there is no terminal; `--timeline` the samples."""
-    shown = shell("inspect", run, text_file, "--terminal", "--units", "0:3", "-n", 50)
+    shown = shell("inspect", run, text_file, "--terminal", "--neurons", "0:3", "-n", 50)
     assert "tanh(c) of unit 0:3, scale -1 blue, 0 white, 1" in shown.out
     assert "#·Author" in shown.out
     assert "\x1b" not in shown.out
@@ -490,7 +490,19 @@ def test_inspect_writes_what_the_name_asks_for(
 ) -> None:
     """A picture of one unit, every number as npz or safetensors, the timeline as a page: by the ending of -o."""
     for name in ("strip.svg", "strip.png"):
-        words = (run, text_file, "-o", tmp_path / name, "--units", "0:3", "--signal", "f", "-n", 30, "--json")
+        words = (
+            run,
+            text_file,
+            "-o",
+            tmp_path / name,
+            "--neurons",
+            "0:3",
+            "--signal",
+            "f",
+            "-n",
+            30,
+            "--json",
+        )
         value = json.loads(shell("inspect", *words).out)
         assert value["shown"] == 30
         assert value["legend"].startswith("f of unit 0:3, scale 0 blue, 0.5 white, 1 orange")
@@ -526,16 +538,16 @@ def test_what_inspect_cannot_do_is_one_sentence(
 ) -> None:
     """Units that are not there, two ways to show, no text, and a folder without a run."""
     for words, said in (
-        ((run, text_file, "--units", "0:12"), "there is no unit 0:12"),
-        ((run, text_file, "--units", "12"), "LAYER:UNIT"),
+        ((run, text_file, "--neurons", "0:12"), "there is no unit 0:12"),
+        ((run, text_file, "--neurons", "12"), "LAYER:UNIT"),
         ((run, text_file, "--terminal", "-n", 0), "1 or more"),
         ((run, text_file, "-o", "x.html", "--terminal"), "give one of them"),
         ((run, text_file, "--timeline"), "give one of them"),
         ((run, text_file, "--terminal", "--timeline"), "give one of them"),
         ((run, text_file, "--gates", "-o", "x.html"), "-o and --gates were given; give one of them"),
-        ((run, text_file, "-o", "x.gif"), "'x.gif' is to be written, but its name must end in .html or .svg"),
+        ((run, text_file, "-o", "x.gif"), "the output is 'x.gif', but its name must end in .html or .svg"),
         ((run, "--timeline", "-o", "x.svg"), "must end in .html"),
-        ((run, text_file, "-o", "x.svg", "--units", "0:1,0:2"), "a picture shows one"),
+        ((run, text_file, "-o", "x.svg", "--neurons", "0:1,0:2"), "a picture shows one"),
         ((run, text_file, "--terminal", "--signal", "q"), "has no signal 'q'"),
         ((run, text_file, "--signal", "f"), "--signal f colours a strip; give --terminal"),
         ((run, text_file, "--signal", "f", "-o", "x.npz"), "or -o with a .svg or .png"),

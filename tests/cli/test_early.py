@@ -80,7 +80,7 @@ def test_inspect_refuses_before_it_reads(
     model: Path, tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder of the page's name is told before the model is run."""
-    monkeypatch.setattr("nextchar.cli.inspect._read", no_work)
+    monkeypatch.setattr("nextchar.inspection.files.read_model", no_work)
     (tmp_path / "page.html").mkdir()
     result = shell("inspect", model, text_file, "-o", tmp_path / "page.html")
     assert result.code == 1

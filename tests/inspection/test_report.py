@@ -15,7 +15,7 @@ from inspection.handset import LATCH, TEXT, WWW, expected_cells, golden_model
 from nextchar.errors import ConfigError, TextError
 from nextchar.inspection.reach import reach
 from nextchar.inspection.relations import alone, direct_effect
-from nextchar.inspection.report import DECADES, GATE_STEPS, MAIN_STEPS, parse_units, report
+from nextchar.inspection.report import DECADES, GATE_STEPS, MAIN_STEPS, parse_neurons, report
 from nextchar.inspection.summary import WINDOW
 from nextchar.inspection.trace import trace
 from nextchar.inspection.unit import BY_CHARACTER, DECILES, deciles, ends
@@ -128,10 +128,10 @@ def test_what_cannot_be_is_refused(text: str) -> None:
         report(lm, text, shown=0)
     with pytest.raises(TextError):
         report(lm, "")
-    assert parse_units("0:3,1:17") == [(0, 3), (1, 17)]
+    assert parse_neurons("0:3,1:17") == [(0, 3), (1, 17)]
     for words in ("3", "a:b", "0:1:2", ""):
         with pytest.raises(ConfigError, match="LAYER:UNIT"):
-            parse_units(words)
+            parse_neurons(words)
 
 
 def test_the_page_of_a_unit_says_what_the_trace_does(text: str) -> None:

@@ -17,6 +17,7 @@ from nextchar.inspection.trace import (
     GATES,
     MAIN,
     PER_CHARACTER,
+    SHOWN,
     SIGNALS,
     Given,
     Trace,
@@ -29,7 +30,6 @@ from nextchar.inspection.unit import Unit, deciles, describe
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource
 
-SHOWN = 20_000  # characters in the page; what is said of a unit is of the whole text unless it says otherwise
 UNITS = 64
 MAIN_STEPS, GATE_STEPS = 63, 10  # what a value of 1 is in the page: with more, 64 busy units pass 5 MB
 DECADES = 4  # a gradient so many powers of ten below the largest is not seen
@@ -185,8 +185,8 @@ def _reach(found: Reach) -> dict[str, Any]:
     }
 
 
-def parse_units(words: str) -> list[Unit]:
-    """Read "0:3,1:17" as layers and units.
+def parse_neurons(words: str) -> list[Unit]:
+    """Parse "0:3,1:17" as layers and units.
 
     Raises:
         ConfigError: It is not of that form.
@@ -194,4 +194,4 @@ def parse_units(words: str) -> list[Unit]:
     try:
         return [(int(layer), int(unit)) for layer, unit in (word.split(":") for word in words.split(","))]
     except ValueError:
-        raise ConfigError(f"units are written LAYER:UNIT,... such as 0:3,1:17, not '{words}'") from None
+        raise ConfigError(f"neurons are given as LAYER:UNIT,... such as 0:3,1:17, not '{words}'") from None

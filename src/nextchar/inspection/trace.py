@@ -34,6 +34,7 @@ MAIN = {"lstm": "tanh_c", "gru": "h", "rnn": "h"}
 """The one that is shown unless another is asked for: what the unit holds, between -1 and 1."""
 
 LIKELIEST = 5
+SHOWN = 20_000  # characters that are shown unless a length is given
 CHUNK = 64  # characters that one row of a batch reads at a time
 ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
 TIE = 1e-12  # logits that differ by less are even, and the smaller id comes first
