@@ -1,4 +1,4 @@
-// What every page needs: its data, and elements whose content is always text, never HTML.
+// Shared by every page: its data, and elements whose content is always text, never HTML.
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
 

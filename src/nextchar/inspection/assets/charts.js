@@ -1,4 +1,4 @@
-// Charts as inline SVG: a frame with marks, and what is drawn in it.
+// Charts as inline SVG: a frame with ticks, and what is drawn in it.
 const WIDTH = 300, HEIGHT = 150, LEFT = 44, BOTTOM = 30;
 
 const linear = (low, high) => (v) => (v - low) / (high - low || 1);

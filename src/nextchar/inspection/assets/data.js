@@ -1,4 +1,4 @@
-// The numbers of the report, and what is looked at: a unit, one of its signals, a character, a stretch of the text.
+// The numbers of the report, and the selection: a unit, one of its signals, a character, a range of the text.
 const [ids, milli, rank, likeliest, probabilities] = await Promise.all([
   unpack(data.ids, Uint32Array), unpack(data.milli, Uint16Array), unpack(data.rank, Uint32Array),
   unpack(data.likeliest, Uint32Array), unpack(data.probabilities, Uint8Array)]);
@@ -12,7 +12,7 @@ const state = { unit: 0, signal: 0, at: 0, from: 0, to: shown };
 function value(unit, t, signal = signals[state.signal]) {
   return signal.values[unit * shown + t] / signal.steps;
 }
-// Where a value is on its scale: -1 the low end, 1 the high one.
+// Position of a value on its scale: -1 is the low end, 1 the high end.
 const onScale = (v, low) => (low ? v : 2 * v - 1);
 const level = (unit, t) => onScale(value(unit, t), signals[state.signal].low);
 const nameOf = ({ layer, unit }) => `${layer}:${unit}`;

@@ -1,4 +1,4 @@
-// What is said of all units together: saturation of the gates after arXiv 1506.02078, timescales, and the memory's reach.
+// Charts over all units: saturation of the gates after arXiv 1506.02078, timescales, and how far back predictions depend on the text.
 const SMALL = { width: 170, height: 170 };
 function drawSaturation() {
   const share = { scale: linear(0, 1), marks: [0, 0.5, 1] };
@@ -14,7 +14,7 @@ function drawSaturation() {
   $("saturation").style.gridTemplateColumns = `repeat(${gates}, max-content)`;
   document.querySelector(".saturated").hidden = !gates;
 }
-// A time that is not known is longer than any that is: it stands at the edge.
+// A timescale that is longer than the text can show is drawn at the edge.
 const LONGEST = 2000, SHORTEST = 0.3;
 function drawTimes() {
   const axis = { scale: logarithmic(SHORTEST, LONGEST), marks: [1, 10, 100, 1000] };
@@ -22,27 +22,27 @@ function drawTimes() {
   const said = (time) => (time === null ? "longer" : time);
   $("times").replaceChildren(...data.timescales.map(({ layer, points }) => {
     const middle = points.map((point) => point[1] ?? Infinity).sort((a, b) => a - b)[points.length >> 1];
-    return captioned(`layer ${layer}: `, `median course ${Number.isFinite(middle) ? middle.toFixed(1) : "longer"}`, chart(
-      { ...axis, label: gated ? "by its gate" : "(no gate)" }, { ...axis, label: "by its course" }, (px, py) =>
-        points.map(([gate, course], unit) => dot(px(gated ? gate ?? LONGEST : 1), py(course ?? LONGEST), `${layer}:${unit}  gate ${said(gate)}, course ${said(course)}`)),
+    return captioned(`layer ${layer}: `, `median by autocorrelation ${Number.isFinite(middle) ? middle.toFixed(1) : "longer"}`, chart(
+      { ...axis, label: gated ? "by gate" : "(no gate)" }, { ...axis, label: "by autocorrelation" }, (px, py) =>
+        points.map(([gate, course], unit) => dot(px(gated ? gate ?? LONGEST : 1), py(course ?? LONGEST), `${layer}:${unit}  gate ${said(gate)}, autocorrelation ${said(course)}`)),
       { ...SMALL, label: `timescales of layer ${layer}` }));
   }));
 }
 function costCurve() {
-  // A context of none has no place on a scale of powers.
+  // A logarithmic scale has no place for a context of 0 characters.
   const points = reach.contexts.map((context, k) => [context, reach.cost[k], reach.error[k] ?? 0]).filter(([context]) => context);
   if (!points.length) return element("p", "the text is too short", { class: "soft" });
   const most = Math.max(...points.map((point) => point[1] + point[2]), 0.01), last = Math.max(reach.distance, 2);
   const step = 10 ** Math.floor(Math.log10(most));
-  return chart({ scale: logarithmic(1, last), marks: powers(1, last), label: "characters known before" },
-    { scale: linear(Math.min(0, ...points.map((point) => point[1] - point[2])), most), marks: [0, ...[1, 2, 5].map((k) => k * step).filter((v) => v <= most)], label: "bits more", text: (v) => String(Number(v.toPrecision(2))) },
+  return chart({ scale: logarithmic(1, last), marks: powers(1, last), label: "characters of context" },
+    { scale: linear(Math.min(0, ...points.map((point) => point[1] - point[2])), most), marks: [0, ...[1, 2, 5].map((k) => k * step).filter((v) => v <= most)], label: "increase in bits", text: (v) => String(Number(v.toPrecision(2))) },
     (px, py) => [path(points.map(([x, y]) => [px(x), py(y)]), { stroke: "rgb(var(--blue))", "stroke-width": 1.5 }),
       ...points.map(([x, y, error]) => path([[px(x), py(y - error)], [px(x), py(y + error)]], { stroke: "rgb(var(--blue))" })),
-      ...points.map(([x, y]) => dot(px(x), py(y), `${x}: ${y.toFixed(3)} bits more`))], { label: "cost against context" });
+      ...points.map(([x, y]) => dot(px(x), py(y), `${x} characters: ${y.toFixed(3)} bits`))], { label: "increase in loss by length of context" });
 }
 function gradientCurve() {
   const known = reach.marks.map((mark, k) => [mark, ...reach.gradient[k]]);
-  const least = 1e-8 * Math.max(...known.map((row) => row[2])); // below, the last digits of float32 speak
+  const least = 1e-8 * Math.max(...known.map((row) => row[2])); // below that, gradients are rounding errors of float32
   const rows = known.filter((row) => row[2] > least);
   if (!rows.length) return element("p", "no gradient", { class: "soft" });
   const high = Math.max(...rows.map((row) => row[3])), low = Math.min(...rows.map((row) => row[2]));
@@ -54,7 +54,7 @@ function gradientCurve() {
       path([...rows.map((row) => [px(row[0]), py(row[3])]), ...rows.toReversed().map((row) => [px(row[0]), py(Math.max(row[1], low))])],
         { fill: "rgb(var(--blue))", "fill-opacity": 0.2 }),
       path(rows.map((row) => [px(row[0]), py(row[2])]), { stroke: "rgb(var(--blue))", "stroke-width": 1.5 })],
-    { label: "gradient against distance" });
+    { label: "gradient by distance" });
 }
 function drawAttribution() {
   const index = Number($("place").value), at = reach.places[index], letters = [];
@@ -73,12 +73,12 @@ function drawReach() {
   if (!reach) return;
   $("cost").replaceChildren(costCurve());
   $("gradient").replaceChildren(gradientCurve());
-  const enough = reach.enough === null ? "more characters than were tried are needed" : `${number(reach.enough)} characters are enough`;
-  $("reach-about").textContent = `Known to the last character, this text costs ${reach.loss.toFixed(3)} bits per character; ${enough} ` +
-    `to lose less than 1 % of that. Half of a prediction's gradient lies within ${reach.half} characters (median of ${reach.places.length} predictions; ` +
-    `the band in the chart is from the lower to the upper quartile).`;
+  const enough = reach.enough === null ? "a context longer than those measured" : `a context of ${number(reach.enough)} characters`;
+  $("reach-about").textContent = `With the whole context, the loss is ${reach.loss.toFixed(3)} bits per character; ${enough} ` +
+    `is needed for an increase of less than 1 %. Half of a prediction's gradient lies within ${reach.half} characters (median of ${reach.places.length} predictions; ` +
+    `the band in the chart shows the quartiles).`;
   $("reach-low").textContent = `${(10 ** -reach.decades).toExponential(0)} of the largest`;
-  $("reach-high").textContent = "the largest gradient of this prediction, powers of ten evenly between; the predicted character is framed";
+  $("reach-high").textContent = "the largest gradient of this prediction, logarithmic scale; the predicted character has a frame";
   if (!$("place").children.length)
     $("place").append(...reach.places.map((at, index) => element("option", number(at), { value: index })));
   drawAttribution();

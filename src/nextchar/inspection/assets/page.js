@@ -1,4 +1,4 @@
-// The whole report: its first drawing, what keys and fields do, and the state of the view in the address.
+// The whole report: first drawing, keyboard and form events, and the state of the view in the address.
 function remember() {
   const parts = { unit: nameOf(units[state.unit]), at: state.at };
   if (state.signal) parts.signal = signals[state.signal].name;

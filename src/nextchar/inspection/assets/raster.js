@@ -1,4 +1,4 @@
-// The raster: every unit a row, the text from left to right; a stretch of it can be looked at closer.
+// The raster: one row per unit, the text from left to right; a range of the text can be zoomed.
 const raster = $("raster"), surface = raster.querySelector("canvas"), TALL = Math.max(3, Math.min(9, Math.floor(420 / units.length)));
 let rows = units.map((_, index) => index);
 

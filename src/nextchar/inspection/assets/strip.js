@@ -1,4 +1,4 @@
-// The strip: one canvas as large as what can be seen, drawn anew at every scroll; and what is known of one character.
+// The strip: one canvas as large as the visible part, redrawn at every scroll; and the details of one character.
 const CELL = 13, ROW = 16, BLOCK = ROW * (1 + expected) + 10;
 const strip = $("strip"), canvas = strip.querySelector("canvas"), paint = canvas.getContext("2d", { alpha: false });
 const columns = () => Math.max(1, Math.floor(strip.clientWidth / CELL));
@@ -58,7 +58,7 @@ function under(event) {
   return column >= 0 && column < columns() && t < shown ? t : -1;
 }
 function goTo(t) {
-  drawStrip(); // or the strip may not be long enough yet to scroll there
+  drawStrip(); // otherwise the strip may not be long enough yet to scroll there
   strip.scrollTop = Math.max(0, Math.floor(t / columns()) * BLOCK - BLOCK);
   look(t, true);
 }
@@ -72,11 +72,11 @@ function look(t, keep) {
   };
   const bits = (nats) => element("b", `${(nats / 1000 / Math.LN2).toFixed(2)} bits`);
   line(`character ${number(t)}`, element("bdo", vocabulary[ids[t]], { class: "mono" }));
-  line("its surprisal", bits(milli[t]));
-  line("its rank", element("b", `${rank[t]} of ${vocabulary.length}`));
-  line("entropy before it", bits(milli[shown + t]));
+  line("surprisal", bits(milli[t]));
+  line("rank", element("b", `${rank[t]} of ${vocabulary.length}`));
+  line("entropy of the prediction", bits(milli[shown + t]));
   for (const signal of signals) line(signal.name, element("b", value(state.unit, t, signal).toFixed(2)));
-  line("expected next", ...Array.from({ length: expected }, (_, k) => {
+  line("predicted next", ...Array.from({ length: expected }, (_, k) => {
     const made = element("span");
     made.append(element("bdo", vocabulary[likeliest[t * expected + k]], { class: "mono" }),
       ` ${percent(probabilities[t * expected + k] / 255)}   `);
@@ -88,7 +88,7 @@ function look(t, keep) {
   if (keep) remember();
 }
 
-// Search: the characters themselves, or the marks that stand for white space.
+// Search: the characters themselves, or the symbols shown for white space.
 const byCode = new Map(data.codes.map((code, id) => [code, id]));
 function idsOf(words) {
   const codes = data.bytes ? [...new TextEncoder().encode(words)] : [...words].map((c) => c.codePointAt(0));

@@ -3,7 +3,7 @@ const { samples, training, validation } = data;
 const bits = (sample, name) => sample[`${name}_bits_per_char`];
 function losses(sample) {
   const known = ["training", "validation"].filter((name) => bits(sample, name) !== undefined);
-  return known.map((name) => `${name} ${bits(sample, name).toFixed(3)}`).join(", ") || "nothing measured yet";
+  return known.map((name) => `${name} ${bits(sample, name).toFixed(3)}`).join(", ") || "no loss yet";
 }
 function card(sample) {
   const made = element("article", undefined, { id: `step-${sample.step}` });
@@ -26,7 +26,7 @@ function curve() {
       ...validation.map(([step, loss]) => dot(px(step), py(loss), `step ${number(step)}: validation ${loss.toFixed(3)}`))],
     { width: 620, height: 160, label: "losses" });
 }
-$("about").textContent = `${number(samples.length)} samples kept while it learned; losses in bits per character`;
+$("about").textContent = `${number(samples.length)} samples kept during training; losses in bits per character`;
 $("curve").replaceChildren(curve());
 $("samples").replaceChildren(...samples.map(card));
 document.body.dataset.ready = "yes";

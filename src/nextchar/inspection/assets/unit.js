@@ -1,4 +1,4 @@
-// The list of units, each with its course over the text, and the page of the one that is looked at.
+// The list of units, each with a sparkline, and the page of the selected unit.
 function sparkline(canvas, unit) {
   const width = 140, height = 22, draw = canvas.getContext("2d");
   Object.assign(canvas, { width, height });
@@ -53,7 +53,7 @@ function histogram({ histogram: counts }) {
       return made;
     }), { height: 90, label: "histogram" });
 }
-// Two columns, the high end and the low one: [id, value, what the character alone does] each.
+// Two columns, the largest and the smallest: [id, value, value of the character alone] each.
 function ends([high, low], colour, heads) {
   const table = element("table");
   if (heads) {
@@ -76,18 +76,18 @@ function ends([high, low], colour, heads) {
 function drivers(unit) {
   return Object.entries(unit.drivers).map(([gate, both]) => {
     const figure = element("figure");
-    figure.append(ends(both, (mean) => diverging(2 * mean - 1), [`opens ${gate}`, `shuts ${gate}`]));
+    figure.append(ends(both, (mean) => diverging(2 * mean - 1), [`opens ${gate}`, `closes ${gate}`]));
     return figure;
   });
 }
 function effect(unit) {
-  if (!unit.effect) return element("p", "none: the head reads only the last layer", { class: "soft" });
+  if (!unit.effect) return element("p", "none: the output layer reads only the last layer", { class: "soft" });
   const most = Math.max(...unit.effect.flat().map(([, amount]) => Math.abs(amount)), 1e-9);
   return ends(unit.effect, (amount) => diverging(amount / most), ["raises", "lowers"]);
 }
 function alike(unit) {
   const table = element("table"), head = element("tr");
-  head.append(element("th", "most alike", { colspan: 2 }), element("th", "most opposite", { colspan: 2 }));
+  head.append(element("th", "most similar", { colspan: 2 }), element("th", "most opposite", { colspan: 2 }));
   table.append(head);
   for (let k = 0; k < Math.max(...unit.alike.map((end) => end.length)); k++) {
     const row = element("tr");
@@ -104,9 +104,9 @@ function alike(unit) {
   return table;
 }
 function lasting([gate, course]) {
-  const said = (time) => (time === null ? "more than the text shows" : `${time.toFixed(1)} characters`);
+  const said = (time) => (time === null ? "longer than the text can show" : `${time.toFixed(1)} characters`);
   const byGate = data.cell === "rnn" ? "" : `; by its ${data.cell === "lstm" ? "forget" : "update"} gate: ${said(gate)}`;
-  return `keeps its value, by its own course: ${said(course)}${byGate}`;
+  return `keeps its value for, by its autocorrelation: ${said(course)}${byGate}`;
 }
 function drawUnit() {
   const unit = units[state.unit], signal = signals[state.signal];
