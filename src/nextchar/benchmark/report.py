@@ -43,7 +43,7 @@ def measure(
     parts: Sequence[str] = PARTS,
     *,
     seconds: float = 3.0,
-    log: Callable[[str], object] = len,
+    on_progress: Callable[[str], object],
 ) -> Report:
     """Measure the speed of this machine.
 
@@ -51,7 +51,7 @@ def measure(
         sizes: Networks, such as 2x512.
         parts: Out of `PARTS`.
         seconds: How long each measurement is repeated; medians are reported.
-        log: Called with a line before each measurement.
+        on_progress: Called with a line before each measurement.
 
     Raises:
         ConfigError: A size or a part is unknown, or the seconds are not positive.
@@ -69,10 +69,10 @@ def measure(
     for name, size in parsed.items():
         for part, function in by_size.items():
             if part in parts:
-                log(f"measuring {part} {name} ...")
+                on_progress(f"measuring {part} {name} ...")
                 report.setdefault(part, {})[name] = function(size, seconds)
     if "starting" in parts:
-        log("measuring starting ...")
+        on_progress("measuring starting ...")
         report["starting"] = starting()
     return report
 

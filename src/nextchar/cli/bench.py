@@ -39,7 +39,7 @@ def command(
         Print one JSON object on standard output.
     """
     tell_of_compiling()
-    report = measure(sizes or SIZES, only or PARTS, seconds=seconds, log=stderr().print)
+    report = measure(sizes or SIZES, only or PARTS, seconds=seconds, on_progress=stderr().print)
     if json:
         print_json(report)
     else:

@@ -87,20 +87,20 @@ def command(
     model = _model(source)
     samples = [] if model else _samples(source, size)
     reference = _reference(source, model, against, encoding)
-    log = stderr().print
+    say = stderr().print
     tell_of_compiling()
     if sweep:
         if model is None or reference is None:
             raise ConfigError("--sweep was given with samples; it needs a model")
         must_be_writable(sweep)
-        values, reports = compare_temperatures(model, domain, reference, request, sweep, log)
+        values, reports = compare_temperatures(model, domain, reference, request, sweep, say)
     else:
         if keep:
             must_be_writable(keep / "0000.txt")
-        texts, reports = compare(model or samples, domain, reference, request, ngram=ngram, log=log)
+        texts, reports = compare(model or samples, domain, reference, request, ngram=ngram, on_progress=say)
         if keep:
             for folder, pieces in export_pieces(texts, domain, keep).items():
-                log(f"{folder}: {pieces:,} {known.piece}")
+                say(f"{folder}: {pieces:,} {known.piece}")
         found = {name: report.as_dict() for name, report in reports.items()}
         values = {"domain": domain, "temperature": temperature, "texts": found}
     print_json(values) if json else _show(reports)

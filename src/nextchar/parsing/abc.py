@@ -12,7 +12,8 @@ ABC2MIDI = Program("abc2midi", "abcmidi", "playing tunes")
 TIMIDITY = Program("timidity", "timidity fluid-soundfont-gm", "hearing tunes")
 
 START = re.compile(r"^X:", re.MULTILINE)
-FIELD = re.compile(r"([A-Za-z]):(.*)")
+FIELD = re.compile(r"^([A-Za-z]):(.*)", re.MULTILINE)
+HEAD = re.compile(r"(?:(?:[A-JL-Za-z]:|%).*\n)*K:.*\n?")  # fields and comments up to the key
 KEY = re.compile(
     r"\s*(?:[A-G](?:#|b)?\s*(?:m|maj|min|major|minor|ion|dor|phr|lyd|mix|aeo|loc)?[a-z]*\b.*|H[Pp]|none)\s*",
     re.IGNORECASE,
@@ -51,18 +52,9 @@ def tunes(text: str) -> Pieces:
 
 
 def head_and_body(tune: str) -> tuple[list[tuple[str, str]], str]:
-    """Return the fields of a tune up to its key as (letter, value), and the rest."""
-    fields = []
-    lines = tune.splitlines()
-    for number, line in enumerate(lines):
-        field = FIELD.match(line)
-        if field:
-            fields.append((field[1], field[2]))
-            if field[1] == "K":
-                return fields, "\n".join(lines[number + 1 :])
-        elif not line.startswith("%"):
-            break
-    return fields, ""
+    """Return the fields of a tune up to its key as (letter, value), and the rest; nothing without a key."""
+    head = HEAD.match(tune)
+    return (FIELD.findall(head[0]), tune[head.end() :]) if head else ([], "")
 
 
 def complete(tune: str) -> bool:

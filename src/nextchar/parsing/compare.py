@@ -19,7 +19,7 @@ from nextchar.text.vocabulary import Vocabulary
 HELD_OUT = 0.1  # of a text that is not a run's own
 
 Ids = npt.NDArray[Any]
-Log = Callable[[str], object]
+OnProgress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Reference:
         """Return samples of the held-out text, as many and as long as requested."""
         return cut_samples(self.decode(self.held_out), request.count, request.length)
 
-    def ngrams(self, order: int, request: SampleRequest, log: Log) -> list[str]:
+    def ngrams(self, order: int, request: SampleRequest, on_progress: OnProgress) -> list[str]:
         """Generate samples with a table of n-grams of the training text."""
         if not request.temperature:
             raise ConfigError(
                 "the temperature is 0, but n-grams need more than 0; leave them out with --ngram 0"
             )
-        log(f"counting {order}-grams in {len(self.train):,} characters")
+        on_progress(f"counting {order}-grams in {len(self.train):,} characters")
         table = NGram(self.train, len(self.vocabulary), order=order)
         ids = table.write(request.count, request.length, temperature=request.temperature, seed=request.seed)
         return list(map(self.decode, ids))
@@ -81,8 +81,8 @@ def compare(
     reference: Reference | None,
     request: SampleRequest,
     *,
-    ngram: int = 8,
-    log: Log = len,
+    ngram: int,
+    on_progress: OnProgress,
 ) -> tuple[dict[str, list[str]], dict[str, Structure]]:
     """Report on samples, on real text, and on samples of an n-gram table.
 
@@ -92,7 +92,7 @@ def compare(
         reference: The real text; without it only the samples are reported on.
         request: Which samples to generate; real text is cut to the same count and length.
         ngram: Order of the n-gram table; 0 for none.
-        log: Called with a sentence before a step that takes long.
+        on_progress: Called with a sentence before a step that takes long.
 
     Returns:
         The texts and the reports, by column: "model" or "samples", "real text", "8-grams".
@@ -101,7 +101,7 @@ def compare(
     others: dict[str, list[str]] = {}
     if reference:
         # Before the model generates for minutes: n-grams may be refused.
-        ngrams = {f"{ngram}-grams": reference.ngrams(ngram, request, log)} if ngram else {}
+        ngrams = {f"{ngram}-grams": reference.ngrams(ngram, request, on_progress)} if ngram else {}
         others = {"real text": reference.real(request), **ngrams}
     if isinstance(source, ModelFile):
         texts = {"model": generate(source, request)[0], **others}
@@ -114,7 +114,12 @@ def compare(
 
 
 def compare_temperatures(
-    model: ModelFile, domain: str, reference: Reference, request: SampleRequest, path: Path, log: Log = len
+    model: ModelFile,
+    domain: str,
+    reference: Reference,
+    request: SampleRequest,
+    path: Path,
+    on_progress: OnProgress,
 ) -> tuple[dict[str, Any], dict[str, Structure]]:
     """Report on samples at every temperature, and write a figure of them.
 
@@ -124,7 +129,7 @@ def compare_temperatures(
         reference: The real text.
         request: Which samples to generate at each temperature.
         path: The SVG file to write.
-        log: Called with a line for each temperature.
+        on_progress: Called with a line for each temperature.
 
     Returns:
         All reports, for JSON; and the report at the temperature most like real text beside that of real text.
@@ -136,10 +141,10 @@ def compare_temperatures(
         points.append(point)
         names = real.measures[0].name, COPIED, LOOPS
         line = ", ".join(f"{name} {shown(point.structure[name].value)} %" for name in names)
-        log(f"{point.temperature:g}: {line}, {point.bits_per_char:.2f} bits/char")
+        on_progress(f"{point.temperature:g}: {line}, {point.bits_per_char:.2f} bits/char")
     best = sweet_spot(points, real)
     write_text(path, figure(points, real, f"{domain}, {request.count} samples of {request.length}"))
-    log(f"{path}: most like real text at {best.temperature:g}")
+    on_progress(f"{path}: most like real text at {best.temperature:g}")
     rows = [point.as_dict() | {"distance": point.distance(real)} for point in points]
     values = {"domain": domain, "sweet_spot": best.temperature, "real": real.as_dict(), "sweep": rows}
     return values, {f"at {best.temperature:g}": best.structure, "real text": real}
