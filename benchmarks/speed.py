@@ -31,7 +31,8 @@ from nextchar.kernels.packing import KINDS
 from nextchar.model.compiled import own_threads
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import ModelFile, read_model, to_language_model
-from nextchar.text.corpus import Corpus, encode, open_corpus
+from nextchar.text.corpus import Corpus, Encoder, open_corpus
+from nextchar.text.sources import Source, read_codes
 
 PARTS = ("ceilings", *bench.PARTS, "encoding")
 OTHERS = ("nn.LSTM", "nn.LSTMCell", "ONNX Runtime")
@@ -360,9 +361,16 @@ def encoding(seconds: float) -> Report:
         for name, block in blocks.items():
             path = Path(folder, f"{name}.txt")
             path.write_bytes(block.encode() * COPIES)
-            each = seconds_each(partial(encode, [str(path)], Path(folder, "ids")), seconds)
+            each = seconds_each(partial(encode, path, Path(folder, "ids")), seconds)
             result[f"{name}_mbps"] = path.stat().st_size / each / 1e6
     return result
+
+
+def encode(text: Path, ids: Path) -> None:
+    """Encode a text file in UTF-8 as ids, without the cache."""
+    encoder = Encoder(ids, "characters")
+    encoder.add(read_codes(Source(text, text.name), "characters", "utf-8"))
+    encoder.finish()
 
 
 def agreement(model: ModelFile, corpus: Corpus, limit: int = 100_000) -> Report:

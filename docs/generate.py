@@ -1,6 +1,6 @@
-"""Writes the reference pages from the program itself: one page a command, and the table of options.
+"""Writes the generated parts of the documentation: the help of each command, and the table of options.
 
-Run it as `make docs`; a test fails when a page is not what it would write.
+Run it as `make docs`, or `python docs/generate.py` without make. A test fails if a page is out of date.
 """
 
 import os
@@ -18,7 +18,7 @@ END = "<!-- to here -->\n"
 
 
 def help_text(*words: str) -> str:
-    """Return what `nextchar WORDS --help` prints, 80 characters wide."""
+    """Return the help of a command as a code block, for a terminal of 80 columns."""
     os.environ["COLUMNS"] = "80"
     out = StringIO()
     with redirect_stdout(out):
@@ -27,7 +27,7 @@ def help_text(*words: str) -> str:
 
 
 def bounds(schema: dict[str, object]) -> str:
-    """Say the bounds of one option's JSON schema in words."""
+    """Return the type and bounds of an option from its JSON schema."""
     kinds = schema.get("anyOf", [schema])
     kind = next(each for each in kinds if each.get("type") != "null")  # type: ignore[attr-defined]
     if "enum" in kind:
@@ -38,7 +38,7 @@ def bounds(schema: dict[str, object]) -> str:
 
 
 def options_table() -> str:
-    """Return the table of all options of training."""
+    """Return the table of all training options."""
     schema = Config.model_json_schema()["properties"]
     rows = ["| option | group | type and bounds | default | meaning |", "|---|---|---|---|---|"]
     for name, info in Config.model_fields.items():
@@ -61,7 +61,7 @@ def presets() -> str:
 
 
 def between(path: Path, content: str) -> str:
-    """Return a page with its generated part replaced."""
+    """Return the content of a page with its generated part replaced."""
     page = path.read_text(encoding="utf-8")
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
@@ -69,7 +69,7 @@ def between(path: Path, content: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Return every page with a generated part, as it should be."""
+    """Return the up-to-date content of every page with a generated part."""
     contents = {HERE / f"{name}.md": help_text(name) for name in COMMANDS}
     contents[HERE / "options.md"] = options_table() + "\n## Presets\n\n" + presets()
     return {path: between(path, content) for path, content in contents.items()}

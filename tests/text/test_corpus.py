@@ -135,7 +135,7 @@ def test_an_empty_text_is_refused(tmp_path: Path, entries: Path, name: str) -> N
 def test_the_second_opening_reads_the_cache(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that was encoded once is not encoded again, under any name."""
     first = open_corpus([str(text_file)])
-    monkeypatch.setattr(room, "_Encoder", no_space)
+    monkeypatch.setattr(room, "Encoder", no_space)
     assert same(open_corpus([str(text_file)]), first)
     assert open_corpus([str(text_file.rename(text_file.with_name("other.txt")))]).key == first.key
 
@@ -219,7 +219,7 @@ def test_a_cache_that_says_nonsense_is_built_again(
     assert same(open_corpus([str(text_file)]), first)
 
 
-@pytest.mark.parametrize("target", ["_Encoder._ids", "_Encoder._rewrite", "Path.write_text", "Path.rename"])
+@pytest.mark.parametrize("target", ["Encoder._ids", "Encoder._rewrite", "Path.write_text", "Path.rename"])
 def test_a_failure_leaves_the_cache_as_it_was(
     tmp_path: Path, text_file: Path, entries: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:

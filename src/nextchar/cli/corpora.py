@@ -1,4 +1,4 @@
-"""`nextchar corpora`: the named corpora, and how to have one at hand."""
+"""`nextchar corpora`: list the named corpora, or get one."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,11 @@ def command(
     *,
     json: Flag = False,
 ) -> int:
-    """List the named corpora, or get one and print where it lies.
+    """List the named corpora, or get one and print its path.
 
-    A name stands wherever a text is asked for. A copy in the folder that the
-    environment variable NEXTCHAR_DATA names is taken first, then one fetched
-    before; each by its SHA-256.
+    A name can be used in place of a text. A copy in the folder of the
+    environment variable NEXTCHAR_DATA is used first, then an earlier
+    download, and else the corpus is downloaded. Its SHA-256 is checked.
 
         nextchar corpora
         nextchar corpora get tiny-shakespeare
@@ -28,9 +28,9 @@ def command(
     Parameters
     ----------
     action
-        What to do.
+        Whether to list the corpora or to get one.
     name
-        Which corpus to get.
+        The name of the corpus to get.
     json
         Print one JSON object on standard output.
     """

@@ -1,14 +1,21 @@
-"""`nextchar info`: what is in a model file."""
+"""`nextchar info`: what a model file contains."""
 
 from pathlib import Path
+from typing import Any
 
 from nextchar.cli.console import print_json, visible
 from nextchar.cli.flags import Flag
-from nextchar.storage import VERSION, model_path, read_model
+from nextchar.storage import VERSION, ModelFile, model_path, read_model
+
+SHOWN = 200  # characters of the vocabulary
+TEXTS = 5
 
 
 def command(model: Path, /, *, json: Flag = False) -> int:
-    """Tell what is in a model file: its shape, its vocabulary and where it comes from.
+    """Show what a model file contains.
+
+    Prints the shape of the network, its vocabulary, the texts it was trained
+    on and its score.
 
         nextchar info runs/shakespeare
         nextchar info model.safetensors --json
@@ -21,44 +28,49 @@ def command(model: Path, /, *, json: Flag = False) -> int:
         Print one JSON object on standard output.
     """
     file = read_model(model)
-    shape, vocabulary = file.architecture, file.vocabulary
-    characters = (
-        vocabulary.decode(range(len(vocabulary)))
-        if vocabulary.units == "characters"
-        else list(vocabulary.codes)
-    )
     if json:
-        print_json(
-            {
-                "format": VERSION,
-                "parameters": shape.parameters(len(vocabulary)),
-                **shape.as_dict(),
-                "vocabulary": characters,
-                "units": vocabulary.units,
-                "provenance": file.provenance,
-                "config": file.config,
-            }
-        )
+        print_json(_as_json(file))
         return 0
-    texts = file.provenance.get("texts", [])
-    valid = file.provenance.get("valid")
-    shown = (
-        visible(characters) if isinstance(characters, str) else " ".join(f"{code:02x}" for code in characters)
+    for name, value in _rows(model_path(model), file).items():
+        print(f"{name:<12}{visible(value)}")  # noqa: T201  data on standard output
+    return 0
+
+
+def _as_json(file: ModelFile) -> dict[str, Any]:
+    vocabulary = file.vocabulary
+    everything = range(len(vocabulary))
+    return {
+        "format": VERSION,
+        "parameters": file.architecture.parameters(len(vocabulary)),
+        **file.architecture.as_dict(),
+        "vocabulary": list(vocabulary.codes)
+        if vocabulary.units == "bytes"
+        else vocabulary.decode(everything),
+        "units": vocabulary.units,
+        "provenance": file.provenance,
+        "config": file.config,
+    }
+
+
+def _rows(path: Path, file: ModelFile) -> dict[str, str]:
+    """Return the lines of the table, by name."""
+    shape, vocabulary, origin = file.architecture, file.vocabulary, file.provenance
+    known = (
+        " ".join(f"{code:02x}" for code in vocabulary.codes)
+        if vocabulary.units == "bytes"
+        else vocabulary.decode(range(len(vocabulary))).replace("\n", "\\n").replace("\t", "\\t")
     )
-    shown = shown.replace("\n", "\\n").replace("\t", "\\t")
+    names = [text["name"] for text in origin.get("texts", [])]
     rows = {
-        "file": f"{model_path(model)} (format {VERSION})",
+        "file": f"{path} (format {VERSION})",
         "network": f"{shape.cell}, {shape.layers} layers of {shape.hidden} units, embedding {shape.embedding or 'one-hot'}",
         "parameters": f"{shape.parameters(len(vocabulary)):,}",
-        "vocabulary": f"{len(vocabulary)} {vocabulary.units}: {shown[:200]}{'…' if len(shown) > 200 else ''}",
-        "texts": ", ".join(text["name"] for text in texts[:5])
-        + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else ""),
-        "trained": f"{file.provenance.get('step', 0):,} steps, {file.provenance.get('epochs', 0):.2f} epochs, {file.provenance.get('precision', '')}",
+        "vocabulary": f"{len(vocabulary)} {vocabulary.units}: {known[:SHOWN]}{'…' if len(known) > SHOWN else ''}",
+        "texts": ", ".join(names[:TEXTS])
+        + (f" and {len(names) - TEXTS:,} more" if len(names) > TEXTS else ""),
+        "trained": f"{origin.get('step', 0):,} steps, {origin.get('epochs', 0):.2f} epochs, {origin.get('precision', '')}",
     }
-    if valid:
-        rows["validation"] = (
-            f"{valid['bits_per_char']:.4f} bits/char ({valid['nats_per_char']:.4f} nats), {valid['protocol']}"
-        )
-    for name, value in rows.items():
-        print(f"{name:<12}{value}")  # noqa: T201  data on standard output
-    return 0
+    if valid := origin.get("valid"):
+        bits, nats = valid["bits_per_char"], valid["nats_per_char"]
+        rows["validation"] = f"{bits:.4f} bits/char ({nats:.4f} nats), {valid['protocol']}"
+    return rows

@@ -295,7 +295,7 @@ def _write_cache(
     """Encode blocks of codes into a temporary folder in the cache; rename it to the entry when it is complete."""
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=make_cache_folder(TEXTS)))
     try:
-        encoder = _Encoder(partial / "ids.bin", units)
+        encoder = Encoder(partial / "ids.bin", units)
         encoder.add(blocks)
         vocabulary = encoder.finish()
         if not encoder.count:
@@ -315,16 +315,7 @@ def _write_cache(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def encode(texts: Text | Sequence[Text], path: Path, units: Units = "characters") -> tuple[Vocabulary, int]:
-    """Encode texts in UTF-8 into a file of ids, without the cache; return the vocabulary and the number of ids."""
-    sources, _ = find_sources(texts, units=units)
-    encoder = _Encoder(path, units)
-    for source in sources:
-        encoder.add(read_codes(source, units, "utf-8"))
-    return encoder.finish(), encoder.count
-
-
-class _Encoder:
+class Encoder:
     """Writes ids in order of first appearance, in one pass; `finish` renumbers them in the order of their codes."""
 
     def __init__(self, path: Path, units: Units) -> None:
