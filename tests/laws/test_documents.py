@@ -21,7 +21,6 @@ COLUMNS = 80  # of a terminal that shows a help text
 LONG_LINES = {
     "CHANGELOG.md",
     "README.md",
-    "docs/corpora.md",
     "docs/design.md",
     "docs/discover.md",
     "docs/evaluate.md",
