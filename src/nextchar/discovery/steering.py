@@ -17,6 +17,7 @@ from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import Chunk, Reader, in_parallel, shift
+from nextchar.model.sampler import draw
 
 DOSES = 7
 TEXTS, LENGTH = 32, 400  # generated at every dose
@@ -176,14 +177,12 @@ def generate(
     last, state = torch.full((1, rows), lm.vocabulary.start), network.empty_state(rows)
     ids = np.empty((length, rows), np.int64)
     # All doses use the same random numbers, so that they differ in the dose only.
-    draws = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-rows // TEXTS))[:, :rows]
+    numbers = torch.rand(length, TEXTS, generator=generator).repeat(1, -(-rows // TEXTS))[:, :rows]
     with torch.no_grad():
         for step in range(length):
             recurrence = intervening(edits, layers=layers, first_step=step)
             logits, state = network(last, state, recurrence=recurrence)
-            chances = logits[0].double().softmax(1).cumsum(1)
-            chosen = torch.searchsorted(chances, draws[step, :, None].double() * chances[:, -1:])
-            last = chosen.clamp(max=chances.shape[1] - 1).T
+            last = draw(logits[0].double().softmax(1), numbers[step].double())[None]
             ids[step] = last[0].numpy()
     return ids
 

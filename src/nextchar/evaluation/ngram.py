@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation.score import Score, make_score
+from nextchar.model.sampler import draw
 from nextchar.text.vocabulary import Vocabulary
 
 Keys = npt.NDArray[np.int64]
@@ -142,9 +144,8 @@ class NGram:
         for place in range(length):
             p = self._predict(context, usable, firsts)
             p = (p / p.max(1, keepdims=True)) ** (1 / temperature)
-            reached = p.cumsum(1)
-            drawn = generator.random((count, 1)) * reached[:, -1:]
-            texts[:, place] = chosen = (reached <= drawn).sum(1)
+            numbers = torch.from_numpy(generator.random(count))
+            texts[:, place] = chosen = draw(torch.from_numpy(p), numbers).numpy()
             for number in reversed(range(self.order)):
                 keys = self._orders[number].keys
                 where, hit = _look_up(keys, context[number] * self.size + chosen)
