@@ -1,4 +1,4 @@
-"""What every test may use: a small real text, small models, fake networks, and a clean environment."""
+"""Fixtures of all tests: a small real text, small models, fake networks, a command line, and a clean environment."""
 
 import argparse
 import inspect
@@ -61,7 +61,7 @@ def text_file(tmp_path: Path, text: str) -> Path:
 
 
 def make_model(vocabulary: Vocabulary, seed: int = 0, **shape: object) -> LanguageModel:
-    """Return a model with random weights that are large enough to have opinions; 2x8 lstm unless `shape` says more."""
+    """Return a model with random weights that are large enough for clear predictions; a 2x8 lstm but for what `shape` changes."""
     architecture = Architecture(**{"hidden": 8, "embedding": 4, **shape})  # type: ignore[arg-type]
     network = Network(architecture, len(vocabulary))
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def make_model(vocabulary: Vocabulary, seed: int = 0, **shape: object) -> Langua
 
 @pytest.fixture
 def shell(capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., SimpleNamespace]:
-    """Return a way to run a command line in this process: code, out and err."""
+    """Return a function that runs a command line in this process and returns its code, out and err."""
 
     def call(*words: object) -> SimpleNamespace:
         capsysbinary.readouterr()
@@ -94,7 +94,7 @@ def lm(corpus: Corpus) -> LanguageModel:
 
 @pytest.fixture
 def model_file(lm: LanguageModel) -> ModelFile:
-    """Return that model as what lies on disk."""
+    """Return that model in the form of a file."""
     return to_file(lm)
 
 
@@ -108,9 +108,9 @@ class UniformNetwork:
         """Return logits of zero."""
         return torch.zeros(*ids.shape, self.vocabulary_size), state
 
-    def empty_state(self, lanes: int) -> State:
+    def empty_state(self, batch_size: int, /) -> State:
         """Return a state of one number."""
-        return ((torch.zeros(lanes, 1),),)
+        return ((torch.zeros(batch_size, 1),),)
 
 
 class CountingNetwork:
@@ -127,12 +127,12 @@ class CountingNetwork:
         logits = 3.0 * torch.nn.functional.one_hot(favourite, self.vocabulary_size).float()
         return logits, ((counts[-1][:, None],),)
 
-    def empty_state(self, lanes: int) -> State:
+    def empty_state(self, batch_size: int, /) -> State:
         """Return a count of zero."""
-        return ((torch.zeros(lanes, 1),),)
+        return ((torch.zeros(batch_size, 1),),)
 
 
 @pytest.fixture
 def random() -> np.random.Generator:
-    """Return a random stream."""
+    """Return a generator of random numbers."""
     return np.random.default_rng(0)
