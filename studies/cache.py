@@ -10,6 +10,7 @@ from nextchar.config import compose
 from nextchar.storage import ModelFile, write_model
 from nextchar.text.corpus import Corpus
 from nextchar.training.events import Validated
+from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
 
 T = TypeVar("T", bound=Any)
@@ -64,7 +65,7 @@ def train(corpus: Corpus, preset: str | None = None, **options: Any) -> Training
     """Train to the end of the budget; `options` are those of `nextchar train`, the others are chosen automatically."""
     config, _ = compose(options, preset=preset)
     begin = time.perf_counter()
-    trainer = Trainer(corpus, config)
+    trainer = make_trainer(corpus, config)
     validations = [
         (time.perf_counter() - begin, event.score.nats_per_char)
         for event in trainer.events()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nextchar.architecture import Architecture, Cell
-from nextchar.config import Config, compose, required
+from nextchar.config import Config, compose
 from nextchar.evaluation.score import score_ids
 from nextchar.model.cells import Weights, lstm
 from nextchar.model.compiled import Lookup
@@ -24,7 +24,7 @@ from nextchar.model.state import LayerState, State
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.learner import Learner
 from nextchar.training.schedule import lr_factor
-from nextchar.training.trainer import Trainer
+from nextchar.training.start import make_trainer
 from tables import argument_parser, markdown
 
 VALID = 0.1
@@ -108,8 +108,8 @@ class Varied(Network):
         """Return False: these are torch's operations, on torch's threads."""
         return False
 
-    def forward(  # type: ignore[override]
-        self, ids: Tensor, state: State, regularize: Regularizer | None = None
+    def forward(
+        self, ids: Tensor, state: State, regularize: Regularizer | None = None, _: object = None
     ) -> tuple[Tensor, State]:
         """Do the same as `Network.forward`, with this step function."""
         kinds = iter(self.kinds)
@@ -128,16 +128,16 @@ class Varied(Network):
 
 def train(corpus: Corpus, config: Config, kind: str) -> tuple[int, float, float]:
     """Train one kind; return its number of parameters, milliseconds a step, and validation nats per character."""
-    trainer = Trainer(corpus, config)  # for the options it chooses and its batches
-    chosen, steps = trainer.config, trainer.steps
-    network = Varied(chosen.architecture(), len(corpus.vocabulary), kind, chosen.seed)
-    learner = Learner(network, chosen, torch.device("cpu"), "fp32")
-    rate = required(chosen.learning_rate, "learning_rate")
+    trainer = make_trainer(corpus, config)  # for its recipe and its batches
+    recipe = trainer.recipe
+    network = Varied(recipe.architecture, len(corpus.vocabulary), kind, recipe.seed)
+    learner = Learner(network, recipe, torch.device("cpu"), "fp32")
     begin = time.perf_counter()
-    for step in range(steps):
+    for step in range(recipe.steps):
         batch = trainer.batches.batch(step)
-        learner.step(batch, rate * lr_factor(step, batch.epoch, chosen, begin=0, steps=steps), step)
-    milliseconds = 1e3 * (time.perf_counter() - begin) / steps
+        factor = lr_factor(step, batch.epoch, recipe, begin=0)
+        learner.step(batch, recipe.learning_rate * factor, step)
+    milliseconds = 1e3 * (time.perf_counter() - begin) / recipe.steps
     valid = corpus.part("valid", VALID, 0.0).take(0, len(corpus))
     return network.size(), milliseconds, score_ids(network, valid, corpus.vocabulary).nats_per_char
 

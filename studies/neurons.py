@@ -26,8 +26,8 @@ from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.study import prepare
 from nextchar.storage import load, write_text
 from nextchar.text.corpus import open_corpus
-from nextchar.training.run import LOG, read_log, record
-from nextchar.training.trainer import Trainer
+from nextchar.training.record import LOG, read_log, record
+from nextchar.training.start import make_trainer
 from tables import markdown
 
 PAPER = "https://arxiv.org/abs/1506.02078"
@@ -98,7 +98,7 @@ def train(text: str, run: Path, config: Config) -> None:
     """Train a model on a text, unless that was done to its end."""
     if any(entry["event"] == "finished" for entry in read_log(run / LOG)):
         return
-    trainer = Trainer(open_corpus([text]), config)
+    trainer = make_trainer(open_corpus([text]), config)
     for _ in record(trainer, run, [text]):
         pass
 

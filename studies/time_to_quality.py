@@ -62,7 +62,7 @@ def train_nextchar(corpus: Corpus, minutes: float, preset: str | None, seed: int
         minutes,
         trained.seconds,
         lm.network.size(),
-        trainer.step * trainer.chars_per_step,
+        trainer.step * trainer.recipe.chars_per_step,
         stream,
         longer,
         windows,

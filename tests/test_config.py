@@ -16,11 +16,12 @@ from nextchar.config import (
     compose,
     make_config,
     read_toml,
-    required,
     to_toml,
 )
 from nextchar.errors import ConfigError
 from nextchar.model.network import Network
+from nextchar.recipe import Recipe
+from nextchar.training.autosize import plan
 
 odd = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\\n\r\t\x00\x7f\x85\u2028😀#='))
 
@@ -38,8 +39,6 @@ def test_the_defaults_are_valid() -> None:
     assert make_config({}) == config
     unset = {name for name, value in config if value is None}
     assert unset >= {*BUDGETS, "hidden", "batch_size", "seq_length", "learning_rate", "dropout"}
-    with pytest.raises(ConfigError, match="hidden is not set; give it, or let"):
-        config.architecture()
 
 
 @pytest.mark.parametrize("name", Config.model_fields)
@@ -195,21 +194,22 @@ def test_a_config_file_has_one_option_a_line() -> None:
 def test_karpathy2015_is_the_recipe_of_the_post() -> None:
     """The preset has char-rnn's values and, for 65 characters, its 240,321 parameters."""
     config, _ = compose({}, preset="karpathy2015")
-    recipe = {
+    wanted = {
         "cell": "lstm", "layers": 2, "hidden": 128, "embedding": 0, "dropout": 0.0,
         "batch_size": 50, "seq_length": 50, "optimizer": "rmsprop", "learning_rate": 0.002, "head_lr_multiplier": 1.0,
         "beta2": 0.95, "lr_schedule": "exponential",
         "lr_decay": 0.97, "lr_decay_after": 10, "grad_clip_value": 5.0, "grad_clip_norm": 0.0,
         "init": "uniform", "sum_outputs": False, "warmup": 0, "state_reset_prob": 0.0,
     }  # fmt: skip
-    assert {name: getattr(config, name) for name in recipe} == recipe
-    assert config.architecture().parameters(65) == 240_321
+    assert {name: getattr(config, name) for name in wanted} == wanted
+    recipe = plan(config.replace(steps=1), 10_000, 65)
+    assert recipe.architecture.parameters(65) == 240_321
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_valid(preset: str) -> None:
     """Presets hold known options within their bounds."""
-    assert make_config(PRESETS[preset]).architecture().parameters(10) > 0
+    assert plan(make_config({**PRESETS[preset], "steps": 1}), 10_000, 10).architecture.parameters(10) > 0
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -241,9 +241,14 @@ def test_a_shape_that_no_network_has_is_refused(values: dict[str, Any], message:
         Architecture(**values)
 
 
-def test_required_passes_what_was_chosen() -> None:
-    """A value that is there is given back, zero too."""
-    assert required(0, "dropout") == 0
+def test_a_recipe_has_no_gaps() -> None:
+    """Planning sets every option, and a recipe that lacks one is refused by its name."""
+    recipe = plan(Config(epochs=2, hidden=32), 10_000, 65)
+    assert {name for name, value in recipe if value is None} == {"minutes", "epochs"}
+    values = recipe.model_dump(exclude_none=True)
+    assert make_config(values) == recipe.to_config()
+    with pytest.raises(ConfigError, match=r"^dropout is missing$"):
+        Recipe.make({name: value for name, value in values.items() if name != "dropout"})
 
 
 def test_a_text_whose_name_is_not_utf8_is_refused() -> None:

@@ -29,13 +29,24 @@ if TYPE_CHECKING:
     from nextchar.storage import ModelFile, load, read_model, save
     from nextchar.text.corpus import Corpus, open_corpus
     from nextchar.text.vocabulary import Vocabulary
-    from nextchar.training.trainer import Trainer, train
+    from nextchar.training.run import Run, train
+    from nextchar.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
-__all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Reach", "Sample", "SampleOptions"]
-__all__ += ["SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer", "Vocabulary"]
+__all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Reach", "Run", "Sample"]
+__all__ += [
+    "SampleOptions",
+    "SamplingParams",
+    "Score",
+    "Search",
+    "Strip",
+    "Structure",
+    "Trace",
+    "Trainer",
+    "Vocabulary",
+]
 __all__ += ["discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus", "reach"]
 __all__ += ["read_model", "report", "sample", "save", "stream", "strip", "structure", "trace", "train"]
 
@@ -61,7 +72,8 @@ _NAMES = {
     "storage": "ModelFile load read_model save",
     "text.corpus": "Corpus open_corpus",
     "text.vocabulary": "Vocabulary",
-    "training.trainer": "Trainer train",
+    "training.run": "Run train",
+    "training.trainer": "Trainer",
 }
 _HOMES = {name: f"nextchar.{module}" for module, names in _NAMES.items() for name in names.split()}
 

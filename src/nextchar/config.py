@@ -1,20 +1,20 @@
 """Every option of training, declared once: flags, TOML, the model file's JSON and the docs table derive from here.
 
-An option whose default is None is chosen by `training.budget` from the budget, the machine and the text.
+A `Config` is what a person says. An option whose default is None is chosen by planning (`training/start.py`), which
+turns a `Config` into a complete `Recipe`.
 """
 
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nextchar.architecture import Architecture, Cell
+from nextchar.architecture import Cell
 from nextchar.errors import ConfigError, did_you_mean
 
-T = TypeVar("T")
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Size = Annotated[int, Field(ge=1, le=16384)]
@@ -158,6 +158,11 @@ class Config(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine", "Seed of all random numbers.")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Machine", "Device to train on.")
+    kernels: Literal["compiled", "torch"] | None = option(
+        None,
+        "Machine",
+        "Kernels of LSTM layers on a CPU. Default: the faster, measured if the budget is minutes.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Machine", "Precision of the matrix products."
     )
@@ -178,24 +183,33 @@ class Config(BaseModel):
             )
         return self
 
-    def architecture(self) -> Architecture:
-        """Return the network's shape.
+    @classmethod
+    def make(cls, values: Mapping[str, Any], source: str = "") -> Self:
+        """Validate values by name.
+
+        Args:
+            values: Options.
+            source: Where they come from, for the message.
 
         Raises:
-            ConfigError: The size is still to be chosen.
+            ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
         """
-        return Architecture(
-            cell=self.cell,
-            layers=self.layers,
-            hidden=required(self.hidden, "hidden"),
-            embedding=self.embedding,
-            sum_outputs=self.sum_outputs,
-        )
+        values = renamed(values)
+        for name in values:
+            if name not in Config.model_fields:
+                hint = did_you_mean(name, Config.model_fields)
+                raise ConfigError(f"unknown option '{name}'{' in ' + source if source else ''}{hint}")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(explain(error) + (f" (in {source})" if source else "")) from None
 
-    def replace(self, **changes: object) -> "Config":
-        """Return a copy with some options changed, validated again."""
-        return make_config({**self.model_dump(exclude_none=True), **renamed(changes)})
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with some options changed, validated again; a budget takes the place of the present one."""
+        return self.make(override(self.model_dump(exclude_none=True), changes))
 
+
+make_config = Config.make
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The recipe of the 2015 post and its char-rnn: https://karpathy.github.io/2015/05/21/rnn-effectiveness/
@@ -249,41 +263,22 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return present
 
 
-def required(value: T | None, name: str) -> T:
-    """Return a value that must have been chosen by now."""
-    if value is None:
-        raise ConfigError(f"{name} is not set; give it, or let `training.budget.plan` choose it")
-    return value
-
-
-def make_config(values: dict[str, Any], source: str = "") -> Config:
-    """Validate values into a Config.
-
-    Args:
-        values: Options by name.
-        source: Where they come from, for the message.
-
-    Raises:
-        ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
-    """
-    values = renamed(values)
-    for name in values:
-        if name not in Config.model_fields:
-            hint = did_you_mean(name, Config.model_fields)
-            raise ConfigError(f"unknown option '{name}'{' in ' + source if source else ''}{hint}")
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error) + (f" (in {source})" if source else "")) from None
+def override(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with some replaced; a budget replaces any other."""
+    changes = renamed(changes)
+    dropped = BUDGETS if any(changes.get(name) is not None for name in BUDGETS) else ()
+    return {name: value for name, value in values.items() if name not in dropped} | changes
 
 
 def explain(error: ValidationError) -> str:
-    """Put pydantic's first complaint into one sentence."""
+    """Return the first of pydantic's complaints as one sentence."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return message
     name = str(first["loc"][0])
+    if first["type"] == "missing":
+        return f"{name} is missing"
     if first["type"] == "extra_forbidden":
         return f"unknown option '{name}'{did_you_mean(name, Config.model_fields)}"
     if message.startswith("Input should "):
@@ -316,11 +311,7 @@ def compose(
     merged: dict[str, Any] = {}
     for given, source in layers:
         make_config(given, source)
-        values = renamed(given)
-        if any(name in values for name in BUDGETS):
-            for name in BUDGETS:
-                merged.pop(name, None)
-        merged.update(values)
+        merged = override(merged, given)
     return make_config(merged), texts
 
 

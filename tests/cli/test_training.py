@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from nextchar.cli.train import _absolute
 from nextchar.config import read_toml
 from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, read_model
+from nextchar.training import start
+from nextchar.training.folder import absolute
 from nextchar.training.trainer import Trainer
 
 SIZES = ["--hidden", 12, "--embedding", 8, "--batch-size", 4, "--seq-length", 16]
@@ -43,8 +43,10 @@ def test_a_run_that_lost_patience_is_said_to_be_finished(
     tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--resume` makes no step more without a budget, and with one it goes on."""
-    real, nats = Trainer._look, itertools.count(1)
-    monkeypatch.setattr(Trainer, "_look", lambda self: replace(real(self), nats_per_char=float(next(nats))))
+    real, nats = Trainer._validate, itertools.count(1)
+    monkeypatch.setattr(
+        Trainer, "_validate", lambda self: replace(real(self), nats_per_char=float(next(nats)))
+    )
     folder = tmp_path / "r"
     words = ["--steps", 500, "--eval-every", 5, "--patience", 1, *SIZES]
     assert json.loads(shell("train", text_file, *words, "-o", folder, "--json").out)["steps"] == 10
@@ -72,7 +74,7 @@ def test_a_start_that_was_killed_is_resumed_with_its_budget_or_another(
     """Before its first snapshot a run has its config alone, with its model to start from; a budget takes the old one's place."""
     folder = tmp_path / "tuned"
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_choose", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(start, "measure_flops", lambda *_: signal.raise_signal(signal.SIGINT))
         words = ["--minutes", 5, "--init-from", run, "-o", folder]
         assert shell("train", text_file, *words).code == 130
     assert [path.name for path in folder.iterdir()] == [CONFIG]
@@ -150,7 +152,7 @@ def test_a_glob_is_found_from_any_folder(
     monkeypatch.chdir(tmp_path)
     result = shell("train", "--resume", tmp_path / "r", "--steps", 2)
     assert result.code == 0, result.err
-    assert [_absolute(name) for name in ("stdlib", "-", "/dev/stdin", "/dev/fd/63")] == [
+    assert [absolute(name) for name in ("stdlib", "-", "/dev/stdin", "/dev/fd/63")] == [
         "stdlib",
         "-",
         "/dev/stdin",
@@ -191,12 +193,12 @@ def test_an_interrupt_tells_the_speed_and_a_second_one_how_to_go_on(
     def advance(self: Trainer) -> None:
         real(self)
         for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Trainer, "_advance", advance)
     result = shell("train", "--resume", run, "--steps", 100, "--json")
     assert result.code == 130
-    assert f"Go on with:\n  nextchar train --resume {run}\n" in result.err
+    assert f"Resume with:\n  nextchar train --resume {run}\n" in result.err
     if times == 1:
         value = json.loads(result.out)
         assert value["steps"] == 11

@@ -9,7 +9,7 @@ import nextchar
 from nextchar.evaluation.calibrate import calibrate
 from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.corpus import Corpus
-from nextchar.training.trainer import Trainer
+from nextchar.training.start import make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_kept_model_is_calibrated_and_the_network_that_goes_on_is_not() -> N
     given = nextchar.Config(
         steps=150, hidden=64, batch_size=8, seq_length=32, dropout=0.0, valid=0.2, test=0.0
     )
-    plain, trainer = (Trainer(short, given.replace(calibrate=each)) for each in (False, True))
+    plain, trainer = (make_trainer(short, given.replace(calibrate=each)) for each in (False, True))
     for each in (plain, trainer):
         assert list(each.events())
     own, other = trainer.best_model(), plain.best_model()

@@ -9,7 +9,7 @@ from nextchar.device import pick_device, pick_precision
 from nextchar.evaluation.score import score_ids
 from nextchar.model.network import Network, initialize
 from nextchar.text.corpus import Corpus
-from nextchar.training.trainer import Trainer
+from nextchar.training.start import make_trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -48,7 +48,7 @@ def test_training_learns_and_scores(precision: str) -> None:
         precision=precision,
         learning_rate=1e-2,
     )
-    trainer = Trainer(Corpus.from_text(TEXT), config)
+    trainer = make_trainer(Corpus.from_text(TEXT), config)
     for _ in trainer.events():
         pass
     lm = trainer.current_model()
@@ -66,13 +66,13 @@ def test_going_on_is_the_same(optimizer: str) -> None:
         steps=20, hidden=64, batch_size=16, seq_length=32, device="cuda", precision="fp32", learning_rate=1e-3,
         weight_decay=0.1, optimizer=optimizer,
     )  # fmt: skip
-    whole, first = (Trainer(Corpus.from_text(TEXT), config) for _ in range(2))
+    whole, first = (make_trainer(Corpus.from_text(TEXT), config) for _ in range(2))
     for _ in whole.events():
         pass
     for event in first.events():
         if event.step == 10:
             break
-    second = Trainer(Corpus.from_text(TEXT), snapshot=first.snapshot())
+    second = make_trainer(Corpus.from_text(TEXT), snapshot=first.snapshot())
     for _ in second.events():
         pass
     one, other = whole.snapshot(), second.snapshot()

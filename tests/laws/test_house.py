@@ -18,7 +18,8 @@ FUNCTION_LINES = 80
 FLOORS = [
     {"errors"},
     {"architecture"},
-    {"config", "device"},
+    {"config"},
+    {"recipe", "device"},
     {"text", "kernels"},
     {"model"},
     {"language_model"},

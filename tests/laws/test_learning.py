@@ -12,7 +12,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import to_file
 from nextchar.text.corpus import Corpus
-from nextchar.training.trainer import train
+from nextchar.training.run import train
 
 SMALL = Config(
     steps=250,

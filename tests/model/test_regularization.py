@@ -42,7 +42,7 @@ def test_lanes_drop_apart_what_they_drop_together(dtype: torch.dtype) -> None:
     """Wherever lanes are cut, their masks, one after the other, are those of all; units are the same for all."""
     dropout, x = Dropout(0.4, CPU, recurrent=0.5), torch.ones(5, 7, 6, dtype=dtype)
     dropout.restart(3)
-    parts = [dropout.of_lanes(first, last, 7) for first, last in ((0, 3), (3, 4), (4, 7))]
+    parts = [dropout.of_rows(first, last, 7) for first, last in ((0, 3), (3, 4), (4, 7))]
     units = dropout.recurrent(torch.ones(4, 6))
     assert all(torch.equal(units, part.recurrent(torch.ones(4, 6))) for part in parts)
     for _ in range(2):

@@ -11,30 +11,32 @@ from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import reference
 from nextchar.model.regularization import Dropout
 from nextchar.text.batches import Batch
+from nextchar.training.autosize import plan
 from nextchar.training.learner import Learner
 
 CPU = torch.device("cpu")
-SIZE, STEPS, LANES = 11, 7, 12
+SIZE, STEPS, ROWS = 11, 7, 12
 
 
 def _batch(seed: int) -> Batch:
     generator = np.random.default_rng(seed)
-    inputs, targets = generator.integers(0, SIZE, (2, STEPS, LANES))
-    return Batch(inputs, targets, generator.random(LANES) < 0.3, 0)
+    inputs, targets = generator.integers(0, SIZE, (2, STEPS, ROWS))
+    return Batch(inputs, targets, generator.random(ROWS) < 0.3, 0)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3])
 @pytest.mark.parametrize(("cell", "hidden"), [("lstm", 32), ("lstm", 24), ("gru", 16)])
 @pytest.mark.parametrize("loss_sum", [False, True])
-def test_a_step_has_the_gradient_of_all_lanes_at_once(
+def test_a_step_has_the_gradient_of_all_rows_at_once(
     cores: int, cell: str, hidden: int, loss_sum: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However lanes are shared out, loss, gradient and state are those of the plain network on all, masks included."""
+    """However rows are split among cores, loss, gradient and state are those of the plain network, masks included."""
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
     config = Config(
+        steps=1,
         cell=cell,
         hidden=hidden,
-        batch_size=LANES,
+        batch_size=ROWS,
         seq_length=STEPS,
         dropout=0.3,
         recurrent_dropout=0.2,
@@ -44,9 +46,10 @@ def test_a_step_has_the_gradient_of_all_lanes_at_once(
         loss_sum=loss_sum,
         optimizer="adamw",  # leaves the gradient as it was
     )
-    network = Network(config.architecture(), SIZE)
+    recipe = plan(config, STEPS * ROWS, SIZE)
+    network = Network(recipe.architecture, SIZE)
     initialize(network, torch.Generator().manual_seed(1))
-    learner = Learner(network, config, CPU, "fp32")
+    learner = Learner(network, recipe, CPU, "fp32")
     learner.step(_batch(0), 1e-3, 0)
     before, state = copy.deepcopy(network), learner.state
     learner.losses.zero_()
@@ -70,21 +73,23 @@ def test_a_step_has_the_gradient_of_all_lanes_at_once(
 
 
 def test_a_step_repeats_exactly() -> None:
-    """Threads have no say in the numbers: the same steps give the same bits."""
+    """The number of threads does not change results: the same steps give the same bits."""
 
     def weights() -> list[torch.Tensor]:
         config = Config(
+            steps=1,
             hidden=48,
-            batch_size=LANES,
+            batch_size=ROWS,
             seq_length=STEPS,
             dropout=0.2,
             recurrent_dropout=0.2,
             learning_rate=0.01,
             weight_decay=0,
         )
-        network = Network(config.architecture(), SIZE)
+        recipe = plan(config, STEPS * ROWS, SIZE)
+        network = Network(recipe.architecture, SIZE)
         initialize(network, torch.Generator().manual_seed(2))
-        learner = Learner(network, config, CPU, "fp32")
+        learner = Learner(network, recipe, CPU, "fp32")
         for step in range(20):
             learner.step(_batch(step), 0.01, step)
         return [parameter.detach() for parameter in network.parameters()]

@@ -8,20 +8,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextchar.config import Config
+from nextchar.config import PRESETS, Config
 from nextchar.model.network import Network
 from nextchar.text.corpus import Corpus
-from nextchar.training.budget import (
-    Clock,
+from nextchar.training.autosize import (
+    batch_rows,
     dropout,
     hidden_units,
     highest_rate,
-    lane_count,
     learning_rate,
     most_epochs,
+    most_steps,
     plan,
     weight_decay,
 )
+from nextchar.training.clock import Clock
 from nextchar.training.optimizer import (
     Cautious,
     clip,
@@ -33,14 +34,14 @@ from nextchar.training.optimizer import (
 )
 from nextchar.training.schedule import is_sample_step, lr_factor
 
-SIZED = Config(hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1)
+SIZED = plan(Config(steps=1, hidden=6, embedding=4, learning_rate=0.1, weight_decay=0.1), 1000, 5)
 
 
 @pytest.mark.parametrize("lr_schedule", ["linear", "cosine"])
 def test_the_schedule_warms_holds_and_falls(lr_schedule: Literal["linear", "cosine"]) -> None:
-    """The factor climbs to one, stays there for the share held, and ends near zero."""
-    config = Config(warmup=10, lr_hold=0.5, lr_schedule=lr_schedule)
-    factors = [lr_factor(step, 0, config, begin=0, steps=100) for step in range(100)]
+    """The factor rises to one, stays there for the fraction held, and ends near zero."""
+    recipe = SIZED.replace(steps=100, warmup=10, lr_hold=0.5, lr_schedule=lr_schedule)
+    factors = [lr_factor(step, 0, recipe, begin=0) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9:51] == [1.0] * 42
     assert all(a > b for a, b in pairwise(factors[51:]))
@@ -49,19 +50,46 @@ def test_the_schedule_warms_holds_and_falls(lr_schedule: Literal["linear", "cosi
 
 
 def test_while_it_holds_the_end_does_not_matter() -> None:
-    """Up to `hold` of the shorter run, two runs of other lengths have the same factors."""
-    config = Config(warmup=10, lr_hold=0.3)
+    """During the hold of the shorter run, two runs of different lengths have the same factors."""
+    short = SIZED.replace(steps=100, warmup=10, lr_hold=0.3)
     for step in range(30):
-        assert lr_factor(step, 0, config, begin=0, steps=100) == lr_factor(
-            step, 0, config, begin=0, steps=170
-        )
+        assert lr_factor(step, 0, short, begin=0) == lr_factor(step, 0, short.replace(steps=170), begin=0)
 
 
-def test_the_post_decays_by_epoch() -> None:
-    """The recipe of the post multiplies by 0.97 from the tenth epoch on."""
-    config = Config(warmup=0, lr_hold=1.0, lr_decay=0.97, lr_decay_after=10)
-    factors = [lr_factor(5, epoch, config, begin=0, steps=10) for epoch in (0, 9, 10, 12)]
-    assert factors == pytest.approx([1.0, 1.0, 0.97, 0.97**3])
+def test_an_exponential_schedule_decays_by_epoch() -> None:
+    """The preset of the 2015 post multiplies by 0.97 from the tenth epoch on, and so does the schedule by default."""
+    given = {**PRESETS["karpathy2015"], "steps": 10}
+    for values in (given, {name: value for name, value in given.items() if name != "lr_decay"}):
+        recipe = plan(Config.make(values), 10_000, 5)
+        factors = [lr_factor(5, epoch, recipe, begin=0) for epoch in (0, 9, 10, 12)]
+        assert factors == pytest.approx([1.0, 1.0, 0.97, 0.97**3])
+
+
+def test_a_constant_schedule_is_constant() -> None:
+    """After warm-up the factor is one to the last step, so the end of a run can move all the time."""
+    recipe = SIZED.replace(steps=100, warmup=10, lr_schedule="constant")
+    assert {lr_factor(step, 3, recipe, begin=0) for step in range(10, 100)} == {1.0}
+    assert recipe.hold_fraction == 1.0
+
+
+@given(
+    fall=st.sampled_from(["linear", "cosine"]),
+    hold=st.sampled_from([0.0, 0.3, 1.0]),
+    decay=st.sampled_from([0.5, 0.97, 1.0]),
+    step=st.integers(0, 99),
+    epoch=st.integers(0, 15),
+)
+def test_the_schedules_of_version_0_1_0_keep_their_meaning(
+    fall: str, hold: float, decay: float, step: int, epoch: int
+) -> None:
+    """Any combination of `fall`, `hold` and `decay`, which 0.1.0 allowed, gives the factor it gave there."""
+    old = {"fall": fall, "hold": hold, "decay": decay, "decay_after": 3, "warmup": 10, "steps": 100}
+    recipe = plan(Config.make(old), 1000, 5)
+    progress = step / 100
+    fallen = (progress - hold) / (1 - hold) if progress > hold else 0.0
+    left = 0.5 * (1 + math.cos(math.pi * fallen)) if fall == "cosine" else 1 - fallen
+    expected = min(1.0, (step + 1) / 10) * left * decay ** max(0, epoch - 3 + 1)
+    assert lr_factor(step, epoch, recipe, begin=0) == pytest.approx(expected, rel=1e-12)
 
 
 def test_samples_are_due_on_a_log_schedule() -> None:
@@ -84,7 +112,7 @@ def test_samples_are_due_on_a_log_schedule() -> None:
 
 def test_weight_decay_spares_biases_and_embedding() -> None:
     """Only matrices of the recurrence and the head are decayed."""
-    network = Network(SIZED.architecture(), 5)
+    network = Network(SIZED.architecture, 5)
     optimizer = make_optimizer(network, SIZED)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     named = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
@@ -93,7 +121,7 @@ def test_weight_decay_spares_biases_and_embedding() -> None:
 
 def test_rmsprop_is_the_equation() -> None:
     """One step of RMSProp moves a weight by rate * g / sqrt((1 - decay) g^2), and the head's by as many times more as asked."""
-    network = Network(SIZED.architecture(), 5)
+    network = Network(SIZED.architecture, 5)
     before = deepcopy(network)
     optimizer = make_optimizer(
         network, SIZED.replace(optimizer="rmsprop", beta2=0.95, head_lr_multiplier=3.0)
@@ -110,7 +138,7 @@ def test_rmsprop_is_the_equation() -> None:
 def test_the_head_has_a_rate_of_its_own_but_no_decay_of_its_own(optimizer: str) -> None:
     """Each step's rate reaches every group by its factor, and rate times decay is one and the same where there is decay."""
     made = make_optimizer(
-        Network(SIZED.architecture(), 5), SIZED.replace(optimizer=optimizer, head_lr_multiplier=4.0)
+        Network(SIZED.architecture, 5), SIZED.replace(optimizer=optimizer, head_lr_multiplier=4.0)
     )
     set_rate(made, 0.01)
     assert sorted({group["lr"] for group in made.param_groups}) == pytest.approx([0.01, 0.04])
@@ -128,7 +156,7 @@ def gradients(optimizer: torch.optim.Optimizer, seed: int) -> None:
 
 def test_the_first_cautious_step_is_adamws() -> None:
     """Nothing is remembered yet that a gradient could speak against."""
-    one = Network(SIZED.architecture(), 5)
+    one = Network(SIZED.architecture, 5)
     other = deepcopy(one)
     for network, name in ((one, "cautious"), (other, "adamw")):
         optimizer = make_optimizer(network, SIZED.replace(optimizer=name))
@@ -155,8 +183,8 @@ def test_a_cautious_step_moves_no_weight_against_its_gradient() -> None:
 @pytest.mark.parametrize("share", [1 << 16, 64])
 def test_compiled_cautious_steps_are_the_plain_ones(share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six steps of every matrix, in one share or in several, leave what the equations leave."""
-    monkeypatch.setattr("nextchar.training.optimizer.SHARE", share)
-    one = Network(SIZED.architecture(), 5)
+    monkeypatch.setattr("nextchar.training.optimizer.MIN_SHARE", share)
+    one = Network(SIZED.architecture, 5)
     other = deepcopy(one)
     plain = make_optimizer(other, SIZED.replace(optimizer="cautious"))
     compiled = make_optimizer(one, SIZED.replace(optimizer="cautious"))
@@ -178,7 +206,7 @@ def test_compiled_cautious_steps_are_the_plain_ones(share: int, monkeypatch: pyt
 @pytest.mark.parametrize(("name", "place"), [("cautious", "cpu"), ("adamw", "meta"), ("rmsprop", "cpu")])
 def test_steps_are_counted_where_the_optimizer_wants_them(name: str, place: str) -> None:
     """What is put back lies beside its parameters; the count of steps does so only for a fused optimizer."""
-    network, elsewhere = (Network(SIZED.architecture(), 5) for _ in range(2))
+    network, elsewhere = (Network(SIZED.architecture, 5) for _ in range(2))
     optimizer = make_optimizer(network, SIZED.replace(optimizer=name))
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -193,16 +221,16 @@ def test_steps_are_counted_where_the_optimizer_wants_them(name: str, place: str)
 
 def test_gradients_are_clipped_by_norm_and_by_element() -> None:
     """The whole gradient keeps its direction under a norm limit, and each element its bound under the other."""
-    network = Network(SIZED.architecture(), 5)
+    network = Network(SIZED.architecture, 5)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 3.0)
-    norm = clip(network, Config(grad_clip_norm=1.0))
+    norm = clip(network, SIZED.replace(grad_clip_norm=1.0))
     assert norm == pytest.approx(3 * math.sqrt(network.size()), rel=1e-4)
     total = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.grad is not None))
     assert total == pytest.approx(1.0, rel=1e-3)
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, -9.0)
-    clip(network, Config(grad_clip_norm=0.0, grad_clip_value=5.0))
+    clip(network, SIZED.replace(grad_clip_norm=0.0, grad_clip_value=5.0))
     assert all(bool((p.grad == -5.0).all()) for p in network.parameters() if p.grad is not None)
 
 
@@ -210,21 +238,20 @@ def test_gradients_are_clipped_by_norm_and_by_element() -> None:
 @pytest.mark.parametrize("seconds", [30, 60, 300, 3600, 86_400])
 def test_any_budget_gives_a_sane_plan(characters: int, seconds: int) -> None:
     """From 20 KB to 1 GB and from half a minute to a day, the sizes are possible and the text is enough for them."""
-    planned = plan(Config(minutes=seconds / 60), characters, 100, 100e9)
-    config = planned.config
-    assert 64 <= (config.hidden or 0) <= 2048
-    assert 0.0 <= (config.recurrent_dropout or 0.0) <= (config.dropout or 0.0) <= 0.7
-    per_step = (config.batch_size or 0) * (config.seq_length or 0)
-    assert per_step <= characters
-    assert 100 <= planned.steps <= planned.most
-    assert planned.most * per_step == pytest.approx(most_epochs(characters) * characters, rel=0.01)
+    recipe = plan(Config(minutes=seconds / 60), characters, 100, 100e9)
+    assert 64 <= recipe.hidden <= 2048
+    assert 0.0 <= recipe.recurrent_dropout <= recipe.dropout <= 0.7
+    assert recipe.chars_per_step <= characters
+    most = most_steps(recipe, characters)
+    assert 100 <= recipe.steps <= most
+    assert most * recipe.chars_per_step == pytest.approx(most_epochs(characters) * characters, rel=0.01)
 
 
 def test_more_compute_and_more_text_give_larger_networks() -> None:
     """H grows with the compute and, where it is short, with the text."""
     assert hidden_units(1e12, 10**7) < hidden_units(1e13, 10**7) < hidden_units(1e15, 10**7)
     assert hidden_units(1e17, 20_000) < hidden_units(1e17, 10**6) < hidden_units(1e17, 10**8)
-    assert lane_count(1e5, 64) <= lane_count(1e7, 64) <= lane_count(1e9, 64)
+    assert batch_rows(1e5, 64) <= batch_rows(1e7, 64) <= batch_rows(1e9, 64)
 
 
 @given(
@@ -251,16 +278,17 @@ def test_the_rate_rises_with_the_epochs(epochs: tuple[float, float]) -> None:
 
 def test_a_lower_rate_keeps_the_decay_of_a_step() -> None:
     """The decay that is given to AdamW is as many times higher as the rate is lower."""
-    config = plan(Config(steps=2000, hidden=448, batch_size=32, seq_length=64), 10**8, 65, 1e11).config
-    rate, decay = config.learning_rate or 0.0, config.weight_decay or 0.0
-    assert (rate, decay) == pytest.approx((highest_rate(448, 32 * 64) / 2, weight_decay(0.0) * 2), abs=1e-4)
+    recipe = plan(Config(steps=2000, hidden=448, batch_size=32, seq_length=64), 10**8, 65, 1e11)
+    assert (recipe.learning_rate, recipe.weight_decay) == pytest.approx(
+        (highest_rate(448, 32 * 64) / 2, weight_decay(0.0) * 2), abs=1e-4
+    )
 
 
 def test_no_rate_is_rounded_to_nothing() -> None:
     """The rate of a wide network in steps of one character is small, and not 0."""
-    config = plan(Config(steps=1, hidden=16384, batch_size=1, seq_length=1), 1000, 65, 1e11).config
+    recipe = plan(Config(steps=1, hidden=16384, batch_size=1, seq_length=1), 1000, 65, 1e11)
     expected = learning_rate(highest_rate(16384, 1), 0.0)
-    assert config.learning_rate == pytest.approx(expected, rel=1e-3)
+    assert recipe.learning_rate == pytest.approx(expected, rel=1e-3)
     assert 0 < expected < 5e-5
 
 
@@ -269,17 +297,17 @@ def test_a_budget_in_steps_needs_no_clock() -> None:
     slow, fast = (plan(Config(steps=1000, hidden=96), 10**6, 65, flops) for flops in (1e9, 1e13))
     assert slow == fast
     assert slow.steps == 1000
-    assert slow.config.hidden == 96
+    assert slow.hidden == 96
 
 
 def test_a_clock_does_not_move_the_end_of_a_run_without_hold() -> None:
     """Where every step's rate depends on the end, the end stands."""
-    clock = Clock(1e-9, 0.0)
+    clock = Clock(1e-9, 10**9)
     assert clock.review(10, 100, training_seconds=1.0, later=0.0, hold=0.0) is None
 
 
-def test_short_texts_get_fewer_lanes(text: str) -> None:
+def test_short_texts_get_smaller_batches(text: str) -> None:
     """A text of 600 characters can still be trained on without a flag."""
     corpus = Corpus.from_text(text[:600])
     planned = plan(Config(steps=5), len(corpus), len(corpus.vocabulary), 1e11)
-    assert (planned.config.batch_size or 0) * (planned.config.seq_length or 0) <= 600
+    assert planned.chars_per_step <= 600

@@ -15,9 +15,11 @@ from nextchar.config import Config, make_config, read_toml
 from nextchar.errors import MissingExtraError, ModelFileError
 from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, holds_run, read_arrays, read_model, to_file
 from nextchar.text.corpus import Corpus, open_corpus
-from nextchar.training import run as room
+from nextchar.training import record as room
 from nextchar.training.curve import draw_curve
-from nextchar.training.run import CURVE, LOG, SAMPLES, open_snapshot, record
+from nextchar.training.record import CURVE, LOG, SAMPLES, record
+from nextchar.training.run import Run
+from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
@@ -52,17 +54,14 @@ def go_on_in_a_child(folder: Path, text: Path, place: tuple[object, str], count:
         return os.waitpid(child, 0)[1]
     owner, name = place
     setattr(owner, name, die_at(count, getattr(owner, name)))
-    values, _ = read_toml(folder / CONFIG)
-    snapshot = open_snapshot(folder)
-    trainer = Trainer(open_corpus([str(text)]), None if snapshot else make_config(values), snapshot=snapshot)
-    for _ in record(trainer, folder, [str(text)]):
+    for _ in record(Run.open(folder).trainer(open_corpus([str(text)])), folder, [str(text)]):
         pass
     os._exit(0)
 
 
 def finish(folder: Path, corpus: Corpus, config: Config = SMALL) -> None:
     """Train to the end with the folder listening."""
-    for _ in record(Trainer(corpus, config), folder, ["a.txt"]):
+    for _ in record(make_trainer(corpus, config), folder, ["a.txt"]):
         pass
 
 
@@ -139,7 +138,7 @@ def test_a_full_disk_leaves_the_last_good_files(
     monkeypatch.setattr(room, "write_snapshot", full)
     with pytest.raises(OSError, match="No space left"):
         finish(tmp_path, corpus)
-    snapshot = open_snapshot(tmp_path)
+    snapshot = Run.open(tmp_path).snapshot
     assert snapshot is not None
     assert snapshot.step == 6
     assert not list(tmp_path.glob(".*"))
@@ -164,7 +163,7 @@ def test_what_was_logged_after_the_snapshot_is_taken_out(tmp_path: Path) -> None
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     """Resuming what is no run says what is missing."""
     with pytest.raises(ModelFileError, match="holds no run to resume"):
-        open_snapshot(tmp_path)
+        Run.open(tmp_path)
 
 
 def test_a_model_without_its_snapshot_is_not_trained_over(tmp_path: Path, corpus: Corpus) -> None:
@@ -172,14 +171,14 @@ def test_a_model_without_its_snapshot_is_not_trained_over(tmp_path: Path, corpus
     finish(tmp_path, corpus)
     (tmp_path / TRAINING).unlink()
     with pytest.raises(
-        ModelFileError, match=r"lacks training\.safetensors; --init-from .* begins from its model"
+        ModelFileError, match=r"lacks training\.safetensors; --init-from .* starts from its model"
     ):
-        open_snapshot(tmp_path)
-    for event in record(Trainer(corpus, SMALL), tmp_path):
+        Run.open(tmp_path)
+    for event in record(make_trainer(corpus, SMALL), tmp_path):
         if event.step:
             break
     (tmp_path / TRAINING).unlink()
-    assert open_snapshot(tmp_path) is None
+    assert Run.open(tmp_path).snapshot is None
 
 
 @pytest.mark.parametrize("changes", [{"valid": 0.0}, {"eval_every": 20}])
@@ -187,7 +186,7 @@ def test_an_interrupted_run_leaves_what_it_has_learnt(
     tmp_path: Path, corpus: Corpus, changes: dict[str, float]
 ) -> None:
     """Where nothing was validated so far, the model that is left is the network as it is, not as it was at step 0."""
-    trainer = Trainer(corpus, SMALL.replace(**changes))
+    trainer = make_trainer(corpus, SMALL.replace(**changes))
     for event in record(trainer, tmp_path):
         if event.step == 10:
             trainer.stop()
@@ -199,23 +198,23 @@ def test_an_interrupted_run_leaves_what_it_has_learnt(
 
 def test_a_new_run_takes_the_place_of_an_old_one(tmp_path: Path, corpus: Corpus) -> None:
     """What an old run left is gone when the new one begins, and is still there when that cannot begin."""
-    for _ in record(Trainer(corpus, SMALL), tmp_path, keep_checkpoints=True):
+    for _ in record(make_trainer(corpus, SMALL), tmp_path, keep_checkpoints=True):
         pass
     assert [path.name for path in sorted((tmp_path / CHECKPOINTS).iterdir())] == [
         "step-000010.safetensors",
         "step-000020.safetensors",
         "step-000024.safetensors",
     ]
-    next(record(Trainer(corpus, snapshot=open_snapshot(tmp_path)), tmp_path))
+    next(record(Run.open(tmp_path).trainer(corpus, steps=1), tmp_path))
     assert (tmp_path / CHECKPOINTS).exists()
-    next(record(Trainer(corpus, SMALL), tmp_path))
+    next(record(make_trainer(corpus, SMALL), tmp_path))
     assert not (tmp_path / CHECKPOINTS).exists()
-    assert open_snapshot(tmp_path) is None
+    assert Run.open(tmp_path).snapshot is None
 
 
 def test_the_config_of_a_run_names_the_model_it_started_from(tmp_path: Path, corpus: Corpus) -> None:
     """`init_from` stands beside the texts, at the beginning and after every snapshot."""
-    for _ in record(Trainer(corpus, SMALL.replace(steps=2)), tmp_path, ["a.txt"], init_from="/x/model"):
+    for _ in record(make_trainer(corpus, SMALL.replace(steps=2)), tmp_path, ["a.txt"], init_from="/x/model"):
         values, texts = read_toml(tmp_path / CONFIG)
         assert (values["init_from"], texts) == ("/x/model", ["a.txt"])
 
@@ -226,10 +225,10 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, corpus: Corpus) -> None:
     whole = (tmp_path / TRAINING).read_bytes()
     (tmp_path / TRAINING).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelFileError, match="damaged"):
-        open_snapshot(tmp_path)
+        Run.open(tmp_path)
     (tmp_path / TRAINING).write_bytes((tmp_path / MODEL).read_bytes())
     with pytest.raises(ModelFileError, match="does not hold a training"):
-        open_snapshot(tmp_path)
+        Run.open(tmp_path)
 
 
 def test_a_run_without_a_log_draws_nothing(tmp_path: Path) -> None:
@@ -241,7 +240,7 @@ def test_a_run_without_a_log_draws_nothing(tmp_path: Path) -> None:
 def test_tensorboard_hears_of_it_too(tmp_path: Path, corpus: Corpus) -> None:
     """With the extra installed, events for TensorBoard are written beside the rest."""
     pytest.importorskip("tensorboard", reason="the track extra is not installed")
-    for _ in record(Trainer(corpus, SMALL), tmp_path, tensorboard=True):
+    for _ in record(make_trainer(corpus, SMALL), tmp_path, tensorboard=True):
         pass
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
@@ -253,5 +252,5 @@ def test_without_the_extra_tensorboard_names_the_install_line(
     (tmp_path / MODEL).write_bytes(b"old")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'nextchar\[track\]'"):
-        next(record(Trainer(corpus, SMALL), tmp_path, tensorboard=True))
+        next(record(make_trainer(corpus, SMALL), tmp_path, tensorboard=True))
     assert (tmp_path / MODEL).read_bytes() == b"old"

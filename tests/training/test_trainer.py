@@ -12,8 +12,9 @@ from nextchar.errors import ConfigError, DivergenceError, TextError
 from nextchar.evaluation.score import Score
 from nextchar.storage import ModelFile
 from nextchar.text.corpus import Corpus
+from nextchar.training import start
 from nextchar.training import trainer as room
-from nextchar.training.budget import most_epochs
+from nextchar.training.autosize import most_epochs
 from nextchar.training.events import (
     CheckpointDue,
     Event,
@@ -25,6 +26,7 @@ from nextchar.training.events import (
     Validated,
 )
 from nextchar.training.resume import Snapshot
+from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
@@ -46,7 +48,7 @@ def run(trainer: Trainer) -> list[Event]:
 
 def snapshot_at(corpus: Corpus, config: Config, step: int) -> Snapshot:
     """Run a training and return its snapshot at a step."""
-    trainer = Trainer(corpus, config)
+    trainer = make_trainer(corpus, config)
     for _ in trainer.events():
         if trainer.step == step:
             break
@@ -68,16 +70,16 @@ def same(one: Snapshot, other: Snapshot) -> bool:
 def test_going_on_is_the_same_to_the_bit(corpus: Corpus, cell: Cell, optimizer: str) -> None:
     """Twenty steps are ten, a snapshot, and ten more in a new trainer."""
     config = SMALL.replace(cell=cell, optimizer=optimizer)
-    whole = Trainer(corpus, config)
+    whole = make_trainer(corpus, config)
     run(whole)
-    second = Trainer(corpus, snapshot=snapshot_at(corpus, config, 10))
+    second = make_trainer(corpus, snapshot=snapshot_at(corpus, config, 10))
     run(second)
     assert same(whole.snapshot(), second.snapshot())
 
 
 def test_a_seed_gives_the_same_weights(corpus: Corpus) -> None:
     """The same config twice gives the same bits, another seed others."""
-    first, again, other = (Trainer(corpus, SMALL.replace(seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (make_trainer(corpus, SMALL.replace(seed=seed)) for seed in (1, 1, 2))
     for trainer in (first, again, other):
         run(trainer)
     assert same(first.snapshot(), again.snapshot())
@@ -86,7 +88,7 @@ def test_a_seed_gives_the_same_weights(corpus: Corpus) -> None:
 
 def test_events_tell_the_story_in_order(corpus: Corpus) -> None:
     """It starts, can be saved before the first step, validates as planned, and finishes with the score of the best."""
-    seen = run(Trainer(corpus, SMALL.replace(calibrate=False)))
+    seen = run(make_trainer(corpus, SMALL.replace(calibrate=False)))
     assert isinstance(seen[0], Started)
     assert isinstance(seen[1], CheckpointDue)
     assert [event.step for event in seen if isinstance(event, Validated)] == [5, 10, 15, 20]
@@ -101,26 +103,33 @@ def test_events_tell_the_story_in_order(corpus: Corpus) -> None:
 
 def test_every_validation_is_followed_by_a_checkpoint(corpus: Corpus) -> None:
     """A best model is never newer than the snapshot that knows of it for longer than one event."""
-    seen = run(Trainer(corpus, SMALL))
+    seen = run(make_trainer(corpus, SMALL))
     for event, after in pairwise(seen):
         if isinstance(event, Validated):
             assert isinstance(after, CheckpointDue)
 
 
+def measured(monkeypatch: pytest.MonkeyPatch, flops: float) -> None:
+    """Let the probe of the machine find this speed, and compile nothing ahead."""
+    monkeypatch.setattr(start, "compile_ahead", lambda *_: 0.0)
+    monkeypatch.setattr(start, "measure_flops", lambda *_: flops)
+    monkeypatch.setattr(start, "faster_kernels", lambda *_: ("compiled", flops))
+
+
 def pretend(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Let validations find these scores, one after the other."""
-    real, left = Trainer._look, iter(values)
+    real, left = Trainer._validate, iter(values)
 
-    def look(self: Trainer) -> Score:
+    def validate(self: Trainer) -> Score:
         return replace(real(self), nats_per_char=next(left))
 
-    monkeypatch.setattr(Trainer, "_look", look)
+    monkeypatch.setattr(Trainer, "_validate", validate)
 
 
 def test_the_best_model_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """When validation gets worse, the model from before is the result."""
     pretend(monkeypatch, 1.0, 0.5, 2.0, 3.0)
-    trainer = Trainer(corpus, SMALL)
+    trainer = make_trainer(corpus, SMALL)
     run(trainer)
     assert trainer.best_model().provenance["step"] == 10
 
@@ -128,7 +137,7 @@ def test_the_best_model_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch)
 def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many validations without a new best, training stops and says why."""
     pretend(monkeypatch, 1.0, 2.0, 3.0)
-    last = run(Trainer(corpus, SMALL.replace(patience=2, steps=100)))[-1]
+    last = run(make_trainer(corpus, SMALL.replace(patience=2, steps=100)))[-1]
     assert isinstance(last, Finished)
     assert (last.step, last.reason) == (15, "patience")
 
@@ -139,13 +148,15 @@ def test_a_run_that_lost_patience_is_finished(corpus: Corpus, monkeypatch: pytes
     monkeypatch.setattr(
         Trainer, "_finish", lambda self, reason: Finished(self.step, 0.0, reason, 0.0, 0.0, None)
     )
-    trainer = Trainer(corpus, SMALL.replace(patience=2, steps=100))
+    trainer = make_trainer(corpus, SMALL.replace(patience=2, steps=100))
     saved = [trainer.snapshot() for event in trainer.events() if isinstance(event, CheckpointDue)]
     assert [(each.step, each.unfinished) for each in saved] == [(0, True), (5, True), (10, True), (15, False)]
-    assert trainer.record().steps == trainer.steps == saved[-1].steps == 100
-    again = run(Trainer(corpus, snapshot=saved[-1]))
+    assert trainer.recipe.steps == saved[-1].recipe.steps == 100
+    again = run(make_trainer(corpus, snapshot=saved[-1]))
     assert [type(event) for event in again] == [Started, Finished]
-    more = Trainer(corpus, saved[-1].config.replace(steps=15, eval_every=5), snapshot=saved[-1])
+    more = make_trainer(
+        corpus, saved[-1].recipe.to_config().replace(steps=15, eval_every=5), snapshot=saved[-1]
+    )
     assert run(more)[-1] == Finished(30, 0.0, "steps", 0.0, 0.0, None)
 
 
@@ -153,10 +164,10 @@ def test_nothing_is_asked_of_the_clock_after_patience(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run in minutes that loses patience ends for that reason, whatever the time."""
-    monkeypatch.setattr(room, "measure_flops", lambda *_: 1e8)
+    measured(monkeypatch, 1e8)
     monkeypatch.setattr(Trainer, "_keep_time", lambda self, _: "time" if self._since_best else "")
     pretend(monkeypatch, 1.0, 2.0)
-    last = run(Trainer(corpus, SMALL.replace(patience=1, steps=None, minutes=1)))[-1]
+    last = run(make_trainer(corpus, SMALL.replace(patience=1, steps=None, minutes=1)))[-1]
     assert isinstance(last, Finished)
     assert (last.step, last.reason) == (10, "patience")
 
@@ -164,18 +175,18 @@ def test_nothing_is_asked_of_the_clock_after_patience(
 def test_a_short_text_ends_a_long_budget(corpus: Corpus) -> None:
     """A text is read as often as it is worth, however much time is left, and the last event says so."""
     text = corpus.vocabulary.decode(corpus.take(0, 900))
-    trainer = Trainer(Corpus.from_text(text), Config(minutes=30, hidden=8, seq_length=16, batch_size=4))
+    trainer = make_trainer(Corpus.from_text(text), Config(minutes=30, hidden=8, seq_length=16, batch_size=4))
     last = run(trainer)[-1]
     assert isinstance(last, Finished)
     assert last.reason == "text"
-    read = trainer.step * trainer.chars_per_step
+    read = trainer.step * trainer.recipe.chars_per_step
     assert read == pytest.approx(most_epochs(1) * len(trainer.batches.corpus), rel=0.01)
     assert last.seconds < 900
 
 
 def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:
     """A training asked to stop ends after the step at hand with a checkpoint, and goes on to the same bits."""
-    trainer = Trainer(corpus, SMALL)
+    trainer = make_trainer(corpus, SMALL)
     seen: list[Event] = []
     for event in trainer.events():
         seen.append(event)
@@ -183,16 +194,16 @@ def test_stopping_saves_and_can_go_on(corpus: Corpus) -> None:
             trainer.stop()
     assert isinstance(seen[-1], Stopped)
     assert isinstance(seen[-2], CheckpointDue)
-    again = Trainer(corpus, snapshot=trainer.snapshot())
+    again = make_trainer(corpus, snapshot=trainer.snapshot())
     run(again)
-    whole = Trainer(corpus, SMALL)
+    whole = make_trainer(corpus, SMALL)
     run(whole)
     assert same(again.snapshot(), whole.snapshot())
 
 
 def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
     """A learning rate that explodes raises one sentence, and no snapshot of weights that are not finite is made."""
-    trainer = Trainer(corpus, SMALL.replace(learning_rate=1e9, grad_clip_norm=0.0, warmup=0, steps=200))
+    trainer = make_trainer(corpus, SMALL.replace(learning_rate=1e9, grad_clip_norm=0.0, warmup=0, steps=200))
     with pytest.raises(DivergenceError, match=r"diverged at step .* lower --learning-rate"):
         run(trainer)
     with torch.no_grad():
@@ -203,7 +214,7 @@ def test_divergence_is_told_and_nothing_bad_is_saved(corpus: Corpus) -> None:
 
 def test_a_gradient_without_a_norm_is_told_as_such(corpus: Corpus) -> None:
     """Where the loss is sound and the gradient is not, the sentence is about the gradient."""
-    trainer = Trainer(corpus, SMALL)
+    trainer = make_trainer(corpus, SMALL)
     events = trainer.events()
     next(events)
     trainer._advance()
@@ -214,12 +225,12 @@ def test_a_gradient_without_a_norm_is_told_as_such(corpus: Corpus) -> None:
 
 def test_a_new_budget_goes_on_from_the_end(corpus: Corpus) -> None:
     """A finished run with a new budget keeps its weights, counts on and anneals again."""
-    trainer = Trainer(corpus, SMALL)
+    trainer = make_trainer(corpus, SMALL)
     run(trainer)
     done = trainer.snapshot()
     assert not done.unfinished
-    more = Trainer(corpus, done.config.replace(steps=7), snapshot=done)
-    assert (more.begin, more.steps) == (20, 27)
+    more = make_trainer(corpus, done.recipe.to_config().replace(steps=7), snapshot=done)
+    assert (more.begin, more.recipe.steps) == (20, 27)
     seen = run(more)
     assert seen[-1].step == 27
 
@@ -228,24 +239,24 @@ def test_another_text_cannot_be_resumed(corpus: Corpus, text: str) -> None:
     """A snapshot refuses a text that is not its own."""
     snapshot = snapshot_at(corpus, SMALL, 5)
     with pytest.raises(TextError, match="not the one this run was trained on"):
-        Trainer(Corpus.from_text(text[::-1]), snapshot=snapshot)
+        make_trainer(Corpus.from_text(text[::-1]), snapshot=snapshot)
     # Before it is told that this one is too short to be cut, or has other characters.
     for other in ("\0", "☃" * 1000):
         with pytest.raises(TextError, match="not the one this run was trained on"):
-            Trainer(Corpus.from_text(other), snapshot=snapshot)
+            make_trainer(Corpus.from_text(other), snapshot=snapshot)
 
 
 def test_starting_from_a_model_keeps_shared_rows(corpus: Corpus, model_file: ModelFile) -> None:
     """With a text of other characters, rows of shared characters are kept and new ones are fresh."""
     other = Corpus.from_text("äöü éè " * 300 + "def import return " * 100)
-    trainer = Trainer(other, SMALL.replace(hidden=99), init_from=model_file)
+    trainer = make_trainer(other, SMALL.replace(hidden=99), init_from=model_file)
     arrays = {
         name: parameter.detach().numpy() for name, parameter in trainer.learner.network.named_parameters()
     }
     assert trainer.learner.network.architecture == model_file.architecture
-    assert set(trainer.vocabulary.codes) == {*corpus.vocabulary.codes, *other.vocabulary.codes}
+    assert set(trainer.corpus.vocabulary.codes) == {*corpus.vocabulary.codes, *other.vocabulary.codes}
     for character in "dei":
-        old, new = corpus.vocabulary.encode(character)[0], trainer.vocabulary.encode(character)[0]
+        old, new = corpus.vocabulary.encode(character)[0], trainer.corpus.vocabulary.encode(character)[0]
         assert np.array_equal(arrays["head.weight"][new], model_file.arrays["head.weight"][old])
         assert np.array_equal(arrays["embedding.weight"][new], model_file.arrays["embedding.weight"][old])
     assert np.array_equal(arrays["embedding.weight"][-1], model_file.arrays["embedding.weight"][-1])
@@ -266,31 +277,31 @@ def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.Monke
     monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Trainer, "_advance", advance)
     for guess in (1e6, 1e8):
-        monkeypatch.setattr(room, "measure_flops", lambda *_, guess=guess: guess)
+        measured(monkeypatch, guess)
         now[0] = 0.0
-        trainer = Trainer(corpus, SMALL.replace(steps=None, minutes=1.0, eval_every=10_000))
+        trainer = make_trainer(corpus, SMALL.replace(steps=None, minutes=1.0, eval_every=10_000))
         last = run(trainer)[-1]
         assert isinstance(last, Finished)
         assert 54 <= now[0] <= 66
-        assert trainer.record().steps == last.step
+        assert trainer.recipe.steps == last.step
 
 
 @pytest.mark.parametrize(("minutes", "epochs"), [(None, 0.5)])
 def test_epochs_become_steps(corpus: Corpus, minutes: None, epochs: float) -> None:
     """A budget in epochs is that many passes over the training part."""
-    trainer = Trainer(corpus, SMALL.replace(steps=None, epochs=epochs, minutes=minutes))
-    assert trainer.steps == round(epochs * trainer.batches.steps_per_epoch)
+    trainer = make_trainer(corpus, SMALL.replace(steps=None, epochs=epochs, minutes=minutes))
+    assert trainer.recipe.steps == round(epochs * trainer.batches.steps_per_epoch)
 
 
 def test_sizes_that_no_machine_has_are_refused(corpus: Corpus) -> None:
     """A network larger than the memory is refused with both sizes before anything is allocated."""
     with pytest.raises(ConfigError, match=r"need about [\d,.]+ GiB, and this machine has"):
-        Trainer(corpus, Config(steps=1, hidden=16384, layers=64))
+        make_trainer(corpus, Config(steps=1, hidden=16384, layers=64))
 
 
 def test_a_run_without_validation_keeps_its_last_model(corpus: Corpus) -> None:
     """With no validation part there is no score, and the result is the network at the end."""
-    trainer = Trainer(corpus, SMALL.replace(valid=0.0))
+    trainer = make_trainer(corpus, SMALL.replace(valid=0.0))
     last = run(trainer)[-1]
     assert isinstance(last, Finished)
     assert last.score is None
@@ -300,7 +311,7 @@ def test_a_run_without_validation_keeps_its_last_model(corpus: Corpus) -> None:
 def test_the_loss_is_what_progress_says(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Progress reports finite nats near ln V at the start."""
     monkeypatch.setattr(room, "PROGRESS_SECONDS", 0.0)
-    progress = [event for event in run(Trainer(corpus, SMALL)) if isinstance(event, Progress)]
+    progress = [event for event in run(make_trainer(corpus, SMALL)) if isinstance(event, Progress)]
     assert len(progress) == 20
-    assert Trainer(corpus, SMALL).chars_per_second == 0.0
+    assert make_trainer(corpus, SMALL).chars_per_second == 0.0
     assert progress[0].loss == pytest.approx(math.log(len(corpus.vocabulary)), rel=0.1)

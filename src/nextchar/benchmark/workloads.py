@@ -18,6 +18,7 @@ from nextchar.sampling.options import SamplingParams
 from nextchar.storage import ModelFile
 from nextchar.text.batches import Batch
 from nextchar.text.vocabulary import Vocabulary
+from nextchar.training.autosize import plan
 from nextchar.training.learner import Learner
 
 VOCABULARY_SIZE = 65
@@ -76,15 +77,18 @@ def training_step(size: Size, precision: str) -> Callable[[], object]:
     """Return a function that does one training step: forward, backward, clipping, update; no dropout."""
     length, count = size.batch_shape()
     config = Config(
+        steps=1,
         layers=size.layers,
         hidden=size.hidden,
         batch_size=count,
         seq_length=length,
         dropout=0.0,
+        recurrent_dropout=0.0,
         learning_rate=1e-3,
         weight_decay=0.01,
     )
-    learner = Learner(size.network(), config, torch.device("cpu"), precision)
+    recipe = plan(config, length * count, VOCABULARY_SIZE)
+    learner = Learner(size.network(), recipe, torch.device("cpu"), precision)
     ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (length, count))
     batch = Batch(ids, ids, np.zeros(count, np.bool_), 0)
     return lambda: learner.step(batch, 1e-3, 0)

@@ -1,14 +1,12 @@
 """`nextchar train`: texts in, a run folder out."""
 
-import glob
-import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 from pydantic import create_model
@@ -16,11 +14,16 @@ from rich.console import Console
 
 from nextchar.cli.console import ReadingProgress, duration, print_json, shell_command, stderr
 from nextchar.cli.flags import INTERRUPTED, Flag
-from nextchar.config import BUDGETS, Config, compose, read_toml, to_toml
-from nextchar.errors import ConfigError, TextError
-from nextchar.storage import CONFIG, MODEL, holds_run, read_model, write_text
-from nextchar.text.catalogue import CATALOGUE
-from nextchar.text.paths import STDIN, expand
+from nextchar.config import BUDGETS, Config, compose, read_toml
+from nextchar.errors import ConfigError
+from nextchar.storage import CONFIG, MODEL, read_model
+from nextchar.training.folder import absolute, default_folder, locked, refuse_run
+
+if TYPE_CHECKING:
+    from nextchar.text.corpus import Corpus
+    from nextchar.training.events import Finished
+    from nextchar.training.run import Run
+    from nextchar.training.trainer import Trainer
 
 GROUPS = {
     name: Group(name, sort_key=place)
@@ -56,7 +59,7 @@ def command(
     json: Flag = False,
     options: Flags = None,
 ) -> int:
-    """Learn from texts, and keep the best model.
+    """Train on texts, and keep the best model.
 
     A text is a file (also .gz, .bz2, .xz), a folder (read recursively), a
     glob, - for standard input, or a name of `nextchar corpora`. Several are
@@ -70,19 +73,19 @@ def command(
     Parameters
     ----------
     texts
-        What to learn from.
+        What to train on.
     output
         The run folder. Default: runs/ and the name of the text.
     preset
-        A recipe by name: karpathy2015 is that of the 2015 post.
+        Options by name: karpathy2015 is the setup of the 2015 blog post.
     config
         Options from a TOML file, as a run folder's config.toml; flags win.
     resume
-        Go on with a run: to the bit where it was interrupted, or with a new budget from its end.
+        Resume an interrupted run with the same result, or continue one with a new budget.
     init_from
-        Start from a model: its shape and weights are kept, and characters new to it get new rows.
+        Start from a model's weights and shape; new characters get new rows.
     overwrite
-        Start anew in a folder that already holds a run.
+        Replace the run that the folder holds.
     tensorboard
         Also write events for TensorBoard (needs nextchar[track]).
     keep_checkpoints
@@ -91,143 +94,134 @@ def command(
         Print one JSON object on standard output.
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
-    job = Job(stderr(), Path(), list(texts), json, tensorboard, keep_checkpoints, time.monotonic())
+    flags = {"tensorboard": tensorboard, "keep_checkpoints": keep_checkpoints}
+    job = Job(stderr(), json, flags, time.monotonic())
     if resume:
         names = ("output", "preset", "config", "init_from", "overwrite")
         beside = zip(names, (output, preset, config, init_from, overwrite), strict=True)
-        explicit |= {name: value for name, value in beside if value}
-        return _resume(replace(job, folder=resume), explicit)
+        budget = _budget({**explicit, **{name: value for name, value in beside if value}})
+        with locked(resume):
+            return _resume(job, resume, list(map(absolute, texts)), budget)
     chosen, named = compose(explicit, preset=preset, file=config)
     base = init_from or (read_toml(config)[0].get("init_from") if config else None)
-    job = replace(job, texts=job.texts or named, init_from=str(base or ""))
-    job = replace(job, folder=output or _default_folder(job.texts))
-    if holds_run(job.folder) and not overwrite:
-        raise ConfigError(
-            f"{job.folder} already holds a run; go on with {shell_command('--resume', job.folder)}, name another folder with -o, "
-            f"or give --overwrite"
-        )
-    return _begin(job, chosen, explicit)
+    opened = texts or tuple(named)
+    folder = output or default_folder(opened)
+    if not overwrite:
+        refuse_run(folder)
+    if base:
+        chosen = _like_model(chosen, explicit, Path(base))
+    with locked(folder):
+        job.console.print(f"training in {folder}")
+
+        from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
+
+        run = Run(folder, chosen, tuple(map(absolute, opened)), absolute(str(base or "")))
+        return _train(job, run, list(opened), {})
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a training needs beside its options."""
+    """What a training on the command line needs beside its run.
+
+    Attributes:
+        console: For messages.
+        json: Whether to print the summary.
+        record: Flags that go on to `record`.
+        begun: When the command started.
+    """
 
     console: Console
-    folder: Path
-    texts: list[str]
     json: bool
-    tensorboard: bool
-    keep_checkpoints: bool
+    record: dict[str, bool]
     begun: float
-    init_from: str = ""
 
 
-def _begin(job: Job, config: Config, explicit: dict[str, Any]) -> int:
-    """Start a run."""
-    base = read_model(job.init_from) if job.init_from else None
-    if base:
-        for name, value in {**base.architecture.as_dict(), "units": base.vocabulary.units}.items():
-            if explicit.get(name, value) != value:
-                flag = f"--{name.replace('_', '-')} {explicit[name]}"
-                raise ConfigError(
-                    f"--init-from keeps the {name} of its model, {value}, but {flag} was given; leave that out"
-                )
-        config = config.replace(units=base.vocabulary.units)
-    corpus, reading = _open(job, config)
-    job = replace(job, texts=[_absolute(text) for text in job.texts], init_from=_absolute(job.init_from))
-    # From here on the run can be resumed, even if it is killed before its first step. One that is to be overwritten
-    # can be until the new one is known to be possible.
-    if not holds_run(job.folder):
-        write_text(job.folder / CONFIG, to_toml(config, job.texts, job.init_from))
-
-    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
-    from nextchar.training.trainer import Trainer  # noqa: PLC0415  torch takes long to import
-
-    tell_of_compiling()
-    return _follow(job, Trainer(corpus, config, init_from=base, spent=_since(job) - reading))
-
-
-def _resume(job: Job, explicit: dict[str, Any]) -> int:
-    """Go on with a run: as it was planned, or with a new budget."""
-    from nextchar.text.corpus import cached_corpus  # noqa: PLC0415  help must not pay for numpy
-    from nextchar.training.run import open_snapshot  # noqa: PLC0415  torch takes long to import
-    from nextchar.training.trainer import Trainer  # noqa: PLC0415  as above
-
-    budget = {name: explicit.pop(name) for name in BUDGETS if explicit.get(name) is not None}
-    if explicit:
-        names = ", ".join("--" + name.replace("_", "-") for name in explicit)
+def _budget(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the budget among the options given beside --resume; refuse all others."""
+    others = [name for name in given if name not in BUDGETS]
+    if others:
+        names = ", ".join("--" + name.replace("_", "-") for name in others)
         raise ConfigError(
             f"a resumed run keeps its options, but {names} was given; --init-from starts a new run from its model"
         )
-    snapshot = open_snapshot(job.folder)
-    values, named = read_toml(job.folder / CONFIG)
-    once = not job.texts and any(map(_is_pipe, named))
-    job = replace(job, texts=list(map(_absolute, job.texts)) or named, init_from=values.get("init_from", ""))
-    if snapshot and not budget and not snapshot.unfinished:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _like_model(config: Config, explicit: dict[str, Any], base: Path) -> Config:
+    """Return the config with the units of the model to start from; refuse options that contradict that model."""
+    model = read_model(base)
+    for name, value in {**model.architecture.as_dict(), "units": model.vocabulary.units}.items():
+        if explicit.get(name, value) != value:
+            flag = f"--{name.replace('_', '-')} {explicit[name]}"
+            raise ConfigError(
+                f"--init-from keeps the {name} of its model, {value}, but {flag} was given; leave that out"
+            )
+    return config.replace(units=model.vocabulary.units)
+
+
+def _resume(job: Job, folder: Path, texts: list[str], budget: dict[str, Any]) -> int:
+    """Resume a run, or continue it with a new budget."""
+    job.console.print(f"resuming {folder}")
+
+    from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
+
+    run = Run.open(folder)
+    if run.finished and run.snapshot and not budget:
         job.console.print(
-            f"this run is finished ({snapshot.step:,} steps); give --minutes, --epochs or --steps to go on from there"
+            f"this run is finished ({run.snapshot.step:,} steps); give --minutes, --epochs or --steps to continue it"
         )
         if job.json:
-            print_json(_summary(job.folder, snapshot.step, 0.0, 0.0))
+            print_json(_summary(folder, run.snapshot.step, 0.0, 0.0))
         return 0
-    kept = cached_corpus(snapshot.corpus) if once and snapshot else None
-    if once and kept is None:
-        raise TextError(
-            "the text came from standard input and is no longer in the cache; pipe it in again, as - beside --resume"
-        )
-    if snapshot is None:
-        return _begin(job, compose(budget, file=job.folder / CONFIG)[0], {})
-    open_again = {**dict.fromkeys(BUDGETS), "eval_every": None, **budget}
-    config = snapshot.config.replace(**open_again) if budget else None
-    corpus, reading = (kept, 0.0) if kept else _open(job, snapshot.config)
-    return _follow(job, Trainer(corpus, config, snapshot=snapshot, spent=_since(job) - reading))
+    return _train(job, replace(run, texts=tuple(texts) or run.texts), texts, budget)
 
 
-def _since(job: Job) -> float:
-    return time.monotonic() - job.begun
+def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> int:
+    """Train, and show it.
 
-
-def _follow(job: Job, trainer: Any) -> int:
-    """Run a training with the run folder listening, and show it."""
-    from nextchar.cli.view import TrainingView  # noqa: PLC0415  torch takes long to import
+    Args:
+        job: How.
+        run: To start or resume.
+        texts: To open, if they were given; else the run's own.
+        budget: A new one, or none.
+    """
+    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.training.events import Finished  # noqa: PLC0415  torch takes long to import
-    from nextchar.training.run import record  # noqa: PLC0415  as above
+    from nextchar.training.record import record  # noqa: PLC0415  as above
+    from nextchar.training.view import TrainingView  # noqa: PLC0415  as above
 
+    corpus, reading = _open(job, run, texts)
+    tell_of_compiling()
+    spent = time.monotonic() - job.begun - reading
+    trainer = run.trainer(corpus, spent=spent, say=job.console.print, **budget)
     done: Finished | None = None
-    again = f"Go on with:\n  {shell_command('nextchar', 'train', '--resume', job.folder)}"
-    keep = {"tensorboard": job.tensorboard, "keep_checkpoints": job.keep_checkpoints}
+    again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', run.folder)}"
     try:
-        with TrainingView(job.console) as view, _interruptible(trainer):
-            for event in record(trainer, job.folder, job.texts, init_from=job.init_from, **keep):
-                view.show(event)
+        with _stoppable(trainer):
+            events = record(trainer, run.folder, run.texts, init_from=run.init_from, **job.record)
+            for event in TrainingView(job.console).follow(events):
                 done = event if isinstance(event, Finished) else done
     except KeyboardInterrupt:
-        job.console.print(f"interrupted at once; what the last snapshot holds is saved. {again}")
+        job.console.print(f"interrupted at once; the last snapshot is saved. {again}")
         return INTERRUPTED
     if done:
-        _farewell(job, done)
+        _report(job.console, run.folder, done)
     else:
-        job.console.print(f"interrupted at step {trainer.step:,} of {trainer.steps:,}; all is saved. {again}")
+        job.console.print(
+            f"interrupted at step {trainer.step:,} of {trainer.recipe.steps:,}; everything is saved. {again}"
+        )
     if job.json:
-        print_json(_summary(job.folder, trainer.step, _since(job), trainer.chars_per_second))
+        seconds = time.monotonic() - job.begun
+        print_json(_summary(run.folder, trainer.step, seconds, trainer.chars_per_second))
     return 0 if done else INTERRUPTED
 
 
-def _open(job: Job, options: Config) -> tuple[Any, float]:
-    """Open the corpus; return it, and the seconds its reading took."""
-    from nextchar.text.corpus import open_corpus  # noqa: PLC0415  help must not pay for numpy
-
+def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
+    """Open the corpus; return it, and the seconds that took."""
     begun = time.monotonic()
     progress = ReadingProgress(job.console)
     try:
-        corpus = open_corpus(
-            job.texts,
-            units=options.units,
-            encoding=options.encoding,
-            suffixes=options.suffix,
-            progress=progress,
-        )
+        corpus = run.corpus(texts, progress)
     finally:
         progress.close()
     if corpus.skipped:
@@ -237,41 +231,24 @@ def _open(job: Job, options: Config) -> tuple[Any, float]:
     return corpus, time.monotonic() - begun
 
 
-def _is_pipe(source: str) -> bool:
-    """Tell whether a text can be read only once."""
-    system = source.startswith(("/dev/", "/proc/")) and not Path(source).is_file()
-    return system or source in STDIN
-
-
-def _absolute(source: str) -> str:
-    """Return where a file, folder or glob lies, for use in any other folder; what is none of these stays as it is."""
-    path = expand(source)
-    if not source or _is_pipe(source) or (source in CATALOGUE and not path.exists()):
-        return source
-    # The folder at hand may have a name that looks like a glob.
-    return str(path.resolve() if path.exists() else Path(glob.escape(str(Path.cwd())), path))
-
-
-def _default_folder(sources: list[str]) -> Path:
-    """Return runs/NAME, or runs/NAME-2 and so on if that is taken."""
-    first = Path(sources[0]).name if sources else "run"
-    stem = re.sub(r"[^\w-]+", "-", first.split(".")[0] or first).strip("-") or "run"
-    folder, number = Path("runs") / stem, 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{stem}-{number}"
-    return folder
-
-
 @contextmanager
-def _interruptible(trainer: Any) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill stop the training after the step at hand; a second one ends it at once."""
+def _stoppable(trainer: "Trainer") -> Iterator[None]:
+    """Let Ctrl-C, a kill and a closed terminal stop the training after the current step; the second one ends it at once.
+
+    A signal that the system lacks, or that is ignored as under nohup, is left as it is.
+    """
 
     def stop(number: int, _frame: object) -> None:
         trainer.stop()
         signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, stop)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -279,14 +256,15 @@ def _interruptible(trainer: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _farewell(job: Job, done: Any) -> None:
-    say, folder = job.console.print, job.folder
+def _report(console: Console, folder: Path, done: "Finished") -> None:
+    """Say how a training ended, and what can be done next."""
     how = {
         "steps": "done",
-        "patience": "stopped early, for want of a new best,",
-        "time": "the time was up",
-        "text": "ended early, before so short a text is known by heart,",
+        "patience": "stopped early, as there was no new best,",
+        "time": "time is up",
+        "text": "ended early, as so short a text has been read often enough,",
     }[done.reason]
+    say = console.print
     say(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
     if score := done.score:
         calibrated = f"; calibrated, temperature {done.temperature:.2f}" if done.temperature != 1 else ""
@@ -294,7 +272,7 @@ def _farewell(job: Job, done: Any) -> None:
             f"best model: {score.bits_per_char:.3f} bits/char ({score.nats_per_char:.4f} nats) on {score.chars:,} "
             f"validation characters, stream{calibrated}"
         )
-    say(f"kept in {folder}: {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Go on with:")
+    say(f"{folder} holds {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Next:")
     words = [("sample", folder, "-n", 1000), ("train", "--resume", folder, "--minutes", 5)]
     if score:
         words.insert(1, ("evaluate", folder, "--split", "valid"))
@@ -303,7 +281,7 @@ def _farewell(job: Job, done: Any) -> None:
 
 
 def _summary(folder: Path, steps: int, seconds: float, rate: float) -> dict[str, Any]:
-    """Return the JSON of the contract."""
+    """Return the JSON of a finished training."""
     model = read_model(folder)
     best = model.provenance
     return {

@@ -1,4 +1,4 @@
-"""What keeps a network from learning a text by heart."""
+"""Dropout, whose masks follow from a counter."""
 
 import copy
 
@@ -11,67 +11,67 @@ from nextchar.model.compiled import array
 
 
 class Regularizer:
-    """Leaves a network as it is."""
+    """What a network applies to activations and recurrent weights; this one changes nothing."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return what becomes of activations of any shape."""
+        """Return activations of any shape, regularized."""
         return x
 
     def recurrent(self, weight: Tensor) -> Tensor:
-        """Return what becomes of recurrent weights `(G H, H)` for a window."""
+        """Return recurrent weights `(G H, H)`, regularized for one sequence."""
         return weight
 
 
 class Dropout(Regularizer):
-    """Sets a random share of activations to zero and scales up the rest (Srivastava et al. 2014).
+    """Dropout between layers (Srivastava et al. 2014) and within the recurrence.
 
-    What a layer sees of its own hidden state is dropped by units, the same ones in all lanes for a whole window (Gal &
-    Ghahramani 2016, arXiv 1512.05287): that is a product with the weights' columns, so any kernel can run the window.
+    Recurrent dropout drops hidden units, the same ones for all rows and steps of a batch (after Gal & Ghahramani 2016, arXiv
+    1512.05287): that multiplies columns of the recurrent weights, so every kernel can run it.
 
-    The masks follow from a number and a count, so that step k drops the same whether or not the steps before it ran
-    in this process.
+    Masks follow from the seed of `restart` and a counter, so a step has the same masks in a resumed run.
 
     Args:
-        share: Of the activations between the layers and before the head.
+        probability: Of dropping an activation between layers and before the head.
         device: Of the activations.
-        recurrent: Share of the hidden units.
+        recurrent: Probability of dropping a hidden unit in the recurrence.
     """
 
-    def __init__(self, share: float, device: torch.device, *, recurrent: float = 0.0) -> None:
-        self._share, self._recurrent = share, recurrent
+    def __init__(self, probability: float, device: torch.device, *, recurrent: float = 0.0) -> None:
+        self._probability, self._recurrent = probability, recurrent
         self._generator = torch.Generator(device)
-        self._number = self._used = 0
-        self._lanes = (0, 1, 1)
+        self._seed = self._used = 0
+        self._rows = (0, 1, 1)
 
-    def restart(self, number: int) -> None:
-        """Begin the random stream of `number`, 0 or more."""
-        self._number, self._used = number, 0
-        self._generator.manual_seed(number)
+    def restart(self, seed: int) -> None:
+        """Start the random numbers of a step; `seed` is 0 or more."""
+        self._seed, self._used = seed, 0
+        self._generator.manual_seed(seed)
 
-    def of_lanes(self, first: int, last: int, count: int) -> "Dropout":
-        """Return what drops from the lanes `first` to `last` of `count` what this one drops from them among all.
+    def of_rows(self, first: int, last: int, count: int) -> "Dropout":
+        """Return the dropout of the rows `first` to `last` of a batch of `count`, with the same masks as in the whole.
 
-        It is given activations of these lanes alone, `(T, last - first, ...)`. On a GPU these must be all lanes.
+        It takes activations of these rows only, `(T, last - first, ...)`. On a GPU they must be all rows.
         """
-        some = copy.copy(self)
-        some._lanes = (first, last, count)  # noqa: SLF001 - one of its own kind
-        return some
+        part = copy.copy(self)
+        part._rows = (first, last, count)  # noqa: SLF001 - an object of the same class
+        return part
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Drop from activations of any shape."""
-        return x * self._mask(x, self._share, *self._lanes) if self._share else x
+        """Drop activations of any shape."""
+        return x * self._mask(x, self._probability, *self._rows) if self._probability else x
 
     def recurrent(self, weight: Tensor) -> Tensor:
         """Drop columns of recurrent weights."""
         return weight * self._mask(weight[:1], self._recurrent, 0, 1, 1) if self._recurrent else weight
 
-    def _mask(self, x: Tensor, share: float, first: int, last: int, count: int) -> Tensor:
+    def _mask(self, x: Tensor, probability: float, first: int, last: int, count: int) -> Tensor:
         if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
-            return torch.empty_like(x).bernoulli_(1 - share, generator=self._generator).div_(1 - share)
-        keys = np.random.SeedSequence((self._number, self._used)).generate_state(2)
+            keep = 1 - probability
+            return torch.empty_like(x).bernoulli_(keep, generator=self._generator).div_(keep)
+        keys = np.random.SeedSequence((self._seed, self._used)).generate_state(2)
         self._used += 1
         mask = torch.empty(x.shape, dtype=x.dtype)
         rows = array(mask).reshape(len(mask) if mask.ndim > 1 else 1, -1)
-        lane = rows.shape[1] // (last - first)
-        masks.fill(rows, share, keys, first * lane, count * lane)
+        width = rows.shape[1] // (last - first)
+        masks.fill(rows, probability, keys, first * width, count * width)
         return mask

@@ -1,4 +1,4 @@
-"""Where a training begins when it does not begin from nothing: a snapshot of its own, or another model's weights."""
+"""Where a training starts if not from nothing: a snapshot of its own, or another model's weights."""
 
 import json
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from nextchar.architecture import STATES
-from nextchar.config import Config, make_config
 from nextchar.errors import ConfigError, ModelFileError, TextError
 from nextchar.model.network import Network, set_weights
 from nextchar.model.state import State
+from nextchar.recipe import Recipe
 from nextchar.storage import Arrays, ModelFile, read_arrays, write_arrays
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import UNKNOWN, Vocabulary
@@ -21,31 +21,29 @@ FIRST_LAYER = "layers.0.weight_ih"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything needed to go on to the bit.
+    """Everything needed to resume a training with the same bits.
 
-    The place in the text and all randomness follow from the seed and the step, so they need no room here.
+    The position in the text and all random numbers follow from the seed and the step.
 
     Attributes:
-        config: Complete.
+        recipe: Its `steps` are the end of the present budget.
         vocabulary: Of the network.
         corpus: The key of the text.
         step: Steps done.
         begin: The step at which the present budget began.
-        steps: The step at which it ends.
         best_nats: Best validation score so far.
         since_best: Validations since then.
         weights: By name.
         optimizer: As `optimizer_arrays` returns it.
-        state: Of the recurrence, every lane.
+        state: Of the recurrence, `(B, H)` per vector.
         best: The best model so far; kept in a file of its own.
     """
 
-    config: Config
+    recipe: Recipe
     vocabulary: Vocabulary
     corpus: str
     step: int
     begin: int
-    steps: int
     best_nats: float
     since_best: int
     weights: Arrays
@@ -55,11 +53,11 @@ class Snapshot:
 
     @property
     def unfinished(self) -> bool:
-        """Whether its budget has not been used up, nor its patience."""
-        return self.step < self.steps and not 0 < self.config.patience <= self.since_best
+        """Whether steps of its budget are left, and its patience is not used up."""
+        return self.step < self.recipe.steps and not 0 < self.recipe.patience <= self.since_best
 
-    def must_be_of(self, corpus: Corpus) -> None:
-        """Refuse another text than the one this is of."""
+    def check_corpus(self, corpus: Corpus) -> None:
+        """Refuse any text but the one that this run was trained on."""
         if corpus.key != self.corpus:
             raise TextError(
                 "the text is not the one this run was trained on; --init-from starts a new run from its model"
@@ -71,36 +69,39 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     arrays = {f"weights/{name}": array for name, array in snapshot.weights.items()} | snapshot.optimizer
     for layer, vectors in enumerate(snapshot.state):
         for index, vector in enumerate(vectors):
-            # bf16 fits into float32 exactly, and numpy has no type for it.
+            # numpy has no bfloat16, whose values float32 holds exactly.
             arrays[f"state/{layer}/{index}"] = vector.detach().float().cpu().numpy()
     metadata = {
-        "config": snapshot.config.model_dump(exclude_none=True, mode="json"),
+        "config": snapshot.recipe.model_dump(exclude_none=True, mode="json"),
         "vocabulary": snapshot.vocabulary.as_dict(),
         "corpus": snapshot.corpus,
         "state_type": str(snapshot.state[0][0].dtype).removeprefix("torch."),
         "best_nats": snapshot.best_nats if np.isfinite(snapshot.best_nats) else None,
-        **{name: getattr(snapshot, name) for name in ("step", "begin", "steps", "since_best")},
+        "steps": snapshot.recipe.steps,
+        **{name: getattr(snapshot, name) for name in ("step", "begin", "since_best")},
     }
     write_arrays(path, arrays, metadata)
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read what `write_snapshot` wrote; the best model is left out."""
+    """Read what `write_snapshot` or version 0.1.0 wrote; the best model is left out."""
     arrays, metadata = read_arrays(path)
     try:
-        config = make_config(metadata["config"], str(path))
-        shape = config.architecture()
+        # Before kernels were measured, ours were used wherever they can run.
+        recipe = Recipe.make(
+            {"kernels": "compiled", **metadata["config"], "steps": metadata["steps"]}, str(path)
+        )
         kind = getattr(torch, metadata["state_type"])
         state = tuple(
             tuple(
                 torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind)
-                for index in range(STATES[shape.cell])
+                for index in range(STATES[recipe.cell])
             )
-            for layer in range(shape.layers)
+            for layer in range(recipe.layers)
         )
         best = metadata["best_nats"]
         return Snapshot(
-            config=config,
+            recipe=recipe,
             vocabulary=Vocabulary.from_dict(metadata["vocabulary"]),
             corpus=metadata["corpus"],
             best_nats=float("inf") if best is None else best,
@@ -109,7 +110,6 @@ def read_snapshot(path: Path) -> Snapshot:
             state=state,
             step=int(metadata["step"]),
             begin=int(metadata["begin"]),
-            steps=int(metadata["steps"]),
             since_best=int(metadata["since_best"]),
         )
     except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
@@ -121,13 +121,16 @@ def _below(prefix: str, arrays: Arrays) -> Arrays:
 
 
 def load_extended_vocabulary(model: ModelFile, network: Network, vocabulary: Vocabulary) -> None:
-    """Put a model's weights into a network over a larger vocabulary.
+    """Copy a model's weights into a network with a larger vocabulary.
 
-    Rows of characters that both know are kept; rows of new characters stay as they were initialized. The last row of
-    an embedding is START's in both.
+    Rows of shared characters are copied; rows of new characters keep their initial values. The last row of an embedding
+    is START's in both.
+
+    Raises:
+        ConfigError: The network has another shape, or its vocabulary lacks characters of the model.
     """
     if model.architecture != network.architecture:
-        raise ConfigError("the network is of another shape than the model it starts from")
+        raise ConfigError("the network does not have the shape of the model it starts from")
     places = vocabulary.find(np.array(model.vocabulary.codes, np.uint32)).astype(np.int64)
     if (places == int(UNKNOWN)).any():
         raise ConfigError("the vocabulary lacks characters of the model it starts from")

@@ -1,186 +1,219 @@
-"""The run folder: listens to a training and keeps its log, its samples, its curve, its best model and its snapshot.
+"""Runs: train on texts, and open, resume or continue a run folder, in one call each."""
 
-The log is the one source; samples and curve are views of it, so a resumed run can put all of them right.
-"""
-
-import json
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nextchar.config import to_toml
-from nextchar.errors import MissingExtraError, ModelFileError
-from nextchar.sampling.options import SampleOptions
-from nextchar.sampling.sample import sample
+from nextchar.config import BUDGETS, Config, read_toml, to_toml
+from nextchar.errors import ConfigError, ModelFileError, TextError
+from nextchar.language_model import LanguageModel
 from nextchar.storage import (
-    CHECKPOINTS,
     CONFIG,
     MODEL,
     TRAINING,
+    holds_run,
     model_path,
     read_model,
-    to_file,
-    write_model,
+    to_language_model,
     write_text,
 )
-from nextchar.training import events
-from nextchar.training.curve import draw_curve
-from nextchar.training.resume import Snapshot, read_snapshot, write_snapshot
+from nextchar.text.corpus import Corpus, cached_corpus, open_corpus
+from nextchar.text.paths import Text, as_list, expand
+from nextchar.text.sources import Progress, no_progress
+from nextchar.training.events import Event
+from nextchar.training.folder import absolute, is_pipe, locked, refuse_run
+from nextchar.training.record import record
+from nextchar.training.resume import Snapshot, read_snapshot
+from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
+from nextchar.training.view import TrainingView
 
-LOG, SAMPLES, CURVE = "log.jsonl", "samples.txt", "curve.svg"
-SAMPLE_LENGTH = 300
+Texts = Text | Sequence[Text] | Corpus
 
 
-def open_snapshot(folder: Path) -> Snapshot | None:
-    """Return where a run stopped, with its best model; None if it never got to its first step.
+def train(
+    text: Texts,
+    config: Config | None = None,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> LanguageModel:
+    """Train on texts, and return the best model on the validation part.
+
+    Args:
+        text: A file, folder, glob or named corpus, several of them, or a corpus that is open.
+        config: Options.
+        out: A run folder to write, from which the run can be resumed; None writes nothing.
+        overwrite: Whether `out` may hold an older run, which is removed.
+        progress: Show a progress bar in a terminal or notebook, and lines elsewhere.
+        options: More options, by the names of `Config`.
 
     Raises:
-        ModelFileError: The folder is no run folder, or its snapshot is damaged, or gone while its model is there.
+        ConfigError: An option is unknown or invalid, or `out` holds a run.
+        TextError: A text cannot be read, or is too short.
+
+    Example:
+        >>> lm = train(Corpus.from_text("to be or not to be " * 500), steps=20, hidden=16, progress=False)
     """
+    config = (config or Config()).replace(**options)
+    view = TrainingView() if progress else None
+    say = view.say if view else lambda _: None
+    if out is None:
+        return _follow(make_trainer(_open(text, config), config, say=say), view)
+    with locked(expand(out)):
+        if not overwrite:
+            refuse_run(expand(out))
+        run = Run(expand(out), config, _names(text))
+        trainer = run.trainer(_open(text, config), say=say)
+        return _follow(trainer, view, record(trainer, run.folder, run.texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder, and what its training needs.
+
+    Attributes:
+        folder: The folder.
+        config: Its options, as `config.toml` holds them.
+        texts: Names of its texts.
+        init_from: The model file or run that it starts from, or "".
+        snapshot: Where it stopped; None before its first step.
+
+    Example:
+        `Run.open("runs/book").resume()` ends an interrupted run, `Run.open("runs/book").resume(minutes=5)` continues a
+        finished one.
+    """
+
+    folder: Path
+    config: Config
+    texts: tuple[str, ...] = ()
+    init_from: str = ""
+    snapshot: Snapshot | None = None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a run folder.
+
+        Raises:
+            ModelFileError: It is no run folder, or its snapshot is damaged, or missing while its model is there.
+        """
+        place = expand(folder)
+        snapshot = _read_snapshot(place)
+        values, texts = read_toml(place / CONFIG)
+        init_from = values.pop("init_from", "")
+        return cls(place, Config.make(values, str(place / CONFIG)), tuple(texts), init_from, snapshot)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its budget is used up."""
+        return self.snapshot is not None and not self.snapshot.unfinished
+
+    def corpus(self, texts: Sequence[str] = (), progress: Progress = no_progress) -> Corpus:
+        """Open texts, or without any the run's own; what came through a pipe is taken from the cache.
+
+        Raises:
+            TextError: A text is missing, or is no longer in the cache.
+        """
+        if texts or (self.texts and not any(map(is_pipe, self.texts))):
+            return _open(texts or self.texts, self.config, progress)
+        corpus = cached_corpus(self.snapshot.corpus) if self.snapshot else None
+        if corpus is None:
+            raise TextError(
+                "the text came from standard input and is no longer in the cache; pipe it in again, as - beside --resume"
+            )
+        return corpus
+
+    def trainer(
+        self,
+        corpus: Corpus,
+        *,
+        spent: float = 0.0,
+        say: Callable[[str], object] = lambda _: None,
+        **budget: Any,
+    ) -> Trainer:
+        """Return a trainer that starts this run, resumes it, or continues it with a new budget.
+
+        Args:
+            corpus: Of its texts.
+            spent: Seconds of a budget in minutes that have passed already.
+            say: Called with one line for each step that takes long.
+            budget: `minutes`, `epochs` or `steps`; without one, the run's own.
+
+        Raises:
+            ConfigError: The run is finished and there is no new budget, or another option is given.
+        """
+        if others := [name for name in budget if name not in BUDGETS]:
+            raise ConfigError(f"a resumed run keeps its options, but {', '.join(others)} was given")
+        if self.snapshot:
+            if self.finished and not budget:
+                raise ConfigError(
+                    f"this run is finished ({self.snapshot.step:,} steps); give minutes, epochs or steps to continue it"
+                )
+            config = self.snapshot.recipe.to_config().replace(eval_every=None, **budget) if budget else None
+            return make_trainer(corpus, config, snapshot=self.snapshot, spent=spent, say=say)
+        base = read_model(self.init_from) if self.init_from else None
+        config = self.config.replace(**budget)
+        # From here on the run can be resumed, even if it is killed before its first step. An older run in the folder can
+        # be resumed until the new one has started.
+        if not holds_run(self.folder):
+            write_text(self.folder / CONFIG, to_toml(config, self.texts, self.init_from))
+        return make_trainer(corpus, config, init_from=base, spent=spent, say=say)
+
+    def resume(self, text: Texts | None = None, *, progress: bool = True, **budget: Any) -> LanguageModel:
+        """Resume an interrupted run with the same bits, or continue a run with a new budget; return its best model.
+
+        Args:
+            text: Its texts, if they are no longer where they were.
+            progress: Show a progress bar in a terminal or notebook, and lines elsewhere.
+            budget: `minutes`, `epochs` or `steps`.
+        """
+        with locked(self.folder):
+            run = Run.open(self.folder)
+            if text is not None:
+                run = replace(run, texts=_names(text) or run.texts)
+            view = TrainingView() if progress else None
+            corpus = text if isinstance(text, Corpus) else run.corpus()
+            trainer = run.trainer(corpus, say=view.say if view else lambda _: None, **budget)
+            events = record(trainer, run.folder, run.texts, init_from=run.init_from)
+            return _follow(trainer, view, events)
+
+
+def _read_snapshot(folder: Path) -> Snapshot | None:
+    """Return where a run stopped, with its best model; None if it made no step."""
     if not (folder / TRAINING).exists():
         if not (folder / CONFIG).exists():
             raise ModelFileError(f"{folder} holds no run to resume: it has neither {TRAINING} nor {CONFIG}")
         if (folder / MODEL).exists() and read_model(folder).provenance.get("step", 0) > 0:
-            raise ModelFileError(f"{folder} lacks {TRAINING}; --init-from {folder} begins from its model")
+            raise ModelFileError(f"{folder} lacks {TRAINING}; --init-from {folder} starts from its model")
         return None
     snapshot = read_snapshot(folder / TRAINING)
     has_best = snapshot.best_nats < float("inf")
     return replace(snapshot, best=read_model(model_path(folder))) if has_best else snapshot
 
 
-def record(
-    trainer: Trainer,
-    folder: Path,
-    texts: Sequence[str] = (),
-    *,
-    tensorboard: bool = False,
-    keep_checkpoints: bool = False,
-    init_from: str = "",
-) -> Iterator[events.Event]:
-    """Run a training, keep what happens in a folder, and pass the events on, with the samples among them.
-
-    What another run left in the folder is removed where a run begins, which is when all that it needs is there.
-
-    Args:
-        trainer: Ready to run.
-        folder: The run folder; made if it is not there.
-        texts: What the corpus was opened from, for `config.toml`.
-        tensorboard: Also write events for TensorBoard.
-        keep_checkpoints: Also keep the model as it is at every sample: after 10, 20, 30, 50, 70, 100 ... steps.
-        init_from: The model it started from, for `config.toml`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    board = _board(folder) if tensorboard else None
-    write_text(folder / CONFIG, to_toml(trainer.record(), texts, init_from))
-    if not trainer.step:
-        for name in (TRAINING, MODEL):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    log = Log(folder / LOG, trainer.step)
-    try:
-        for event in trainer.events():
-            if isinstance(event, events.CheckpointDue):
-                _checkpoint(trainer, folder, to_toml(trainer.record(), texts, init_from))
-                continue
-            yield event
-            if isinstance(event, events.SampleDue):
-                if keep_checkpoints:
-                    name = f"step-{event.step:06}.safetensors"
-                    write_model(folder / CHECKPOINTS / name, to_file(trainer.current_model()))
-                sampled = events.Sampled(event.step, event.seconds, _sample(trainer))
-                log.write(sampled)
-                yield sampled
-                continue
-            log.write(event)
-            if board:
-                _to_board(board, event)
-            if (isinstance(event, events.Validated) and event.best) or isinstance(event, events.Finished):
-                write_model(folder / MODEL, trainer.best_model())
-    finally:
-        log.close()
-        if board:
-            board.close()
-        _views(folder, log)
+def _follow(
+    trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None
+) -> LanguageModel:
+    """Train to the end; return the best model."""
+    events = trainer.events() if events is None else events
+    for _ in view.follow(events) if view else events:
+        pass
+    return to_language_model(trainer.best_model())
 
 
-def _checkpoint(trainer: Trainer, folder: Path, config: str) -> None:
-    # The model first: a snapshot then never speaks of a best model that is not there yet. Before the first validation
-    # the network as it is stands in for the best one.
-    if trainer.best is None or not (folder / MODEL).exists():
-        write_model(folder / MODEL, trainer.best_model())
-    write_snapshot(folder / TRAINING, trainer.snapshot())
-    write_text(folder / CONFIG, config)
+def _open(text: Texts, config: Config, progress: Progress = no_progress) -> Corpus:
+    if isinstance(text, Corpus):
+        return text
+    return open_corpus(
+        text, units=config.units, encoding=config.encoding, suffixes=config.suffix, progress=progress
+    )
 
 
-def _sample(trainer: Trainer) -> str:
-    options = SampleOptions(length=SAMPLE_LENGTH, seed=trainer.config.seed)
-    return sample(to_file(trainer.current_model()), "", options)[0].text
-
-
-class Log:
-    """One event a line, as JSON; what a stopped run logged after its last snapshot is taken out again."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.entries: list[dict[str, Any]] = [
-            entry for entry in read_log(path) if step and entry["step"] <= step
-        ]
-        write_text(path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
-        self._file = path.open("a", encoding="utf-8")
-
-    def write(self, event: events.Event) -> None:
-        """Add an event."""
-        entry = event.as_dict()
-        self.entries.append(entry)
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read a log; a last line that was cut short is left out."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
-
-
-def _views(folder: Path, log: Log) -> None:
-    """Write the timeline of samples and the curve."""
-    timeline = [
-        f"── step {entry['step']:,} ──\n{entry['text']}\n"
-        for entry in log.entries
-        if entry["event"] == "sampled"
-    ]
-    write_text(folder / SAMPLES, "\n".join(timeline))
-    draw_curve(log.entries, folder / CURVE)
-
-
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  an optional extra
-    except ImportError:
-        raise MissingExtraError("TensorBoard is not installed; pip install 'nextchar[track]'") from None
-    return SummaryWriter(folder / "tensorboard")
-
-
-def _to_board(board: Any, event: events.Event) -> None:
-    if isinstance(event, events.Progress):
-        board.add_scalar("train/nats_per_char", event.loss, event.step)
-        board.add_scalar("train/learning_rate", event.learning_rate, event.step)
-        board.add_scalar("train/gradient_norm", event.gradient_norm, event.step)
-        board.add_scalar("train/chars_per_second", event.chars_per_second, event.step)
-    elif isinstance(event, events.Validated):
-        board.add_scalar("valid/nats_per_char", event.score.nats_per_char, event.step)
-    elif isinstance(event, events.Sampled):
-        board.add_text("sample", f"```\n{event.text}\n```", event.step)
+def _names(text: Texts) -> tuple[str, ...]:
+    """Return the names by which texts can be opened again; none for a corpus."""
+    if isinstance(text, Corpus):
+        return ()
+    return tuple(map(absolute, as_list(text)))

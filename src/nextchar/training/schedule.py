@@ -2,39 +2,28 @@
 
 import math
 
-from nextchar.config import Config
+from nextchar.recipe import Recipe
 
 
-def lr_factor(step: int, epoch: int, config: Config, *, begin: int, steps: int) -> float:
+def lr_factor(step: int, epoch: int, recipe: Recipe, *, begin: int) -> float:
     """Return the factor on the peak learning rate at a step.
 
     Args:
         step: Counted from 0.
         epoch: Passes over the text before it.
-        config: `warmup` and the options that begin with `lr_`.
+        recipe: `warmup`, `steps` and the options that begin with `lr_`.
         begin: The step at which this budget began; above 0 where a finished run is continued.
-        steps: The step at which it ends.
 
-    During the first `hold_fraction` of the run the value does not depend on `steps`: until then the end can be moved
+    During the first `hold_fraction` of the run the value does not depend on `recipe.steps`: until then the end can be moved
     without changing what has been done.
     """
     done = step - begin
-    warm = min(1.0, (done + 1) / config.warmup) if config.warmup else 1.0
-    progress, hold = done / max(steps - begin, 1), hold_fraction(config)
+    warm = min(1.0, (done + 1) / recipe.warmup) if recipe.warmup else 1.0
+    progress, hold = done / max(recipe.steps - begin, 1), recipe.hold_fraction
     fallen = min(1.0, (progress - hold) / (1 - hold)) if progress > hold else 0.0
-    left = 0.5 * (1 + math.cos(math.pi * fallen)) if config.lr_schedule == "cosine" else 1 - fallen
-    epochs = max(0, epoch - config.lr_decay_after + 1)
-    return float(warm * left * lr_decay(config) ** epochs)
-
-
-def hold_fraction(config: Config) -> float:
-    """Return the fraction of the run before the learning rate falls to zero; 1 where it never does."""
-    return config.lr_hold if config.lr_schedule in {"linear", "cosine"} else 1.0
-
-
-def lr_decay(config: Config) -> float:
-    """Return the factor on the learning rate per epoch."""
-    return config.lr_decay or (0.97 if config.lr_schedule == "exponential" else 1.0)
+    left = 0.5 * (1 + math.cos(math.pi * fallen)) if recipe.lr_schedule == "cosine" else 1 - fallen
+    epochs = max(0, epoch - recipe.lr_decay_after + 1)
+    return float(warm * left * recipe.lr_decay**epochs)
 
 
 def is_sample_step(step: int) -> bool:

@@ -1,4 +1,4 @@
-"""The training loop: one generator of events, readable on one screen; printers, loggers and savers listen to it."""
+"""The training loop: a generator of events, readable on one screen; displays, logs and files are made by listeners."""
 
 import math
 import time
@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from nextchar.config import DEFAULT_MINUTES, Config, required
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError
 from nextchar.evaluation.calibrate import calibrate
 from nextchar.evaluation.score import Score, estimate, score_spread
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
+from nextchar.recipe import Recipe
 from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.batches import BatchLoader
 from nextchar.text.corpus import Corpus
-from nextchar.text.vocabulary import Vocabulary
-from nextchar.training.budget import VALIDATIONS, Clock, check_memory, measure_flops, plan, scored_last
+from nextchar.training.autosize import VALIDATIONS, check_memory
+from nextchar.training.clock import Clock
 from nextchar.training.events import (
     CheckpointDue,
     Event,
@@ -32,161 +32,112 @@ from nextchar.training.events import (
 )
 from nextchar.training.learner import Learner
 from nextchar.training.resume import Snapshot, load_extended_vocabulary
-from nextchar.training.schedule import hold_fraction, is_sample_step, lr_factor
+from nextchar.training.schedule import is_sample_step, lr_factor
 
 CHECKPOINT_SECONDS = 30.0
 PROGRESS_SECONDS = 0.5
 
 
-def train(corpus: Corpus, config: Config | None = None) -> LanguageModel:
-    """Train on a corpus to the end of the budget; return the best model on the validation part.
-
-    Example:
-        >>> lm = train(Corpus.from_text("to be or not to be " * 500), Config(steps=20, hidden=16))
-    """
-    trainer = Trainer(corpus, config or Config())
-    for _ in trainer.events():
-        pass
-    return to_language_model(trainer.best_model())
-
-
 class Trainer:
-    """One training, step by step.
+    """One training.
 
-    `events()` runs it; whatever it needs to go on later is in `snapshot()`, and its best model in `best_model()`.
+    `events()` runs it, `snapshot()` returns everything needed to resume it, and `best_model()` its result.
+    `training.start.make_trainer` builds one from a config.
+
+    Args:
+        corpus: The whole text, in the network's vocabulary.
+        recipe: Sizes, optimization and the last step.
+        begin: The first step of the budget; above 0 where a finished run is continued.
+        clock: For a budget in minutes: moves the last step early in the run.
+        init_from: A model to start from; rows for characters that it lacks are added.
+        snapshot: Where to resume.
     """
 
     def __init__(
         self,
         corpus: Corpus,
-        config: Config | None = None,
+        recipe: Recipe,
         *,
+        begin: int = 0,
+        clock: Clock | None = None,
         init_from: ModelFile | None = None,
         snapshot: Snapshot | None = None,
-        spent: float = 0.0,
     ) -> None:
-        """Prepare a training.
-
-        Args:
-            corpus: The whole text.
-            config: What is open in it is chosen here. With a snapshot: its own config with a new budget, or None to
-                go on to the end of the budget it had.
-            init_from: A model to start from: its shape is kept, and rows for new characters are added.
-            snapshot: Where to go on.
-            spent: Seconds of a budget in minutes that are gone already.
-        """
-        begun = time.monotonic()
-        goes_on = snapshot is not None and config is None
-        config = config or (snapshot.config if snapshot else Config())
-        vocabulary = corpus.vocabulary
-        if snapshot:
-            snapshot.must_be_of(corpus)
-            vocabulary = snapshot.vocabulary
-        elif init_from:
-            vocabulary = init_from.vocabulary.union(vocabulary)
-            config = config.replace(**init_from.architecture.as_dict())
-        self.corpus = corpus if vocabulary == corpus.vocabulary else corpus.in_vocabulary(vocabulary)
-        self.vocabulary: Vocabulary = vocabulary
-        self.device = pick_device(config.device)
-        self.precision, self.precision_reason = pick_precision(config.precision, self.device)
-        training, self._valid, _ = self.corpus.split(config.valid, config.test)
-
-        self.step = self._done_before = snapshot.step if snapshot else 0
-        if snapshot and goes_on:
-            self.config, self.begin, self.steps = config, snapshot.begin, snapshot.steps
-        else:
-            self._choose(config, len(training))
-        config = self.config
-        check_memory(config, len(vocabulary))
+        self.corpus, self.recipe, self.begin, self._clock = corpus, recipe, begin, clock
+        self.device = pick_device(recipe.device)
+        self.precision, self.precision_reason = pick_precision(recipe.precision, self.device)
+        training, self._valid, _ = corpus.split(recipe.valid, recipe.test)
+        check_memory(recipe.architecture, recipe.chars_per_step, len(corpus.vocabulary))
         self.batches = BatchLoader(
             training,
-            required(config.batch_size, "batch_size"),
-            required(config.seq_length, "seq_length"),
-            seed=config.seed,
-            state_reset_prob=config.state_reset_prob,
+            recipe.batch_size,
+            recipe.seq_length,
+            seed=recipe.seed,
+            state_reset_prob=recipe.state_reset_prob,
         )
-        network = Network(config.architecture(), len(vocabulary))
-        generator = torch.Generator().manual_seed(config.seed)
-        initialize(network, generator, how=config.init, forget_bias=config.forget_bias)
+        network = Network(recipe.architecture, len(corpus.vocabulary))
+        generator = torch.Generator().manual_seed(recipe.seed)
+        initialize(network, generator, how=recipe.init, forget_bias=recipe.forget_bias)
         if init_from:
-            load_extended_vocabulary(init_from, network, vocabulary)
-        self.learner = Learner(network, config, self.device, self.precision)
+            load_extended_vocabulary(init_from, network, corpus.vocabulary)
+        self.learner = Learner(network, recipe, self.device, self.precision)
+        self.step = self._first_step = 0
         self.best: ModelFile | None = None
         self._best_nats, self._since_best, self._stopping = math.inf, 0, False
         if snapshot:
-            self._restore(snapshot, goes_on)
-        timed = config.minutes is not None and not goes_on
-        self._clock = Clock(config.minutes or 0.0, spent + time.monotonic() - begun) if timed else None
-        self._training_seconds = self._look_seconds = 0.0
+            self._restore(snapshot)
+        self._training_seconds = self._validation_seconds = 0.0
         self._reset_meters()
-
-    def _choose(self, config: Config, characters: int) -> None:
-        """Set `config`, `begin` and `steps`: all sizes chosen, and where the budget begins and ends."""
-        timed = config.steps is None and config.epochs is None
-        if timed and config.minutes is None:
-            config = config.replace(minutes=DEFAULT_MINUTES)
-        size, flops = len(self.vocabulary), 0.0
-        if timed:
-            flops = measure_flops(config, size, self.device, self.precision)
-            # Speed depends on the size, and the size on the speed: it is measured again at the size it led to.
-            first = plan(config, characters, size, flops).config
-            flops = measure_flops(first, size, self.device, self.precision)
-        planned = plan(config, characters, size, flops)
-        self._looks_are_chosen = config.eval_every is None
-        self.config, self.begin, self.steps = planned.config, self.step, self.step + planned.steps
-        self._most = planned.most
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def events(self) -> Iterator[Event]:
-        """Train, and yield what happens. Between two events the caller may do what it likes with the trainer."""
-        self._begun = time.monotonic()
+        """Train, and yield what happens. Reading the trainer between two events does not change the run."""
+        self._begun = saved = time.monotonic()
         yield self._started()
         if self.step == self.begin:
             yield CheckpointDue(self.step, self.seconds)
-        saved = time.monotonic()
         reason = "steps"
         while self._unfinished() and not self._stopping:
             self._advance()
-            last = self.step >= self.steps
-            look = last or self.step % required(self.config.eval_every, "eval_every") == 0
-            if look or time.monotonic() - self._since >= PROGRESS_SECONDS:
+            last = self.step >= self.recipe.steps
+            validating = last or self.step % self.recipe.eval_every == 0
+            if validating or time.monotonic() - self._metered_at >= PROGRESS_SECONDS:
                 yield self._progress()
             if is_sample_step(self.step) or last:
                 yield SampleDue(self.step, self.seconds)
-            if self._valid and look:
-                yield self._validate()
-            if look or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if self._valid and validating:
+                yield self._validated()
+            if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 yield CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
             if self._clock and self._unfinished():
                 reason = self._keep_time(self._clock) or reason
         if self._unfinished():
             yield CheckpointDue(self.step, self.seconds)
-            yield Stopped(self.step, self.seconds, self.steps)
+            yield Stopped(self.step, self.seconds, self.recipe.steps)
         else:
-            yield self._finish("patience" if self.step < self.steps else reason)
+            yield self._finish("patience" if self.step < self.recipe.steps else reason)
 
     def _unfinished(self) -> bool:
-        """Tell whether steps are left, as `Snapshot.unfinished` does; what ends early keeps the steps it had planned."""
-        return self.step < self.steps and not 0 < self.config.patience <= self._since_best
+        """Return whether steps are left; a run that ended early keeps the steps that it had planned."""
+        return self.step < self.recipe.steps and not 0 < self.recipe.patience <= self._since_best
 
     def stop(self) -> None:
-        """Ask the loop to stop after the step at hand."""
+        """Ask the loop to stop after the current step."""
         self._stopping = True
 
     def _advance(self) -> None:
         """Make one step."""
         begun = time.monotonic()
         batch = self.batches.batch(self.step)
-        self._rate = required(self.config.learning_rate, "learning_rate") * lr_factor(
-            self.step, batch.epoch, self.config, begin=self.begin, steps=self.steps
-        )
+        factor = lr_factor(self.step, batch.epoch, self.recipe, begin=self.begin)
+        self._rate = self.recipe.learning_rate * factor
         self.learner.step(batch, self._rate, self.step)
         self.step += 1
         self._training_seconds += time.monotonic() - begun
 
-    # -- what the loop reports -----------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------
 
     @property
     def seconds(self) -> float:
@@ -197,7 +148,7 @@ class Trainer:
         return Started(
             step=self.step,
             seconds=self.seconds,
-            steps=self.steps,
+            steps=self.recipe.steps,
             steps_per_epoch=self.batches.steps_per_epoch,
             parameters=self.learner.network.size(),
             train_chars=len(self.batches.corpus),
@@ -209,13 +160,13 @@ class Trainer:
 
     def _reset_meters(self) -> None:
         self.learner.losses.zero_()
-        self._since, self._from, self._from_seconds = time.monotonic(), self.step, self._training_seconds
+        self._metered_at = time.monotonic()
+        self._metered_step, self._metered_seconds = self.step, self._training_seconds
 
     def _progress(self) -> Progress:
-        steps = self.step - self._from
-        seconds = self._training_seconds - self._from_seconds
+        steps, seconds = self.step - self._metered_step, self._training_seconds - self._metered_seconds
         loss, norm = float(self.learner.losses) / steps, float(self.learner.norm)
-        if not loss <= 2 * math.log(len(self.vocabulary) + 1) + 2:  # nor is a NaN
+        if not loss <= 2 * math.log(len(self.corpus.vocabulary) + 1) + 2:  # true for NaN, too
             raise self._diverged(f"the loss is {loss:.3g} nats per character")
         if not math.isfinite(norm):
             raise self._diverged(f"the norm of the gradient is {norm}")
@@ -223,25 +174,25 @@ class Trainer:
         return Progress(
             step=self.step,
             seconds=self.seconds,
-            steps=self.steps,
+            steps=self.recipe.steps,
             epoch=self.step / self.batches.steps_per_epoch,
             loss=loss,
             learning_rate=self._rate,
             gradient_norm=norm,
-            chars_per_second=steps * self.chars_per_step / max(seconds, 1e-9),
-            seconds_left=(self.steps - self.step) * self._step_seconds() + self._later(),
+            chars_per_second=steps * self.recipe.chars_per_step / max(seconds, 1e-9),
+            seconds_left=(self.recipe.steps - self.step) * self._step_seconds() + self._later(),
         )
 
     def _diverged(self, what: str) -> DivergenceError:
         return DivergenceError(
             f"training diverged at step {self.step:,}: {what}; the last good state is kept; try again with a lower "
-            f"--learning-rate (it was {self.config.learning_rate:g})"
+            f"--learning-rate (it was {self.recipe.learning_rate:g})"
         )
 
-    def _validate(self) -> Validated:
+    def _validated(self) -> Validated:
         begun = time.monotonic()
-        score = self._look()
-        self._look_seconds = time.monotonic() - begun
+        score = self._validate()
+        self._validation_seconds = time.monotonic() - begun
         if not math.isfinite(score.nats_per_char):
             raise self._diverged(f"the validation score is {score.nats_per_char}")
         best = score.nats_per_char < self._best_nats
@@ -250,22 +201,24 @@ class Trainer:
             self._best_nats, self.best = score.nats_per_char, to_file(self.current_model(score))
         return Validated(self.step, self.seconds, score, best)
 
-    def _look(self) -> Score:
+    def _validate(self) -> Score:
         assert self._valid is not None
-        limit = required(self.config.eval_chars, "eval_chars")
-        return score_spread(self.learner.network, self._valid, self.vocabulary, limit)
+        return score_spread(self.learner.network, self._valid, self.corpus.vocabulary, self.recipe.eval_chars)
 
     def _finish(self, reason: str) -> Finished:
-        if reason == "steps" and self._clock and self.steps - self.begin >= self._most:
+        if reason == "steps" and self._clock and self.recipe.steps - self.begin >= self._clock.most_steps:
             reason = "text"
         score, temperature = None, 1.0
         if self._valid:
-            # The best was picked by quick looks; what is reported is read further, and belongs to the kept model.
+            # The best model was chosen by short validations; the score that is reported reads more.
             kept = to_language_model(self.best_model(), self.device)
-            temperature = calibrate(kept.network, self._valid) if self.config.calibrate else 1.0
-            score = estimate(kept.network, self._valid.take(0, self._final_chars(self.step)), self.vocabulary)
-            told = {"steps": self.steps, "temperature": temperature, "valid": score.as_dict()}
-            self.best = replace(to_file(kept), config=self._options(), provenance={**kept.provenance, **told})
+            temperature = calibrate(kept.network, self._valid) if self.recipe.calibrate else 1.0
+            text = self._valid.take(0, self._final_chars(self.step))
+            score = estimate(kept.network, text, self.corpus.vocabulary)
+            final = {"steps": self.recipe.steps, "temperature": temperature, "valid": score.as_dict()}
+            self.best = replace(
+                to_file(kept), config=self._options(), provenance={**kept.provenance, **final}
+            )
         return Finished(
             step=self.step,
             seconds=self.seconds,
@@ -279,96 +232,88 @@ class Trainer:
     # -- time ----------------------------------------------------------------------------------------------------
 
     @property
-    def chars_per_step(self) -> int:
-        """N times T."""
-        return self.batches.batch_size * self.batches.seq_length
-
-    @property
     def chars_per_second(self) -> float:
-        """Characters learnt from in a second of steps; 0 before the first."""
-        return (self.step - self._done_before) * self.chars_per_step / max(self._training_seconds, 1e-9)
+        """Training speed, without validations; 0 before the first step."""
+        steps = self.step - self._first_step
+        return steps * self.recipe.chars_per_step / max(self._training_seconds, 1e-9)
 
     def _step_seconds(self) -> float:
-        return self._training_seconds / max(self.step - self._done_before, 1)
+        return self._training_seconds / max(self.step - self._first_step, 1)
 
     def _later(self) -> float:
         """Estimate the seconds that validations and the end will still take."""
-        looks = (self.steps - self.step) // required(self.config.eval_every, "eval_every")
-        return looks * self._one_look() + self._ending()
+        validations = (self.recipe.steps - self.step) // self.recipe.eval_every
+        return validations * self._one_validation() + self._ending()
 
-    def _one_look(self) -> float:
-        return self._look_seconds or 20 * self._step_seconds()
+    def _one_validation(self) -> float:
+        return self._validation_seconds or 20 * self._step_seconds()
 
     def _ending(self) -> float:
-        """Estimate the seconds after the last step: a look, calibration, the last score (with a repair), files and curve."""
-        looks = 1 + 2 * self._final_chars(self.steps) / required(self.config.eval_chars, "eval_chars")
-        return looks * self._one_look() + 2 if self._valid else 1.5
+        """Estimate the seconds after the last step: validation, calibration, the last score (with a repair), files."""
+        validations = 1 + 2 * self._final_chars(self.recipe.steps) / self.recipe.eval_chars
+        return validations * self._one_validation() + 2 if self._valid else 1.5
 
     def _final_chars(self, end: int) -> int:
-        """Return how much of the validation part the last score reads, if the last step is `end`."""
-        return min(len(self._valid or ()), scored_last((end - self.begin) * self.chars_per_step))
+        """Return how many validation characters the last score reads, so that it takes a few percent of the time."""
+        trained = (end - self.begin) * self.recipe.chars_per_step
+        return min(len(self._valid or ()), max(16_384, min(trained // 20, 131_072), trained // 40))
 
     def _keep_time(self, clock: Clock) -> str:
-        """Move the end while it can be moved; return "time" if the run must end now."""
+        """Move the last step while that is possible; return "time" if the run must end now."""
         moved = clock.review(
             self.step - self.begin,
-            self.steps - self.begin,
+            self.recipe.steps - self.begin,
             training_seconds=self._training_seconds,
             later=self._later(),
-            hold=hold_fraction(self.config),
+            hold=self.recipe.hold_fraction,
         )
         if moved is not None:
-            self.steps = self.begin + min(moved, self._most)
-            every = math.ceil((self.steps - self.begin) / VALIDATIONS)
-            if self._looks_are_chosen and every > 2 * required(self.config.eval_every, "eval_every"):
-                self.config = self.config.replace(eval_every=every)
+            self.recipe = self.recipe.replace(steps=self.begin + moved)
+            every = math.ceil(moved / VALIDATIONS)
+            if clock.moves_validations and every > 2 * self.recipe.eval_every:
+                self.recipe = self.recipe.replace(eval_every=every)
         if clock.over(self._ending()):
-            self.steps = self.step + 1
+            self.recipe = self.recipe.replace(steps=self.step + 1)
             return "time"
         return ""
 
     # -- values --------------------------------------------------------------------------------------------------
 
     def current_model(self, score: Score | None = None) -> LanguageModel:
-        """Return the network as it is, as a language model."""
+        """Return the network in its present state."""
         provenance: dict[str, Any] = {
             "texts": list(self.corpus.names),
             "corpus": self.corpus.key,
             "step": self.step,
-            "steps": self.steps,
+            "steps": self.recipe.steps,
             "epochs": round(self.step / self.batches.steps_per_epoch, 4),
             "precision": self.precision,
             "valid": score.as_dict() if score else None,
         }
-        return LanguageModel(self.learner.network, self.vocabulary, self._options(), provenance)
+        return LanguageModel(self.learner.network, self.corpus.vocabulary, self._options(), provenance)
 
     def _options(self) -> dict[str, Any]:
-        return self.record().model_dump(exclude_none=True, mode="json")
-
-    def record(self) -> Config:
-        """Return the config that repeats this run: nothing open, and the budget in steps."""
-        return self.config.replace(minutes=None, epochs=None, steps=self.steps)
+        return self.recipe.model_dump(exclude_none=True, mode="json")
 
     def best_model(self) -> ModelFile:
-        """Return the best model on validation so far, or the network as it is."""
+        """Return the best model on validation so far, or the present one if there is none."""
         return self.best or to_file(self.current_model())
 
     def snapshot(self) -> Snapshot:
-        """Return everything needed to go on to the bit.
+        """Return everything needed to resume with the same bits.
 
         Raises:
-            DivergenceError: The weights are not finite any more, so the last snapshot is better.
+            DivergenceError: The weights are not finite, so the last snapshot is better.
         """
         model = to_file(self.current_model())
         if not all(math.isfinite(float(array.sum())) for array in model.arrays.values()):
             raise self._diverged("a weight is not finite")
         return Snapshot(
-            config=self.record(),
-            vocabulary=self.vocabulary,
+            recipe=self.recipe,
+            vocabulary=self.corpus.vocabulary,
             corpus=self.corpus.key,
             step=self.step,
             begin=self.begin,
-            steps=self.steps,
             best_nats=self._best_nats,
             since_best=self._since_best,
             weights=model.arrays,
@@ -377,12 +322,13 @@ class Trainer:
             best=self.best,
         )
 
-    def _restore(self, snapshot: Snapshot, goes_on: bool) -> None:
+    def _restore(self, snapshot: Snapshot) -> None:
         if snapshot.state[0][0].shape != self.learner.state[0][0].shape:
             raise ConfigError(
-                "a resumed run keeps its lanes and sizes; --init-from starts a new run with others"
+                "a resumed run keeps its batch size and network; --init-from starts a new run with others"
             )
         self.learner.restore(snapshot.weights, snapshot.optimizer, snapshot.state)
+        self.step = self._first_step = snapshot.step
         self._best_nats, self.best = snapshot.best_nats, snapshot.best
-        # A new budget comes with new patience.
-        self._since_best = snapshot.since_best if goes_on else 0
+        # A new budget starts with new patience.
+        self._since_best = snapshot.since_best if self.begin < snapshot.step else 0

@@ -1,0 +1,130 @@
+"""The run folder before a training starts: its name, its lock, and the names of its texts. Imports nothing that is slow."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nextchar.errors import ConfigError
+from nextchar.storage import holds_run
+from nextchar.text.catalogue import CATALOGUE
+from nextchar.text.paths import STDIN, expand
+
+LOCK = ".lock"
+LOCK_PLACE = (
+    1 << 30
+)  # of the locked byte, beyond the text: on Windows no other process can read a locked byte
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder; it is made if it does not exist.
+
+    The system holds the lock, and frees it when the process ends in any way. The file that is locked is removed at the
+    end; one that a killed process left is locked again.
+
+    Raises:
+        ConfigError: Another process is training into the folder.
+    """
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    descriptor = _open_locked(path, folder)
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        if os.name == "nt":  # where no open file can be removed
+            os.close(descriptor)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        if os.name != "nt":  # where the file is removed first, or another process could lock it before
+            os.close(descriptor)
+        with suppress(OSError):
+            if not existed:
+                folder.rmdir()  # fails if anything was written
+
+
+def _open_locked(path: Path, folder: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        if not _try_lock(descriptor):
+            os.close(descriptor)
+            raise ConfigError(
+                f"{_owner(path)} is training into {folder}; wait for its end, or name another folder with -o"
+            )
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # its last owner has just removed it
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock an open file, without waiting; return False if another process has locked it."""
+    try:
+        import fcntl  # noqa: PLC0415  not on Windows
+    except ImportError:
+        import msvcrt  # noqa: PLC0415  only on Windows
+
+        os.lseek(descriptor, LOCK_PLACE, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks
+    return True
+
+
+def _owner(path: Path) -> str:
+    with suppress(OSError):
+        return f"process {int(path.read_text(encoding='ascii') or 0)}"
+    return "another process"
+
+
+def refuse_run(folder: Path) -> None:
+    """Refuse a folder that holds a run already.
+
+    Raises:
+        ConfigError: With the ways to continue.
+    """
+    if holds_run(folder):
+        raise ConfigError(
+            f"{folder} already holds a run; continue it with --resume, name another folder with -o, or give --overwrite"
+        )
+
+
+def default_folder(texts: Sequence[str]) -> Path:
+    """Return runs/NAME after the first text, or runs/NAME-2 and so on if that exists."""
+    first = Path(texts[0]).name if texts else "run"
+    stem = re.sub(r"[^\w-]+", "-", first.split(".")[0] or first).strip("-") or "run"
+    folder, number = Path("runs") / stem, 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{stem}-{number}"
+    return folder
+
+
+def is_pipe(text: str) -> bool:
+    """Return whether a text can be read only once."""
+    system = text.startswith(("/dev/", "/proc/")) and not Path(text).is_file()
+    return system or text in STDIN
+
+
+def absolute(text: str) -> str:
+    """Return the name of a file, folder or glob that is valid in any working directory; other names stay as they are."""
+    path = expand(text)
+    if not text or is_pipe(text) or (text in CATALOGUE and not path.exists()):
+        return text
+    # The working directory may have a name that could be read as a glob.
+    return str(path.resolve() if path.exists() else Path(glob.escape(str(Path.cwd())), path))
