@@ -1,8 +1,6 @@
 """Runs the command line: `python -m nextchar`."""
 
-import sys
-
-from nextchar.cli.main import main
+from nextchar.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -71,6 +71,51 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
 
 
+@pytest.mark.shell
+def test_the_program_exits_at_once_and_completely() -> None:
+    """The process ends without taking modules apart, after all output is written and all exit functions have run."""
+    code = """
+import atexit, sys
+
+class Slow:
+    def __del__(self):
+        print("taken apart")
+
+sys.modules["slow"] = Slow()
+atexit.register(print, "at exit")
+sys.argv = ["nextchar", "corpora", "get", "nothing"]
+from nextchar.cli.main import entry
+entry()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "at exit\n")
+    assert done.stderr.startswith("nextchar: error: there is no corpus named 'nothing'")
+
+
+@pytest.mark.shell
+@pytest.mark.parametrize("words", [["train", "TEXT", "--steps", "1", "-o", "FOLDER"], ["sample", "nowhere"]])
+def test_the_first_word_waits_for_no_heavy_library(tmp_path: Path, text_file: Path, words: list[str]) -> None:
+    """`train` says what it does before torch is imported, and `sample` refuses a wrong model without it."""
+    places = {"TEXT": str(text_file), "FOLDER": str(tmp_path / "r")}
+    code = f"""
+import sys
+from nextchar.cli.main import main
+
+class Stop:
+    def write(self, text):
+        print("first word", *sorted({{"torch", "matplotlib"}} & set(sys.modules)))
+        raise KeyboardInterrupt
+
+    def flush(self):
+        pass
+
+sys.stderr = Stop()
+main({[places.get(word, word) for word in words]!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[0] == "first word"
+
+
 def test_the_handler_of_the_caller_is_put_back() -> None:
     """A command that runs inside another program leaves its signals alone, and also runs outside its main thread."""
     before = signal.getsignal(signal.SIGINT)

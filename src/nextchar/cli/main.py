@@ -1,5 +1,6 @@
 """The `nextchar` command: finds the subcommand, runs it, and turns every error into one sentence and an exit code."""
 
+import atexit
 import errno
 import os
 import signal
@@ -9,7 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import nextchar
 from nextchar.cli.console import prepare_streams, visible
@@ -66,6 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = 0 if _is_broken_pipe(error) else _fail(_explain(error))
         _drop_unwritable()
     return code
+
+
+def entry() -> NoReturn:
+    """Run the command line of this process and exit at once: taking apart an interpreter with torch takes a second."""
+    code = main()
+    atexit._run_exitfuncs()  # noqa: SLF001  what Python itself calls
+    _drop_unwritable()
+    os._exit(code)
 
 
 def run(given: list[str]) -> int:
@@ -213,4 +222,4 @@ def _explain(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
