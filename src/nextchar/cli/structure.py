@@ -11,7 +11,6 @@ from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, TextError
 
 if TYPE_CHECKING:
-    from nextchar.parsing.compare import Reference
     from nextchar.parsing.report import Structure
     from nextchar.storage import ModelFile
 
@@ -72,6 +71,7 @@ def command(
     """
     from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.parsing.compare import (  # noqa: PLC0415  torch takes long to import
+        Reference,
         compare,
         compare_temperatures,
         export_pieces,
@@ -86,7 +86,11 @@ def command(
         raise ConfigError("both --sweep and --keep were given; give one of them")
     model = _model(source)
     samples = [] if model else _samples(source, size)
-    reference = _reference(source, model, against, encoding)
+    reference: Reference | None = None
+    if against:
+        reference = Reference.of_texts(against, encoding)
+    elif model:
+        reference = Reference.of_run(model, source)
     say = stderr().print
     tell_of_compiling()
     if sweep:
@@ -140,28 +144,6 @@ def samples_of(text: str) -> list[str]:
     if not any(samples):
         raise TextError("there is no sample to check")
     return samples
-
-
-def _reference(
-    source: Path, model: "ModelFile | None", against: tuple[str, ...], encoding: str
-) -> "Reference | None":
-    """Return the text to compare with: that of `--against`, or that of the model's run; None for samples alone."""
-    import numpy as np  # noqa: PLC0415  it takes long to import
-
-    from nextchar.evaluation.report import part_of_text  # noqa: PLC0415  as above
-    from nextchar.parsing.compare import Reference  # noqa: PLC0415  as above
-
-    if against:
-        return Reference.of_texts(against, encoding)
-    if model is None:
-        return None
-    # The validation part selected the model, but it was not trained on.
-    held_out = [name for name in ("valid", "test") if model.config.get(name)]
-    if not held_out:
-        raise TextError(f"{source} kept no text back to compare with; name one with --against")
-    remedy = "name one with --against, or keep the model in its run folder"
-    train, *others = (part_of_text(model, source, name, remedy=remedy) for name in ("train", *held_out))
-    return Reference(train, np.concatenate(others), model.vocabulary)
 
 
 def _show(reports: "dict[str, Structure]") -> None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import Training
+from nextchar.evaluation.report import part_of_text
 from nextchar.parsing.report import COPIED, LOOPS, Structure, get_domain, shown, structure
 from nextchar.parsing.sweep import SampleRequest, figure, generate, sweep, sweet_spot
 from nextchar.storage import ModelFile, write_text
@@ -42,6 +44,21 @@ class Reference:
         corpus = open_corpus(texts, encoding=encoding)
         cut = int(len(corpus) * (1 - HELD_OUT))
         return cls(corpus.ids[:cut], corpus.ids[cut:], corpus.vocabulary)
+
+    @classmethod
+    def of_run(cls, model: ModelFile, path: Path) -> "Reference":
+        """Return the text of a model's run; `path` is the model file or the run folder.
+
+        Raises:
+            TextError: The text is missing or has changed, or no part of it was held out.
+        """
+        # The validation part selected the model, but it was not trained on.
+        held_out = [name for name in ("valid", "test") if model.config.get(name)]
+        if not held_out:
+            raise TextError(f"{path} has no held-out text to compare with; name one with --against")
+        remedy = "name one with --against, or keep the model in its run folder"
+        train, *others = (part_of_text(model, path, name, remedy=remedy) for name in ("train", *held_out))
+        return cls(train, np.concatenate(others), model.vocabulary)
 
     def decode(self, ids: Ids) -> str:
         """Return ids as text, with line feeds as the only line ends."""
