@@ -86,7 +86,8 @@ def test_the_compiled_step_is_the_network(
 ) -> None:
     """Compiled logits and state equal torch's to 1e-5, for every shape, START among the ids.
 
-    An untrained rnn is chaotic: where even torch's float32 is further from float64 than a quarter of that, four times as far.
+    An untrained rnn is chaotic: where even torch's float32 is further from float64 than a quarter of that,
+    four times as far.
     """
     lm = make_model(
         VOCABULARY, cell=cell, sum_outputs=sum_outputs, embedding=embedding, layers=layers, hidden=hidden

@@ -1,8 +1,8 @@
-"""A spinning barrier for threads that share one step of a network: each computes its blocks of rows, then waits for the others.
+"""A spinning barrier for threads that share one step of a network: each computes its blocks of rows, then waits.
 
-The thread of rank 0 is the leader: it draws the ids and decides when a call ends. Helpers join between two steps. The leader
-never waits for a helper that has not joined, and continues alone if no helper does. Which thread computes a block does not
-change the result.
+The thread of rank 0 is the leader: it draws the ids and decides when a call ends. Helpers join between two
+steps. The leader never waits for a helper that has not joined, and continues alone if no helper does. Which
+thread computes a block does not change the result.
 """
 
 import os
@@ -27,8 +27,9 @@ SHUTDOWN = 1 << 62
 """Value of the leader's counter after the last step of a call."""
 JOINED = 1
 """Value of a helper's counter when it has joined."""
-# Reads of a counter, some hundreds of microseconds, before the core is offered to other threads: on a busy machine the thread
-# that is waited for may need this core. A thread whose weights are in no cache yet can be a hundred microseconds late.
+# Reads of a counter, some hundreds of microseconds, before the core is offered to other threads: on a busy
+# machine the thread that is waited for may need this core. A thread whose weights are in no cache yet can be
+# a hundred microseconds late.
 _SPINS = 20_000
 
 
@@ -61,7 +62,7 @@ def _counter_address(context: Any, builder: ir.IRBuilder, signature: Any, argume
 
 @instruction
 def load_acquire(_context: Any, counters: Any, _rank: Any) -> Any:
-    """Return a thread's counter; everything that thread wrote before it stored this value is visible afterwards."""
+    """Return a thread's counter; all that the thread wrote before it stored this value is then visible."""
 
     def emit(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return b.load_atomic(_counter_address(context, b, signature, arguments), ordering="acquire", align=8)
@@ -82,7 +83,7 @@ def store_release(_context: Any, counters: Any, _rank: Any, _count: Any) -> Any:
 
 
 def _hint(name: str, result: ir.Type, available: bool) -> Any:
-    """Return a compiled call without arguments of the processor or the operating system, which does nothing without it."""
+    """Return a call without arguments of the processor or the system, which does nothing elsewhere."""
 
     @instruction
     def hint(_context: Any) -> Any:
@@ -123,7 +124,7 @@ def block_range(blocks: int, barrier: Barrier) -> tuple[int, int]:
 
 @compiled
 def wait(count: int, barrier: Barrier) -> int:
-    """Wait until every thread is here, so that each may read what any of them wrote before; return the next count."""
+    """Wait for all threads, so that each may read what any of them wrote before; return the next count."""
     if barrier.size > 1:
         store_release(barrier.counters, barrier.rank, count)
         for other in range(barrier.size):

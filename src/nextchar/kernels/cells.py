@@ -1,8 +1,8 @@
 """The recurrences: from the pre-activations of a layer's gates to its next hidden state.
 
-Every inner loop runs over 16 units side by side, which LLVM turns into vector instructions. Arguments of each: gates
-`(N, B, 4, 16)`, the pre-activations; memory `(N, L, U, 16)`, set; hidden `(N, L, U, 16)`, set; the layer; and the block range
-to compute. Units that only pad a block have gates of 0, and so stay at 0.
+Every inner loop runs over 16 units side by side, which LLVM turns into vector instructions. Arguments of
+each: gates `(N, B, 4, 16)`, the pre-activations; memory `(N, L, U, 16)`, set; hidden `(N, L, U, 16)`, set;
+the layer; and the block range to compute. Units that only pad a block have gates of 0, and so stay at 0.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ def lstm(gates: Floats, memory: Floats, hidden: Array, layer: int, part: BlockRa
 
 @compiled
 def gru(gates: Floats, memory: Floats, hidden: Array, layer: int, part: BlockRange) -> None:
-    """Compute hidden from r, z and the two parts of n, of the input and of the hidden; memory holds the unrounded hidden."""
+    """Compute hidden from r, z and the two parts of n; memory holds the unrounded hidden."""
     for stream in range(part.streams):
         for block in range(part.first, part.last):
             for unit in range(VECTOR_WIDTH):

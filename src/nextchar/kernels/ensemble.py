@@ -1,6 +1,7 @@
 """One step of an ensemble: every network reads every id, and the mean of their probabilities draws the next.
 
-The networks may differ in cell and size. What one network computes is the step of `steps`, as when it is alone.
+The networks may differ in cell and size. What one network computes is the step of `steps`, as when it is
+alone.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class Member(NamedTuple):
 
 @compiled
 def log_mean(members: tuple[Member, ...], mean: Floats, count: int) -> None:
-    """Set the first `count` rows of mean `(N, V)` to the logarithm of the mean of the networks' probabilities."""
+    """Set the first `count` rows of `(N, V)` to the logarithm of the mean of the probabilities."""
     size = mean.shape[1]
     share = np.float32(1) / np.float32(len(members))
     for stream in range(count):

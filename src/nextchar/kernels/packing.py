@@ -1,8 +1,9 @@
 """Packs weights for the compiled step: all gates of a unit together, in blocks of 64 rows.
 
-A block of an lstm is 16 units with their gates i, f, g, o; of a gru, 16 units with r, z and the two parts of n (of the input
-and of the hidden), which the reset gate keeps apart; of an rnn, 64 units. H is padded to U groups of 16 units with weights of 0,
-which stay at 0. The first layer's products with its input depend only on the id, and are kept as a table.
+A block of an lstm is 16 units with their gates i, f, g, o; of a gru, 16 units with r, z and the two parts of
+n (of the input and of the hidden), which the reset gate keeps apart; of an rnn, 64 units. H is padded to U
+groups of 16 units with weights of 0, which stay at 0. The first layer's products with its input depend only
+on the id, and are kept as a table.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -21,7 +22,8 @@ Array = npt.NDArray[Any]
 WeightKind = Literal["fp32", "bf16", "int8"]
 KINDS: tuple[str, ...] = get_args(WeightKind)
 
-# Groups of a block to which the gates of a cell belong: in the weights of the input, and in those of the hidden.
+# Groups of a block to which the gates of a cell belong: in the weights of the input, and in those of the
+# hidden.
 _GROUPS: dict[str, tuple[list[int], list[int]]] = {
     "lstm": ([0, 1, 2, 3], [0, 1, 2, 3]),
     "gru": ([0, 1, 2], [0, 1, 3]),
@@ -35,15 +37,18 @@ class Packed(NamedTuple):
     Blocks of matrices are laid out by `pack_blocks`: `(C, 64)` in fp32, else `(C / 2, 128)`.
 
     Attributes:
-        table: `(V + 1, B, 64)` float32: the first layer's input product plus its biases for each id, START last.
+        table: `(V + 1, B, 64)` float32: the first layer's input product plus its biases for each id, START
+            last.
         first: `(B, P, 64)`, the first layer's recurrent weights.
-        above: `(L - 1, B, 2 P, 64)`, of the other layers: the weights of the layer below, then the recurrent ones.
+        above: `(L - 1, B, 2 P, 64)`, of the other layers: the weights of the layer below, then the recurrent
+            ones.
         bias: `(L - 1, B, 64)` float32, of the other layers.
         scales: `(L, B, 64)` float32, of int8 rows, else unused.
         head: `(Q, P, 64)`, Q blocks for V rows.
         head_bias: `(Q, 64)` float32.
         head_scales: `(Q, 64)` float32.
-        cell: The index of the cell in `CELLS`. (Compiled code with a function as an argument cannot be cached.)
+        cell: The index of the cell in `CELLS`. (Compiled code with a function as an argument cannot be
+            cached.)
         sum_outputs: Whether the head reads the sum of the layers' outputs, or the last alone.
     """
 
@@ -60,7 +65,7 @@ class Packed(NamedTuple):
 
 
 class StreamState(NamedTuple):
-    """The states of N streams side by side, and the logits of their next ids. The arrays are updated in place.
+    """The states of N streams side by side, and the logits of their next ids; updated in place.
 
     Attributes:
         hidden: `(N, L, U, 16)` float32, or int16 in steps of `1 / UNIT` with int8 weights.

@@ -1,8 +1,8 @@
 """The compiled sampler: from one stream's logits to the id that is drawn, with the stream's own parameters.
 
-Temperature is applied first, then top-k, top-p and min-p, each of which removes unlikely ids and is the identity at its
-neutral value. Every draw uses one random number, which depends only on the stream's key and on how many ids it has drawn.
-`sampling.reference` is the same in plain torch.
+Temperature is applied first, then top-k, top-p and min-p, each of which removes unlikely ids and is the
+identity at its neutral value. Every draw uses one random number, which depends only on the stream's key and
+on how many ids it has drawn. `model.sampler` is the same in plain torch.
 """
 
 from typing import NamedTuple
@@ -21,8 +21,8 @@ Ids = npt.NDArray[np.int64]
 class SamplerState(NamedTuple):
     """How each of N streams draws its ids, and how many it has drawn.
 
-    What else changes the logits of one stream (penalties, a logit bias) would be one more array here, applied in `draw` before
-    the temperature.
+    What else changes the logits of one stream (penalties, a logit bias) would be one more array here, applied
+    in `draw` before the temperature.
 
     Attributes:
         temperature: `(N,)`: 1 is the model's distribution; 0 takes the most likely id.
@@ -58,7 +58,7 @@ def new_sampler(streams: int, size: int) -> SamplerState:
 
 @compiled
 def uniform(key: np.uint64, place: int) -> float:
-    """Return random number `place`, from [0, 1), of the stream with this key (SplitMix64; Steele et al. 2014)."""
+    """Return random number `place` of a key, from [0, 1) (SplitMix64; Steele et al. 2014)."""
     z = key + (np.uint64(place) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -90,7 +90,7 @@ def exponentials(logits: Floats, top: np.float32, scale: np.float32, weights: Fl
 
 @compiled
 def sift_down(order: Ids, place: int, size: int, weights: Floats) -> None:
-    """Restore a max-heap of ids `(size,)` from `place` down; of equal weights the lower id counts as the larger."""
+    """Restore a max-heap of ids `(size,)` from `place` down; of equal weights the lower id comes first."""
     moving = order[place]
     while True:
         child = 2 * place + 1
@@ -120,7 +120,7 @@ def pop_max(weights: Floats, order: Ids, popped: int) -> float:
 
 @compiled
 def keep_top(weights: Floats, order: Ids, most: int, share: float) -> None:
-    """Set to 0 all but the `most` largest weights, and of these all but the fewest that reach a share of their sum.
+    """Set to 0 all but the `most` largest weights, and of these all but the first that reach a share.
 
     Top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020). Of equals at the edge, the lower ids stay.
 

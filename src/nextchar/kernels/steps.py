@@ -1,7 +1,7 @@
 """The compiled step: N streams side by side read given ids or draw their own, many steps in one call.
 
-The result of a stream depends neither on the other streams nor on how many threads share the blocks. The first call on a
-machine compiles (some seconds); the result is cached on disk.
+The result of a stream depends neither on the other streams nor on how many threads share the blocks. The
+first call on a machine compiles (some seconds); the result is cached on disk.
 """
 
 from concurrent.futures import Future
@@ -51,8 +51,8 @@ class Scratch(NamedTuple):
 
     Attributes:
         sums: `(N, 64 B)`, the pre-activations of one layer's gates.
-        hidden: `(N, 16 L U)`, the hidden states: the streams' own; with several threads a copy, because others already
-            write the next states while this thread reads.
+        hidden: `(N, 16 L U)`, the hidden states: the streams' own; with several threads a copy, because
+            others already write the next states while this thread reads.
         total: `(N, 16 U)`, the input of the head: the sum of the layers, or the last.
         weights: `(V,)`, for drawing.
         order: `(V,)`, for drawing.
@@ -80,11 +80,12 @@ def new_scratch(packed: Packed, streams: StreamState, size: int) -> Scratch:
 
 @register_jitable
 def padded_streams(count: int) -> int:
-    """Return how many streams are multiplied for `count`: 3 are padded to 4, because one 4-wide call is faster than 2 + 1."""
+    """Return how many streams are multiplied: 3 are padded to 4, as one 4-wide call is faster than 2 + 1."""
     return count + (count % MR == MR - 1)
 
 
-# The loops over one stream are written out element by element: making views of arrays takes longer than the work on them.
+# The loops over one stream are written out element by element: making views of arrays takes longer than the
+# work on them.
 
 
 @compiled
@@ -103,7 +104,7 @@ def gate_preactivations(layer: int, ids: Ids, packed: Packed, scratch: Scratch, 
 
 @compiled
 def affine(weights: Array, x: Array, sums: Floats, scales: Floats, bias: Floats, part: BlockRange) -> None:
-    """Set a range of the sums `(N, 64 B)` to a bias `(B, 64)` plus weights times x `(N, C)`, N padded or not."""
+    """Set a range of the sums `(N, 64 B)` to a bias `(B, 64)` plus weights times x `(N, C)`."""
     if part.streams == 1:
         set_blocks(weights, x, sums, scales, bias, part.first, part.last)
     else:
@@ -159,10 +160,10 @@ def compute_logits(packed: Packed, scratch: Scratch, logits: Floats, part: Block
 
 @compiled
 def advance(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Barrier, count: int) -> int:
-    """Compute this thread's part of one step: each stream reads its input id and gets new logits. Return the next count.
+    """Compute this thread's part of one step: every stream reads its input id. Return the next count.
 
-    The threads wait for each other at the end of every layer. Until then each writes only its own units, and reads only its
-    copy of the hidden states.
+    The threads wait for each other at the end of every layer. Until then each writes only its own units, and
+    reads only its copy of the hidden states.
     """
     rows, layers, _, _ = streams.hidden.shape
     gates = scratch.sums.reshape(rows, len(packed.first), ROWS // VECTOR_WIDTH, VECTOR_WIDTH)
@@ -186,7 +187,7 @@ def advance(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Bar
 
 @compiled
 def join_and_copy(streams: StreamState, scratch: Scratch, barrier: Barrier) -> tuple[int, Scratch]:
-    """Join between two steps; return the next count, or SHUTDOWN, and scratch with a copy of the hidden states."""
+    """Join between two steps; return the next count, or SHUTDOWN, and scratch with a hidden copy."""
     store_release(barrier.counters, barrier.rank, JOINED)
     count = begin_step(JOINED, barrier)
     if count != SHUTDOWN:
@@ -216,7 +217,7 @@ def select_inputs(
     scratch: Scratch,
     inputs: Ids,
 ) -> bool:
-    """Set inputs `(N,)` to the ids of a step, given or drawn, and their nats; return whether a stop id was drawn."""
+    """Set inputs `(N,)` to the ids of a step, given or drawn; return whether a stop id was drawn."""
     size = len(scratch.weights)
     stopped = False
     for stream in range(len(inputs)):
@@ -238,7 +239,7 @@ def select_inputs(
 def run(
     buffers: StepBuffers, packed: Packed, streams: StreamState, sampler: SamplerState, barrier: Barrier
 ) -> int:
-    """Let streams read or draw ids; return how many steps were done. A helper returns when its leader has finished.
+    """Let streams read or draw ids; return the number of steps. A helper returns when its leader does.
 
     Args:
         buffers: What is read and what is drawn.
@@ -257,8 +258,8 @@ def run(
     count, done = 0, length
     for step in range(length):
         stopped = select_inputs(step, buffers, streams, sampler, scratch, barrier.inputs)
-        # A leader that had to yield its core has lost a helper's. It then runs alone for the rest of this call: on a busy
-        # core every wait may last as long as a time slice of the system.
+        # A leader that had to yield its core has lost a helper's. It then runs alone for the rest of this
+        # call: on a busy core every wait may last as long as a time slice of the system.
         stalled = barrier.counters[0, STALLS] > 0
         if current.size < barrier.size and not stalled and all_joined(barrier):
             current = barrier
@@ -287,8 +288,8 @@ def run_in_threads(
             helpers.append(pool().submit(run, buffers, packed, streams, sampler, mine))
         return int(run(buffers, packed, streams, sampler, barrier))
     finally:
-        # No need to wait for helpers. Those that run see the shutdown, even if this thread was interrupted before its first
-        # step; those that have not started are cancelled.
+        # No need to wait for helpers. Those that run see the shutdown, even if this thread was interrupted
+        # before its first step; those that have not started are cancelled.
         barrier.counters[0, 0] = SHUTDOWN
         for helper in helpers:
             helper.cancel()

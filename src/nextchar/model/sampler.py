@@ -1,8 +1,8 @@
 """The reference sampler in plain torch: from logits, or any weights, to the ids that random numbers draw.
 
-This is the sampler of everything that generates with torch: the CUDA graph backend, steered networks and n-gram tables call it.
-`kernels.sampler` is the same, compiled for the CPU; a test holds the two against each other. Nothing here depends on values, so
-that it can be captured in a CUDA graph.
+This is the sampler of everything that generates with torch: the CUDA graph backend, steered networks
+(discovery) and n-gram tables draw with it. `kernels.sampler` is the same, compiled for the CPU; a test holds
+the two against each other. Nothing here depends on values, so that it can be captured in a CUDA graph.
 """
 
 from typing import NamedTuple
@@ -30,8 +30,9 @@ class SamplerTensors(NamedTuple):
 def sampling_weights(logits: Tensor, params: SamplerTensors) -> Tensor:
     """Return the weights `(N, V)` that ids are drawn from, which need not sum to 1.
 
-    p ~ exp(logit / temperature); then top-k keeps the k largest, top-p of these the fewest that reach its share of their sum,
-    min-p those of at least its share of the largest. Of equals at an edge, the lower ids are kept.
+    p ~ exp(logit / temperature); then top-k keeps the k largest, top-p of these the fewest that reach its
+    share of their sum, min-p those of at least its share of the largest. Of equals at an edge, the lower ids
+    are kept.
 
     Args:
         logits: `(N, V)`, of the type to compute in.
@@ -54,7 +55,9 @@ def sampling_weights(logits: Tensor, params: SamplerTensors) -> Tensor:
 
 
 def draw(weights: Tensor, numbers: Tensor) -> Tensor:
-    """Return the ids `(N,)` that numbers `(N,)` from [0, 1) draw: the first at which the cumulative weight exceeds number * sum.
+    """Return the ids `(N,)` that numbers `(N,)` from [0, 1) draw, by the inverse of the cumulative distribution.
+
+    An id is the first at which the cumulative weight exceeds the number times the sum.
 
     Args:
         weights: `(N, V)`, not negative, at least one of each row positive.

@@ -1,4 +1,4 @@
-"""The compiled backend for CPUs: packed networks, alone or as an ensemble, that step through ids in numba code."""
+"""The compiled backend for CPUs: packed networks, alone or as an ensemble, that run in numba code."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,19 +17,21 @@ from nextchar.sampling.protocol import Batch, Nats, PromptState, batch_sizes
 from nextchar.sampling.thread_tuner import ThreadTuner, thread_counts
 from nextchar.storage import ModelFile
 
-# Ids of one call when a text is read: between two calls Ctrl-C is handled and another number of threads is tried.
+# Ids of one call when a text is read: between two calls Ctrl-C is handled and another number of threads is
+# tried.
 PIECE = 256
 # Streams of one thread: with more, weights and states no longer fit its cache.
 STREAMS = 32
 
 
 class CompiledNetwork:
-    """One packed network. The state of a stream is a value, a `StreamState` of one row, and is never modified.
+    """One packed network. The state of a stream is a `StreamState` of one row, and is never modified.
 
     Args:
         model: The network.
         weights: The kind of its packed weights.
-        threads: How many threads share the steps of one stream; None to keep what is fastest. Results do not depend on it.
+        threads: How many threads share the steps of one stream; None to keep what is fastest. Results do not
+            depend on it.
 
     Attributes:
         packed: The weights.
@@ -48,7 +50,7 @@ class CompiledNetwork:
         self.start = self.read([self.vocabulary_size], self.empty)[1]
 
     def read(self, ids: npt.ArrayLike, state: StreamState | None = None) -> tuple[Nats, StreamState]:
-        """Read ids `(T,)`, from START or another state; return the nats of each, `(T,)`, and the state after the last."""
+        """Read ids `(T,)`, from START or a given state; return their nats `(T,)` and the last state."""
         given = np.asarray(ids, np.int64)
         after = StreamState(*(array.copy() for array in state or self.start))
         nats = np.zeros(len(given))
@@ -67,8 +69,8 @@ class CompiledBatch:
     Args:
         networks: One, or several whose mean probability draws; of one vocabulary, cells and sizes may differ.
         size: The most streams.
-        threads: How many threads share a step while one stream is in use; None to keep what is fastest. 1 when other batches
-            run at the same time. An ensemble uses one.
+        threads: How many threads share a step while one stream is in use; None to keep what is fastest. 1
+            when other batches run at the same time. An ensemble uses one.
     """
 
     def __init__(self, networks: Sequence[CompiledNetwork], size: int, threads: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The backend for GPUs: one step of all streams, drawing included, captured once as a CUDA graph and replayed for every id.
+"""The backend for GPUs: one step of all streams, captured once as a CUDA graph and replayed for every id.
 
 On a CPU it runs the same step without a graph, slowly, for tests. Off the CPU everything is float32.
 """
@@ -123,7 +123,7 @@ class CudaGraphBatch:
         return ids.numpy(), nats.double().numpy()
 
     def _capture(self) -> Callable[[], None]:
-        """Return one step: on a GPU as a graph, captured after a few warm-up steps whose effects are undone."""
+        """Return one step: on a GPU as a graph, captured after warm-up steps whose effects are undone."""
         if self._backend.device.type != "cuda":
             return self._step
         before = [tensor.clone() for tensor in self._updated]

@@ -1,4 +1,4 @@
-"""The packed engine: a model, or an ensemble, made ready for generation once and used for any number of texts."""
+"""The packed engine: a model or an ensemble, packed once and used to generate any number of texts."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ class Engine:
     """A model whose weights are packed for generation. It keeps no text: calls do not influence each other.
 
     Args:
-        model: A LanguageModel, a ModelFile, or the path of a model file or run folder; or several models of one vocabulary, an
-            ensemble, whose mean probability draws every character.
+        model: A LanguageModel, a ModelFile, or the path of a model file or run folder; or several models of
+            one vocabulary, an ensemble, whose mean probability draws every character.
         weights: The kind of the packed weights: "fp32", "bf16" or "int8".
-        device: "cpu" for the compiled step, without torch; or a torch device, with fp32 weights. "auto" is cuda where there is
-            one, else cpu.
+        device: "cpu" for the compiled step, without torch; or a torch device, with fp32 weights. "auto" is
+            cuda where there is one, else cpu.
 
     Raises:
         ConfigError: The models differ in vocabulary, or the device has no such weights, or does not exist.

@@ -19,7 +19,8 @@ from nextchar.text.vocabulary import UNKNOWN
 
 FinishReason = Literal["length", "stop"]
 
-# The most characters of one call: short enough that a reader does not notice the pause, and Ctrl-C is handled soon.
+# The most characters of one call: short enough that a reader does not notice the pause, and Ctrl-C is handled
+# soon.
 CHUNK = 32
 # The same for one text alone, whose threads have to join at every call.
 CHUNK_ALONE = 64
@@ -33,7 +34,8 @@ class Sample:
         text: What was generated after the prompt.
         chars: Its number of characters (bytes for a byte model).
         finish_reason: "length", or "stop" if a stop string came.
-        nats_per_char: The mean of -log p of its characters under the model, at temperature 1 and without filters.
+        nats_per_char: The mean of -log p of its characters under the model, at temperature 1 and without
+            filters.
     """
 
     text: str
@@ -43,7 +45,7 @@ class Sample:
 
 
 class Generation:
-    """A text that is being generated, held as one `str` character for each unit; a byte model's bytes as Latin-1.
+    """A text that is being generated, one `str` character for each unit; bytes of a byte model as Latin-1.
 
     Attributes:
         index: Its number.
@@ -217,7 +219,7 @@ class Generator:
     def _run(
         self, batch: Batch, state: PromptState, waiting: Iterator[int], cancelled: Event
     ) -> Iterator[Generation]:
-        """Generate the waiting texts, as many at a time as the batch has room for; yield each when it is finished."""
+        """Generate the waiting texts, as many at a time as the batch holds; yield each when it is finished."""
         running: list[Generation] = []
         while not cancelled.is_set():
             running += [

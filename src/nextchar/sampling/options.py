@@ -18,8 +18,8 @@ class SamplingParams:
     """How the next character of one text is drawn.
 
     Attributes:
-        temperature: 1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more
-            errors; 0 always takes the most likely character.
+        temperature: 1 is the model's own distribution; lower is safer and repetitive, higher is more varied
+            and makes more errors; 0 always takes the most likely character.
         top_k: Draw among the k most likely characters; 0, or more than there are, for all.
         top_p: Draw among the fewest most likely characters that together reach this probability; 1 for all.
         min_p: Draw among the characters at least this many times as likely as the most likely one; 0 for all.
@@ -59,11 +59,12 @@ class SampleOptions:
     Attributes:
         length: The most characters of a text (bytes for a byte model).
         params: How each character is drawn.
-        stop: A text ends before the first of these strings, which is not part of it; a single str is one of them.
+        stop: A text ends before the first of these strings, which is not part of it; a single str is one of
+            them.
         seed: The same seed and kind of weights give the same text.
         unknown: Whether characters of the prompt that the model does not know are an error, or skipped.
-        weights: The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None: fp32, or what the
-            engine has.
+        weights: The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None:
+            fp32, or what the engine has.
         device: "cpu", without torch; or a torch device, with fp32 weights. None: cpu, or what the engine has.
 
     Raises:

@@ -20,7 +20,10 @@ PromptState = tuple[StreamState, ...]
 
 
 class Batch(Protocol):
-    """Streams that generate side by side, of which the first `count` are in use. What one draws does not depend on the others."""
+    """Streams that generate side by side, the first `count` of them in use.
+
+    What a stream draws does not depend on the others.
+    """
 
     @property
     def size(self) -> int:
@@ -56,11 +59,11 @@ class Backend(Protocol):
         """Return the state after START and the ids of a prompt `(T,)`."""
 
     def batches(self, count: int) -> list[Batch]:
-        """Return empty batches for generating `count` texts, to be run at the same time in one thread each."""
+        """Return empty batches for `count` texts, to be run at the same time in one thread each."""
 
 
 def batch_sizes(count: int, threads: int, largest: int) -> list[int]:
-    """Divide `count` texts over at most so many threads, in rounds of at most `largest` streams of each thread.
+    """Return the size of each thread's batch for `count` texts, none above `largest`, of similar rounds.
 
     Example:
         >>> batch_sizes(70, 2, 32)

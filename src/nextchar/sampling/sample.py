@@ -22,7 +22,8 @@ def sample(
         model: An `Engine`, which packs nothing again; or whatever an `Engine` can be made of.
         prompt: What every text continues.
         options: Length, sampling parameters, stops, seed and weights.
-        count: The number of texts. Text k draws from a random stream of its own, and so does not depend on the count.
+        count: The number of texts. Text k draws from a random stream of its own, and so does not depend on
+            the count.
 
     Returns:
         The texts in order.

@@ -1,20 +1,22 @@
-"""Chooses how many threads generate one text: as many as were fastest when last tried, because a core may become busy or free."""
+"""Chooses how many threads generate one text, by trying: other cores may become busy or free at any time."""
 
 import time
 from collections.abc import Callable, Sequence
 
 # A helper thread starts within some tens of microseconds, too late for a shorter call.
 _MIN_LENGTH = 16
-# Calls with each number of threads in a trial, of which the fastest counts: disturbances only make a call slower.
+# Calls with each number of threads in a trial, of which the fastest counts: disturbances only make a call
+# slower.
 _TRIES = 2
 # Calls between two trials.
 _CALLS = 50
-# With several threads, a call so many times slower than one thread starts a trial at once: a helper has lost its core.
+# With several threads, a call so many times slower than one thread starts a trial at once: a helper has lost
+# its core.
 _TOO_SLOW = 1.5
 
 
 class ThreadTuner:
-    """Chooses the number of threads of each call from the times of earlier calls, which may be made from several threads.
+    """Chooses the number of threads of each call from the times of earlier calls, made in any thread.
 
     Args:
         counts: The numbers of threads to choose from, 1 among them unless there is only one.
