@@ -49,7 +49,7 @@ def command(
 
 def print_tables(machine: dict[str, Any], titled: dict[str, Rows]) -> None:
     """Print the machine, and a table for each title; the first row is the head."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, Python {machine['python']}, "
         f"{machine['date']}; training in {machine['precision']}"
