@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from nextchar.cli.main import main
-from nextchar.cli.train import _default_folder
 from nextchar.storage import read_model
 from nextchar.text.corpus import Corpus
+from nextchar.training.folder import default_folder
 
 SIZES = [
     "--hidden",
@@ -401,9 +401,9 @@ def test_wrong_usage_is_told_apart(words: list[str], shell: Callable[..., Simple
 def test_a_folder_for_a_run_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are named after their text, and never take another's place."""
     monkeypatch.chdir(tmp_path)
-    assert _default_folder(["/x/War & Peace.txt.gz"]) == Path("runs/War-Peace")
+    assert default_folder(["/x/War & Peace.txt.gz"]) == Path("runs/War-Peace")
     (tmp_path / "runs" / "tiny").mkdir(parents=True)
-    assert _default_folder(["tiny.txt"]) == Path("runs/tiny-2")
+    assert default_folder(["tiny.txt"]) == Path("runs/tiny-2")
 
 
 @pytest.mark.shell
