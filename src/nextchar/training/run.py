@@ -117,7 +117,7 @@ class Run:
         Raises:
             TextError: A text is missing, or is no longer in the cache.
         """
-        if texts or (self.texts and not any(map(is_pipe, self.texts))):
+        if texts or not self.snapshot or (self.texts and not any(map(is_pipe, self.texts))):
             return _open(texts or self.texts, self.config, progress)
         corpus = cached_corpus(self.snapshot.corpus) if self.snapshot else None
         if corpus is None:
