@@ -109,7 +109,7 @@ def persistence(models: list[Model], table: NGram, test: str, learned: str) -> d
     texts = {"real text": [test[start : start + SAMPLES.length] for start in starts]}
     texts |= {model.name: generate(read_model(model.path), SAMPLES)[0] for model in models}
     decode = models[0].lm.vocabulary.decode
-    texts[f"{ORDER}-grams"] = [decode(each) for each in table.write(SAMPLES.count, SAMPLES.length)]
+    texts[f"{ORDER}-grams"] = [decode(each) for each in table.sample(SAMPLES.count, SAMPLES.length)]
     return {name: reach.recurrence_of_words(samples, counts, rare) for name, samples in texts.items()}
 
 

@@ -163,7 +163,7 @@ def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace
             write_text(options.output / f"universality-{name}.svg", sweep_figure(points, real, known.title))
         request = replace(request, temperature=sweet_spot(points, real).temperature)
     samples = generate(model, request)[0]
-    ngrams = table.write(request.count, request.length, temperature=request.temperature)
+    ngrams = table.sample(request.count, request.length, temperature=request.temperature)
     columns = {"real text": real} | {
         column: structure(texts, domain, training=training)
         for column, texts in (("model", samples), (f"{ORDER}-grams", list(map(decode, ngrams))))

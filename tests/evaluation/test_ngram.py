@@ -210,7 +210,7 @@ def test_what_it_writes_is_what_it_predicts() -> None:
     generator = np.random.default_rng(0)
     ids = generator.choice(3, size=400, p=[0.5, 0.3, 0.2])
     table = NGram(ids, 3, order=3)
-    written = table.write(4000, 3, seed=1)
+    written = table.sample(4000, 3, seed=1)
     for first in range(3):
         for second in range(3):
             after = written[(written[:, 0] == first) & (written[:, 1] == second), 2]
@@ -222,9 +222,9 @@ def test_what_it_writes_is_what_it_predicts() -> None:
 def test_colder_writing_is_surer() -> None:
     """A low temperature takes the likeliest; the same seed writes the same; 0 cannot be."""
     table = NGram(np.array([0, 1, 2] * 30 + [0, 0, 2, 1]), 3, order=3)
-    cold = table.write(2, 12, temperature=0.01)
+    cold = table.sample(2, 12, temperature=0.01)
     assert "".join(map(str, cold[0])).count("012") >= 3
-    assert (table.write(3, 5, seed=4) == table.write(3, 5, seed=4)).all()
-    assert (table.write(30, 5, seed=4) != table.write(30, 5, seed=5)).any()
+    assert (table.sample(3, 5, seed=4) == table.sample(3, 5, seed=4)).all()
+    assert (table.sample(30, 5, seed=4) != table.sample(30, 5, seed=5)).any()
     with pytest.raises(ConfigError, match="the temperature is 0"):
-        table.write(1, 1, temperature=0)
+        table.sample(1, 1, temperature=0)

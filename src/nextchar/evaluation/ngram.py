@@ -1,6 +1,6 @@
-"""The n-gram baseline: interpolated modified Kneser-Ney, in numpy, in the same units as the network's score.
+"""The n-gram baseline: interpolated modified Kneser-Ney smoothing in numpy, scored in the units of the network's score.
 
-Source: Chen & Goodman 1999, equations 26 to 30: three discounts an order, continuation counts below the highest.
+Source: Chen & Goodman 1999, equations 26 to 30: three discounts for each order, continuation counts below the highest.
 """
 
 import math
@@ -18,19 +18,19 @@ from nextchar.text.vocabulary import Vocabulary
 
 Keys = npt.NDArray[np.int64]
 LARGEST_ORDER = 20
-# Discounts by count, where a text is too short or too repetitive to estimate them.
+# Discounts by count, for texts that are too short or too repetitive to estimate them.
 FIXED = np.array([0.0, 0.5, 0.75, 0.9])
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What is known of the n-grams of one length.
+    """The counts of the n-grams of one length.
 
     Attributes:
-        keys: Sorted; one for each distinct n-gram: number of its context * V + its last character.
-        counts: How often each was seen, or after how many characters, `(n-grams,)`.
+        keys: Sorted; one for each distinct n-gram: the number of its context * V + its last character.
+        counts: How often each occurs, or after how many different characters, `(n-grams,)`.
         total: Sum of the counts after each context, `(contexts,)`.
-        backoff: The mass the discounts take from each context, `(contexts,)`.
+        backoff: The probability mass that the discounts take from each context, `(contexts,)`.
         discounts: By count 0, 1, 2, and 3 or more, `(4,)`.
     """
 
@@ -41,14 +41,14 @@ class _Order:
     discounts: npt.NDArray[np.float64]
 
     def left(self, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return what the discounts leave of counts."""
+        """Return counts after discounting."""
         return np.maximum(counts - self.discounts[np.minimum(counts, 3)], 0.0)
 
 
 class NGram:
     """A table of all n-grams of a training text up to an order.
 
-    Memory and time grow with the text: about 100 bytes and a microsecond per character and order.
+    Memory and time are proportional to the text: about 100 bytes and a microsecond per character and order.
 
     Example:
         >>> ngram = NGram(np.array([0, 1, 0, 1, 0, 1]), 2, order=2)
@@ -57,7 +57,7 @@ class NGram:
     """
 
     def __init__(self, ids: npt.NDArray[Any], vocabulary_size: int, *, order: int = 8) -> None:
-        """Count a text.
+        """Count the n-grams of a text.
 
         Args:
             ids: The training text, `(T,)`.
@@ -94,7 +94,7 @@ class NGram:
             ends = np.concatenate([[0], whole[:-1]])
 
     def nats(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return what each character of a text costs, `(T,)`; the first ones have shorter contexts."""
+        """Return the surprisal of each character of a text in nats, `(T,)`; the first ones have shorter contexts."""
         text = np.asarray(ids, np.int64)
         p = np.full(len(text), 1.0 / self.size)
         context = np.zeros(len(text), np.int64)
@@ -123,10 +123,10 @@ class NGram:
         size = vocabulary.size_in_bytes(ids)
         return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
 
-    def write(
+    def sample(
         self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0
     ) -> npt.NDArray[np.int64]:
-        """Write texts, each from an empty context; `temperature` as in `nextchar.sample`.
+        """Generate texts, each from an empty context; `temperature` as in `nextchar.sample`.
 
         Returns:
             Ids, `(count, length)`.
@@ -158,15 +158,15 @@ class NGram:
         """Return the probability of every next character, `(texts, V)`, from the contexts of every order."""
         p = np.full((context.shape[1], self.size), 1.0 / self.size)
         for number, (order, first) in enumerate(zip(self._orders, firsts, strict=True)):
-            lanes = np.flatnonzero(usable[number] & (context[number] < len(order.total)))
-            at = context[number, lanes]
-            lanes, at = lanes[order.total[at] > 0], at[order.total[at] > 0]
-            p[lanes] *= order.backoff[at][:, None]
-            # All n-grams that begin with one of these contexts, one after the other.
+            rows = np.flatnonzero(usable[number] & (context[number] < len(order.total)))
+            at = context[number, rows]
+            rows, at = rows[order.total[at] > 0], at[order.total[at] > 0]
+            p[rows] *= order.backoff[at][:, None]
+            # The n-grams of all these contexts, concatenated.
             sizes = first[at + 1] - first[at]
             index = np.arange(sizes.sum()) + np.repeat(first[at] - (sizes.cumsum() - sizes), sizes)
             shares = order.left(order.counts[index]) / np.repeat(order.total[at], sizes)
-            p[np.repeat(lanes, sizes), order.keys[index] % self.size] += shares
+            p[np.repeat(rows, sizes), order.keys[index] % self.size] += shares
         return p
 
 
@@ -183,14 +183,13 @@ def _order(keys: Keys, counts: npt.NDArray[np.int64], vocabulary_size: int) -> _
 
 
 def _discounts(n1: int, n2: int, n3: int, n4: int) -> npt.NDArray[np.float64]:
-    """Estimate the discounts from how many n-grams were seen once, twice, three and four times (equation 26)."""
+    """Estimate the discounts from how many n-grams occur once, twice, three and four times (equation 26)."""
     if not (n1 and n2 and n3):
         return FIXED
     y = n1 / (n1 + 2 * n2)
     raw = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    # Where passages come again, that of two or three may be 0 or less: a context all of whose characters were seen so
-    # often would leave nothing to any other. Only that one is replaced, because each is an estimate by itself, from
-    # the numbers of two neighbouring counts, so that the others are as good as ever.
+    # In repetitive texts an estimate may be 0 or less, which would leave no probability to characters that do not follow
+    # a context. Each is estimated from two neighbouring counts, so the others stay valid.
     return np.where(raw > 1e-9, raw, FIXED)
 
 

@@ -1,4 +1,4 @@
-"""Novelty: what of a text was copied from the training text, which of its words are known, what of it is in loops."""
+"""Novelty: how much of a text is copied from the training text, how many of its words are known, how much is in loops."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ WINDOW = 20  # characters: longer than most words, shorter than most lines
 BLOCK = 1 << 18  # characters of the training text hashed at a time
 FILTER_BITS = 22
 WORD = re.compile(r"[^\W\d]\w*")
-PERIOD = 100  # a loop repeats so many characters at the most,
-REPEATS = 3  # at least so often in all,
-LOOP = 30  # and is at least so long
+PERIOD = 100  # a loop repeats at most so many characters,
+REPEATS = 3  # occurs at least so many times in a row,
+LOOP = 30  # and has at least so many characters in all
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # an odd number whose bits look random
 _HALF = np.uint64(32)
@@ -25,11 +25,11 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """What of some texts can be found in a training text.
+    """How much of some texts occurs in a training text.
 
     Attributes:
-        windows: Of each text, how many of its windows of 20 characters were copied, and how many there are.
-        longest: Characters of the longest substring of any of the texts that stands in the training text.
+        windows: For each text, how many of its windows of 20 characters are copied, and how many it has.
+        longest: Characters of the longest substring of any of the texts that occurs in the training text.
         text: That substring.
     """
 
@@ -39,21 +39,21 @@ class Copies:
 
 
 class Training:
-    """A training text, ready to be asked what was copied from it.
+    """A training text that other texts are compared with.
 
-    Windows are compared by 64-bit hashes; that two different ones of some million share a hash is less likely than
-    one in a hundred thousand.
+    Windows are compared by 64-bit hashes. The probability that two different ones of a few million have the same hash is
+    below 1 in 100,000.
     """
 
     def __init__(self, text: str) -> None:
         if not text:
-            raise TextError("the training text is empty; novelty is measured against what was learnt")
+            raise TextError("the training text is empty; novelty is measured against it")
         self.text = text
         self.words = frozenset(WORD.findall(text))
         self._codes = codes_of(text)
 
     def copies(self, texts: Sequence[str]) -> Copies:
-        """Return what of the texts stands in the training text."""
+        """Return how much of the texts occurs in the training text."""
         hashed = [hashes(codes_of(text), WINDOW) for text in texts]
         found, _ = self._found(_distinct(hashed), WINDOW, list(self._blocks()))
         windows = tuple((int(np.isin(each, found).sum()), len(each)) for each in hashed)
@@ -61,14 +61,14 @@ class Training:
         return Copies(windows, longest, text)
 
     def known_words(self, text: str) -> tuple[int, int]:
-        """Return how many words of a text stand in the training text, and how many words it has."""
+        """Return how many words of a text occur in the training text, and how many words it has."""
         words = WORD.findall(text)
         return sum(word in self.words for word in words), len(words)
 
     def _longest(self, texts: Sequence[str]) -> tuple[int, str]:
-        """Find the longest copied substring: double the length while something is found, then halve the interval.
+        """Find the longest copied substring: double the length while a copy is found, then bisect.
 
-        A part of a copy is a copy, so only blocks with a copy of some length can hold one of a greater length.
+        Every substring of a copy is a copy, so longer copies are searched only in blocks that have shorter ones.
         """
         codes = [codes_of(text) for text in texts]
         blocks = list(self._blocks())
@@ -91,7 +91,7 @@ class Training:
         return iter(range(0, len(self._codes), BLOCK))
 
     def _found(self, wanted: Hashes, length: int, blocks: Sequence[int]) -> tuple[Hashes, list[int]]:
-        """Return which of the sorted hashes are those of a window of some blocks, and in which blocks any is."""
+        """Return which of the sorted hashes occur in some blocks of the training text, and the blocks with any of them."""
         seen = np.zeros(len(wanted), bool)
         if not len(wanted):
             return wanted, []
@@ -116,9 +116,9 @@ def codes_of(text: str) -> npt.NDArray[np.uint32]:
 
 
 def hashes(codes: npt.NDArray[np.uint32], length: int) -> Hashes:
-    """Return a hash of every window of `length` codes, `(T - length + 1,)`; none where the text is shorter.
+    """Return a hash of every window of `length` codes, `(T - length + 1,)`; none if the text is shorter.
 
-    The hash of a window is made of those of two shorter ones that cover it, so it takes log2(length) rounds.
+    The hash of a window is computed from those of two shorter ones that cover it, in log2(length) rounds.
     """
     if len(codes) < length:
         return np.zeros(0, np.uint64)
@@ -151,10 +151,10 @@ def _first(texts: Sequence[str], hashed: Sequence[Hashes], found: Hashes, length
 
 
 def looping(text: str) -> int:
-    """Return how many characters of a text stand in loops.
+    """Return how many characters of a text are in loops.
 
-    A loop is a stretch of at least 30 characters that says the same, at most 100 characters long and with a letter
-    in it, three times or more.
+    A loop has at least 30 characters and repeats a string of at most 100 characters, at least one of them a letter,
+    three times or more in a row.
 
     Example:
         >>> looping("He said: " + "the king " * 10)

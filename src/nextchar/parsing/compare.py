@@ -80,7 +80,7 @@ class Reference:
             )
         on_progress(f"counting {order}-grams in {len(self.train):,} characters")
         table = NGram(self.train, len(self.vocabulary), order=order)
-        ids = table.write(request.count, request.length, temperature=request.temperature, seed=request.seed)
+        ids = table.sample(request.count, request.length, temperature=request.temperature, seed=request.seed)
         return list(map(self.decode, ids))
 
 
