@@ -65,8 +65,11 @@ def test_texts_are_those_of_the_compiled_step(device: str) -> None:
 
 
 def test_other_weights_are_for_the_compiled_step() -> None:
-    """On a torch device weights are float32, and auto without a GPU is the compiled step."""
+    """On a torch device weights are float32; auto is the compiled step for others, and without a GPU."""
     with pytest.raises(ConfigError, match="the weights are int8, but on cuda they are fp32"):
         sample(_model(), "", SampleOptions(device="cuda", weights="int8"))
+    for engine in (Engine(_model(), "int8", "auto"), Engine([_model(), _model()], device="auto")):
+        assert isinstance(engine.backend, CompiledBackend)
+        assert engine.device == "cpu"
     if not torch.cuda.is_available():
         assert isinstance(Engine(_model(), device="auto").backend, CompiledBackend)

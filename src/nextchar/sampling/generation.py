@@ -122,7 +122,7 @@ class Generator:
         if isinstance(model, Engine):
             for name in ("weights", "device"):
                 asked, given = getattr(options, name), getattr(model, name)
-                if asked not in (None, given):
+                if asked not in (None, "auto", given):
                     raise ConfigError(
                         f"the options ask for {name} {asked}, but the engine was made with {given}"
                     )
