@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nextchar.cli import main as program
 from nextchar.cli.main import main
 
 CODE = """
@@ -126,3 +127,15 @@ def test_the_handler_of_the_caller_is_put_back() -> None:
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+def test_an_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the background of a shell, Ctrl-C is meant for another program."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    during: list[object] = []
+    monkeypatch.setattr(program, "run", lambda _: during.append(signal.getsignal(signal.SIGINT)) or 0)
+    try:
+        assert main(["info", "x"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert during == [signal.SIG_IGN]

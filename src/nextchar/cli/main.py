@@ -129,10 +129,14 @@ def _unmark(value: Any) -> Any:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make Ctrl-C end the command at any time; the second one ends the process without cleaning up."""
+    """Make Ctrl-C end the command at any time; the second one ends the process without cleaning up.
+
+    Where it is ignored, as in the background of a shell, it stays ignored.
+    """
     before = None
-    with suppress(ValueError):  # signals belong to the main thread
-        before = signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        with suppress(ValueError):  # signals belong to the main thread
+            before = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
