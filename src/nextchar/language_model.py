@@ -1,4 +1,4 @@
-"""The value every verb works on: a network with the vocabulary, the options and the origin it belongs to."""
+"""The value that every verb takes: a network with its vocabulary, its options and its provenance."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +9,13 @@ from nextchar.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A trained network and what is needed to use it.
+    """A trained network with everything needed to use it.
 
     Attributes:
-        network: Torch weights. Frozen binds the parts; the weights stay torch's.
-        vocabulary: What its ids stand for.
+        network: The torch module. The fields are frozen; the weights can be changed as usual in torch.
+        vocabulary: What the ids stand for.
         config: The options it was trained with, by name.
-        provenance: Where it comes from: texts with digests, splits, steps, last scores.
+        provenance: Its origin: texts with digests, splits, steps, last scores.
     """
 
     network: Network

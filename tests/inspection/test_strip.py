@@ -177,7 +177,7 @@ def test_a_picture_is_what_its_name_says(tmp_path: Path) -> None:
     for (y, x), colour in corners.items():
         seen = bytes((255 * pixels[2 * y + 3, 2 * x + 3]).round().astype(np.uint8))
         assert max(abs(a - b) for a, b in zip(seen, bytes.fromhex(colour[1:]), strict=True)) <= 1
-    with pytest.raises(ConfigError, match=r"'strip.gif' ends neither in .svg nor in .png"):
+    with pytest.raises(ConfigError, match=r"is 'strip.gif', but must end in .svg or .png"):
         shown.save("strip.gif")
 
 

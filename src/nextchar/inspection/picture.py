@@ -1,4 +1,4 @@
-"""The strip as pixels, for papers and wherever an SVG is not taken."""
+"""The strip as pixels, for papers and programs that do not display SVG."""
 
 import io
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 Colour = tuple[int, int, int]
 
-FONT = "DejaVu Sans Mono"  # comes with matplotlib, so a picture is the same on every machine
-BASELINE = 13  # of a cell's letter, below its top
+FONT = "DejaVu Sans Mono"  # part of matplotlib, so a picture is the same on every machine
+BASELINE = 13  # of the character of a cell, in pixels below its top
 
 
 class Cell(NamedTuple):
-    """One character of a picture: its upper left corner in pixels, what is written, on what, and whether it is marked."""
+    """One character of a picture: its upper left corner in pixels, text, font size, colours, and whether it is marked."""
 
     x: int
     y: int
@@ -23,10 +23,10 @@ class Cell(NamedTuple):
 
 
 def png(cells: Sequence[Cell], legend: Sequence[str], size: tuple[int, int], cell: tuple[int, int]) -> bytes:
-    """Draw cells as a PNG of twice as many pixels.
+    """Draw cells as a PNG at twice the resolution.
 
     Args:
-        cells: What is drawn.
+        cells: The characters.
         legend: Lines above it.
         size: Width and height of the picture.
         cell: Width and height of a cell.

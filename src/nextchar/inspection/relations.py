@@ -1,4 +1,4 @@
-"""What units have to do with each other, with what is read, and with what is predicted."""
+"""Relations of units with each other, with the characters that are read, and with the predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from nextchar.inspection.trace import Floats
 from nextchar.model.network import Network
 from nextchar.model.reading import Chunk, Reader
 
-BLOCK = 2048  # characters that are turned into floating point at a time
+BLOCK = 2048  # characters that are converted to floating point at a time
 
 
 def correlations(parts: Sequence[npt.NDArray[Any]], chosen: Sequence[int]) -> Floats:
-    """Correlate some units with all.
+    """Return the correlations of some units with all.
 
     Args:
         parts: Consecutive values of all A units, `(T, A)` each, of any type.
         chosen: C of them.
 
     Returns:
-        Pearson's r, `(C, A)`; 0 where one of the two never moves.
+        Pearson's r, `(C, A)`; 0 if one of the two is constant.
     """
     columns, count = list(chosen), sum(map(len, parts))
     units = parts[0].shape[1]
@@ -41,7 +41,7 @@ def correlations(parts: Sequence[npt.NDArray[Any]], chosen: Sequence[int]) -> Fl
 
 
 def in_likeness(correlation: Floats) -> list[int]:
-    """Order units by their correlations `(C, C)`, each followed by the one left that is most like it."""
+    """Order units by their correlations `(C, C)`, each followed by the remaining one that is most similar to it."""
     order, left = [0], set(range(1, len(correlation)))
     while left:
         last = correlation[order[-1]]
@@ -51,10 +51,10 @@ def in_likeness(correlation: Floats) -> list[int]:
 
 
 def direct_effect(network: Network, layer: int) -> Floats | None:
-    """Return how much 1 more of each unit's h adds to each logit directly, `(V, H)`, the mean over characters taken off.
+    """Return how much an increase of each unit's h by 1 adds to each logit directly, `(V, H)`, minus the mean over ids.
 
-    Directly: by the head alone, not by what other units and later characters make of it. A constant on all logits changes
-    no probability. None for a layer that the head does not read.
+    Directly means through the output layer alone, not through other units and later characters. A constant added to all
+    logits changes no probability. None for a layer that the output layer does not read.
     """
     shape = network.architecture
     if not shape.sum_outputs and layer < shape.layers - 1:
@@ -64,9 +64,9 @@ def direct_effect(network: Network, layer: int) -> Floats | None:
 
 
 def alone(network: Network) -> dict[str, Floats]:
-    """Return what each character alone makes of the first layer, from the empty state, by signal, `(V, H)`.
+    """Return the signals of the first layer after each character alone, from the empty state, `(V, H)`.
 
-    Of a gate that is the sigmoid of W x + b: what opens and what shuts it, whatever came before.
+    For a gate that is the sigmoid of W x + b: which characters open and close it, independent of the context.
     """
     size, signals = network.vocabulary_size, dict[str, Floats]()
 

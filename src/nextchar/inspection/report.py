@@ -1,4 +1,4 @@
-"""The report: everything that is known of a text and a model's units, as a page in which it can be read."""
+"""The report: a text and the units of a model as one HTML page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -31,8 +31,11 @@ from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource
 
 UNITS = 64
-MAIN_STEPS, GATE_STEPS = 63, 10  # what a value of 1 is in the page: with more, 64 busy units pass 5 MB
-DECADES = 4  # a gradient so many powers of ten below the largest is not seen
+MAIN_STEPS, GATE_STEPS = (
+    63,
+    10,
+)  # what a value of 1 becomes in the page: with finer steps, 64 varied units exceed 5 MB
+DECADES = 4  # of the logarithmic scale of gradients, below the largest
 POINTS = 60  # of a curve over distances
 PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raster.js", "page.js")
 
@@ -45,16 +48,16 @@ def report(
     Args:
         model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
-        units: Layer and unit of each that is shown; by default the 64 whose main signal varies most in this text.
-        shown: How many characters of the text can be read in the page.
-        title: What the text and the model are.
+        units: Layer and unit of those that are shown; by default the 64 whose main signal varies most in this text.
+        shown: How many characters of the text the page contains.
+        title: Names of the text and the model.
 
     Raises:
-        ConfigError: A unit that the model has not, or nothing to show.
+        ConfigError: A unit that the model does not have, or `shown` is below 1.
         TextError: There is no text.
     """
     if shown < 1:
-        raise ConfigError(f"{shown} characters are to be shown, but it must be 1 or more")
+        raise ConfigError(f"the characters to show are {shown}, but must be 1 or more")
     lm, ids = open_both(model, text)
     shape = lm.network.architecture
     for layer, unit in units:
@@ -84,7 +87,7 @@ def report(
 
 
 def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[Trace]:
-    """Pass the pieces on, and keep what is shown, in bytes: which units will be asked for is not known yet."""
+    """Yield the pieces, and keep the shown part of all units in bytes: which units are shown is not known yet."""
     left = shown
     for part in parts:
         if left > 0:
@@ -100,7 +103,7 @@ def _keeping(parts: Iterator[Trace], kept: list[Trace], shown: int) -> Iterator[
 
 
 def _names(cell: str) -> list[str]:
-    """Return the signals that can be seen in the page, the main one first."""
+    """Return the signals in the page, the main one first."""
     return [MAIN[cell], *(signal for signal in SIGNALS[cell] if signal not in ("c", "tanh_c", "h"))]
 
 
@@ -114,7 +117,7 @@ def _side_by_side(part: Trace) -> npt.NDArray[Any]:
 
 
 def _text(lm: LanguageModel, seen: Trace) -> dict[str, Any]:
-    """Return the text and what was predicted."""
+    """Return the text and the predictions."""
     milli = np.stack([seen.surprisal, seen.entropy]) * 1000
     return {
         "shown": len(seen),
@@ -132,7 +135,7 @@ def _text(lm: LanguageModel, seen: Trace) -> dict[str, Any]:
 
 
 def _signals(seen: Trace, chosen: Sequence[Unit]) -> dict[str, Any]:
-    """Return what the chosen units were at every character, the main signal first."""
+    """Return the values of the chosen units at every character, the main signal first."""
     signals = []
     for name in _names(seen.cell):
         columns = np.stack([seen.of(*unit, name) for unit in chosen])
@@ -163,7 +166,7 @@ def _overview(layers: dict[int, LayerSummary]) -> dict[str, Any]:
 
 
 def _reach(found: Reach) -> dict[str, Any]:
-    """Return the curves, and the gradients as bytes on a scale of powers of ten, 255 the largest of each place."""
+    """Return the curves, and the gradients as bytes on a logarithmic scale, 255 being the largest of each place."""
     distance = found.gradient.shape[1]
     largest = np.maximum(found.gradient.max(1, keepdims=True), 1e-300)
     shades = 1 + np.log10(np.maximum(found.gradient / largest, 10.0**-DECADES)) / DECADES

@@ -1,7 +1,7 @@
-"""The strip: a text coloured by one unit, and under each character the likeliest next ones, shaded by probability.
+"""The strip: a text coloured by one unit, and below each character the likeliest next ones, shaded by probability.
 
-Every character has a cell of its own, written separately and from left to right, so that no text can steer what shows
-it: neither tags, nor markup, nor control characters, nor the direction of its script.
+Every character is placed in a cell of its own, from left to right, so that a text cannot change how it is displayed: neither
+by tags, nor by markup, control characters or the direction of its script.
 """
 
 import unicodedata
@@ -21,11 +21,15 @@ from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Vocabulary
 
 RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
-"""Between what a signal can be; c has no bounds."""
-BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (224, 130, 20)  # told apart by every kind of eye
+"""The bounds of each signal; c has none."""
+BLUE, WHITE, ORANGE = (
+    (33, 102, 172),
+    (247, 247, 247),
+    (224, 130, 20),
+)  # distinguishable with every kind of colour vision
 GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
-FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # characters between these are shown in the order they are in
+FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # text between these is displayed from left to right
 SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
 COLUMN, LINE, LEGEND = 15, 18, 40  # of a picture, in pixels
 COLUMNS = 64
@@ -33,7 +37,7 @@ PICTURES = (".svg", ".png")
 
 
 def glyph(code: int, units: str = "characters") -> str:
-    r"""Return what shows a character: itself, a mark for white space, or its number for what cannot be seen.
+    r"""Return how a character is displayed: itself, a symbol for white space, or its number if it is invisible.
 
     Example:
         >>> [glyph(ord(c)) for c in "a \n\x00\u202e"], glyph(255, "bytes")
@@ -66,7 +70,7 @@ def diverging(value: float, low: float, high: float) -> Colour:
 
 
 def ink(colour: Colour) -> Colour:
-    """Return black or white, whichever is read better on a colour (relative luminance of WCAG 2)."""
+    """Return black or white, whichever has more contrast to a colour (relative luminance of WCAG 2)."""
     linear = [(c / 3294.6) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
     bright = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.18
     return (0, 0, 0) if bright else (255, 255, 255)
@@ -74,10 +78,10 @@ def ink(colour: Colour) -> Colour:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A text by one unit; a notebook shows it as it is.
+    """A text coloured by one unit; a notebook displays it.
 
     Attributes:
-        seen: The trace, in which the unit is.
+        seen: The trace that contains the unit.
         layer: Counted from 0.
         unit: Counted from 0.
         signal: Which of the cell's.
@@ -90,28 +94,28 @@ class Strip:
 
     @property
     def values(self) -> Floats:
-        """What colours each character, `(T,)`."""
+        """The values that colour the characters, `(T,)`."""
         return self.seen.of(self.layer, self.unit, self.signal)
 
     @property
     def range(self) -> tuple[float, float]:
-        """What the two ends of the scale stand for: the bounds of the signal; of c, the largest |c| in the text."""
+        """The values at the ends of the scale: the bounds of the signal; for c, the largest |c| in the text."""
         largest = float(np.abs(self.values).max())
         return RANGES.get(self.signal, (-largest, largest))
 
     @property
     def legend(self) -> str:
-        """Say what is shown, on which scale."""
+        """One sentence about the signal and its scale, and one about the characters below."""
         low, high = self.range
         name = "tanh(c)" if self.signal == "tanh_c" else self.signal
         return (
             f"{name} of unit {self.layer}:{self.unit}, scale {low:.4g} blue, {(low + high) / 2:.4g} white, {high:.4g} "
-            f"orange; in this text {self.values.min():.3f} to {self.values.max():.3f}. Beneath, the likeliest next "
-            "characters, darker where likelier, the true one underlined."
+            f"orange; in this text {self.values.min():.3f} to {self.values.max():.3f}. Below, the likeliest next "
+            "characters, darker if likelier, the true one underlined."
         )
 
     def text(self, width: int = 100) -> Text:
-        """Return the strip for a terminal of so many columns; as `Text`, so that nothing in it is taken for markup."""
+        """Return the strip for a terminal of `width` columns, as `Text`, which is not parsed as markup."""
         shown, colours = glyphs(self.seen.vocabulary), self._colours()
         lengths = np.array([cell_len(each) for each in shown])
         widths = np.maximum(lengths[self.seen.ids], lengths[self.seen.likeliest].max(1))
@@ -130,7 +134,7 @@ class Strip:
         return result
 
     def svg(self, columns: int = COLUMNS) -> str:
-        """Return the strip as a picture that needs nothing else, so many characters a line."""
+        """Return the strip as a self-contained picture with `columns` characters a line."""
         columns = self._fitting(columns)
         width, height = self._size(columns)
         parts = [
@@ -143,22 +147,20 @@ class Strip:
         return "".join([*parts, *map(_svg_cell, self._cells(columns)), "</svg>"])
 
     def png(self, columns: int = COLUMNS) -> bytes:
-        """Return the strip as pixels, so many characters a line; what the font lacks is shown by its number."""
+        """Return the strip as pixels with `columns` characters a line; characters not in the font are shown by number."""
         columns = self._fitting(columns)
         size = self._size(columns)
         return png(list(self._cells(columns)), self.legend.split(". ", 1), size, (COLUMN, LINE))
 
     def save(self, path: Path | str, columns: int = COLUMNS) -> None:
-        """Write the picture that the name asks for.
+        """Write an SVG or a PNG picture, by the ending of the name.
 
         Raises:
             ConfigError: The name ends neither in .svg nor in .png.
         """
         place = Path(path)
         if place.suffix not in PICTURES:
-            raise ConfigError(
-                f"'{place}' ends neither in {' nor in '.join(PICTURES)}, the pictures there are"
-            )
+            raise ConfigError(f"the name of a picture is '{place}', but must end in {' or '.join(PICTURES)}")
         whole = self.svg(columns).encode() if place.suffix == ".svg" else self.png(columns)
         write_atomically(place, lambda temporary: temporary.write_bytes(whole))
 
@@ -166,7 +168,7 @@ class Strip:
         return max(1, min(columns, len(self.seen)))
 
     def _size(self, columns: int) -> tuple[int, int]:
-        """Return width and height of a picture; the legend, in two lines, must fit over the shortest text."""
+        """Return width and height of a picture; the legend of two lines must fit above the shortest text."""
         lines = -(-len(self.seen) // columns)
         return max(columns * COLUMN, 640), lines * self._block + LEGEND
 
@@ -176,7 +178,7 @@ class Strip:
         return (1 + self.seen.likeliest.shape[1]) * LINE + 8
 
     def _cells(self, columns: int) -> Iterator[Cell]:
-        """Yield what a picture is made of, character by character."""
+        """Yield the cells of a picture."""
         shown, colours = glyphs(self.seen.vocabulary), self._colours()
         for t in range(len(self.seen)):
             x, top = t % columns * COLUMN, t // columns * self._block + LEGEND
@@ -190,7 +192,7 @@ class Strip:
         return [diverging(value, low, high) for value in self.values.tolist()]
 
     def _cell(self, t: int, row: int, colours: list[Colour]) -> tuple[int, Colour, bool]:
-        """Return id, colour and whether it is the true one: of character t in row -1, else of what was likely after."""
+        """Return id, colour and whether it is the true next one: of character t in row -1, else of a likely next one."""
         if row < 0:
             return int(self.seen.ids[t]), colours[t], False
         index = int(self.seen.likeliest[t, row])
@@ -229,8 +231,8 @@ def strip(model: ModelSource, text: Given, layer: int, unit: int, *, signal: str
         signal: i, f, g, o, c, tanh_c or h of an lstm; r, z, n or h of a gru; h of an rnn. By default tanh_c, or h.
 
     Raises:
-        ConfigError: A layer, unit or signal that the model has not.
-        UnknownCharacterError: Counts and names what the model has never seen.
+        ConfigError: A layer, unit or signal that the model does not have.
+        UnknownCharacterError: The text has characters that are not in the vocabulary.
         TextError: There is no text.
     """
     lm = to_language_model(model)

@@ -1,7 +1,7 @@
-"""What is said of every unit over a text of any length, from the pieces of a trace, in memory that does not grow.
+"""Statistics of every unit over a text of any length, from the pieces of a trace, in memory that does not grow.
 
 A window is 64 consecutive characters, counted from the beginning of the text. Windows are ordered by their peak, the
-largest (or smallest) value in them; among even ones the earlier comes first.
+largest (or smallest) value in them; of equal ones the earlier comes first.
 """
 
 from collections.abc import Iterable
@@ -14,26 +14,26 @@ from nextchar.inspection.trace import GATES, MAIN, SIGNALS, Floats, Trace
 
 BINS = 64
 WINDOW = 64
-WINDOWS = 5  # strongest, and as many weakest, of each unit
-# Below the one a gate is left-saturated, above the other right-saturated: arXiv 1506.02078.
+WINDOWS = 5  # strongest ones of each unit, and as many weakest ones
+# A gate is left-saturated below the first and right-saturated above the second: arXiv 1506.02078.
 LEFT, RIGHT = 0.1, 0.9
 
 Ints = npt.NDArray[np.int64]
 
 
 class LayerSummary:
-    """The units of one layer; U units, V characters. Values are of the main signal unless a signal is named.
+    """The statistics of U units of one layer, over V characters; of the main signal unless a signal is named.
 
     Attributes:
-        count: Characters seen.
+        count: Characters read.
         least: Smallest value by signal, `(U,)`.
         most: Largest value by signal, `(U,)`.
         left: How often each gate was below 0.1, `(U,)`.
         right: How often above 0.9, `(U,)`.
-        histogram: How often the value was in each of 64 equal bins of -1 to 1, `(U, 64)`.
-        strongest: Where the windows with the largest peaks begin, the largest first, `(5, U)`; -1 where there is none.
+        histogram: Counts of the values in 64 equal bins from -1 to 1, `(U, 64)`.
+        strongest: Where the windows with the largest peaks begin, the largest first, `(5, U)`; -1 if there are fewer.
         weakest: The same for the smallest.
-        timescales: For how long units hold what they hold.
+        timescales: For how long units keep their values.
     """
 
     def __init__(self, cell: str, units: tuple[int, ...], vocabulary_size: int) -> None:
@@ -53,15 +53,15 @@ class LayerSummary:
             signal: np.zeros((vocabulary_size, size)) for signal in (self.main, *self.gates)
         }
         self._characters = np.zeros(vocabulary_size, np.int64)
-        self._rest: Floats = np.zeros((0, size), np.float32)  # of a window that has only begun
+        self._rest: Floats = np.zeros((0, size), np.float32)  # of an incomplete window
         self.timescales, self._keeping = Timescales(size), KEEPING.get(cell)
 
     def add(self, ids: npt.NDArray[np.int64], values: dict[str, Floats]) -> None:
-        """See the next characters `(T,)` and what the signals were, `(T, U)` each."""
+        """Add the next characters `(T,)` and the values of the signals, `(T, U)` each."""
         for signal, rows in values.items():
             self.least[signal] = np.minimum(self.least[signal], rows.min(0))
             self.most[signal] = np.maximum(self.most[signal], rows.max(0))
-            # About the first mean rather than about 0: a cell far from 0 would lose its variance in the difference.
+            # Centred at the first mean: sums around 0 would lose the variance of a cell that is far from 0.
             center = self._center.setdefault(signal, rows.mean(0, dtype=np.float64))
             away = rows - center
             self._sums[signal] += [away.sum(0), (away * away).sum(0)]
@@ -86,7 +86,7 @@ class LayerSummary:
         self._windows(rows[:whole].reshape(-1, WINDOW, len(self.units)), begin)
 
     def finish(self) -> None:
-        """See the window that the text ended in."""
+        """Add the incomplete window at the end of the text."""
         self._windows(self._rest[None][: len(self._rest)], self.count - len(self._rest))
         self._rest = self._rest[:0]
 
@@ -100,16 +100,16 @@ class LayerSummary:
         return np.maximum(second - first * first, 0)
 
     def saturation(self, gate: str) -> tuple[Floats, Floats]:
-        """Return which share of the characters each unit's gate was left-, and right-saturated at, `(U,)` each."""
+        """Return the shares of characters at which each unit's gate was left- and right-saturated, `(U,)` each."""
         return self.left[gate] / self.count, self.right[gate] / self.count
 
     def by_character(self, signal: str | None = None) -> Floats:
-        """Return the mean of the main signal, or of a gate, at each character, `(V, U)`; nan for one that never came."""
+        """Return the mean of the main signal, or of a gate, at each character, `(V, U)`; nan for one that does not occur."""
         with np.errstate(invalid="ignore"):
             return self._by_character[signal or self.main] / self._characters[:, None]
 
     def _windows(self, rows: Floats, begin: int) -> None:
-        """See windows `(W, 64, U)`, the first of which begins at a place in the text."""
+        """Add windows `(W, 64, U)`, the first of which begins at a position of the text."""
         if not rows.size:
             return
         places = np.broadcast_to((begin + WINDOW * np.arange(len(rows)))[:, None], (len(rows), rows.shape[2]))
@@ -121,7 +121,7 @@ class LayerSummary:
 
 
 def summarize(pieces: Iterable[Trace]) -> dict[int, LayerSummary]:
-    """Return the summary of each layer; the pieces, with all signals, are looked at once and let go."""
+    """Return the summary of each layer of pieces with all signals, which are iterated once."""
     layers: dict[int, LayerSummary] = {}
     for piece in pieces:
         for layer, values in piece.values.items():
@@ -134,7 +134,7 @@ def summarize(pieces: Iterable[Trace]) -> dict[int, LayerSummary]:
 
 
 def most_varied(layers: dict[int, LayerSummary], count: int) -> list[tuple[int, int]]:
-    """Return the units, as layer and unit, whose main signal varies most, the most varied first."""
+    """Return the units, as layer and unit, with the largest variance of the main signal, in descending order."""
     ranked = [
         (-variance, layer, unit)
         for layer, summary in layers.items()

@@ -1,4 +1,4 @@
-"""The timeline: the samples that a run kept while it learned, each beside the losses that were known when it was written."""
+"""The timeline: the samples that a run kept during training, each with the losses known at that step."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
 
 def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return step, losses in bits per character (once they are known) and text of each sample in the log of a run."""
+    """Return step, losses in bits per character (if known) and text of each sample in the log of a run."""
     loss: dict[str, float] = {}
     samples = []
     for entry in entries:
@@ -26,11 +26,11 @@ def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
-    """Return a page of the samples side by side, above them the curve of the losses.
+    """Return a page of the samples side by side, below the loss curve.
 
     Args:
         entries: The log of a run, event after event.
-        title: What the run is.
+        title: The name of the run.
     """
     data = {
         "title": title,
@@ -46,7 +46,7 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
 
 
 def seen(text: str) -> str:
-    r"""Return a text with its lines and tabs as they are, and marks or numbers for what else cannot be seen.
+    r"""Return a text with lines and tabs unchanged, and other invisible characters as symbols or numbers.
 
     Example:
         >>> seen("a b\n\x00")

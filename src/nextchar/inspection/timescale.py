@@ -1,20 +1,20 @@
-"""For how many characters a unit holds what it holds: what its gates say, and what its own course over a text says."""
+"""For how many characters a unit keeps its value: by its gates, and by its autocorrelation over a text."""
 
 import numpy as np
 
 from nextchar.inspection.trace import Floats
 
 KEEPING = {"lstm": "f", "gru": "z"}
-"""The gate that says which share of the unit's old value is kept; an rnn has none."""
+"""The gate that is the share of the old value that a unit keeps; an rnn has none."""
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-SMALLEST = 1e-30  # of a share kept: its logarithm must be a number
+SMALLEST = 1e-30  # lower bound of the share, so that its logarithm is finite
 
 
 class Timescales:
     """Two timescales of each of U units, from consecutive rows, in memory that does not grow.
 
-    *Gate*: what is kept after k characters falls as exp(-k/τ), τ = -1 / E[ln f]. *Course*: the lag at which the
-    autocorrelation of the unit's main signal first falls below 1/e; a straight line is drawn between the lags.
+    *Gate*: the share kept after k characters decays as exp(-k/τ), τ = -1 / E[ln f]. *Course*: the lag at which the
+    autocorrelation of the main signal first falls below 1/e, interpolated linearly between the lags.
     """
 
     def __init__(self, units: int) -> None:
@@ -26,12 +26,12 @@ class Timescales:
         self._before = np.zeros((0, units), np.float32)
 
     def add(self, rows: Floats, kept: Floats | None) -> None:
-        """See the main signal `(T, U)` of the next characters, and which share of the old value was kept."""
+        """Add the main signal `(T, U)` of the next characters, and the share of the old value that was kept."""
         if kept is None:
             self._log_kept[:] = np.nan
         else:
             self._log_kept += np.log(np.maximum(kept, SMALLEST)).sum(0, dtype=np.float64)
-        if self._center is None:  # products about 0 would lose a small variance in the difference
+        if self._center is None:  # products around 0 would lose a small variance
             self._center = rows.mean(0, dtype=np.float64).astype(rows.dtype)
         away = rows - self._center
         self._sum += away.sum(0, dtype=np.float64)
@@ -47,7 +47,7 @@ class Timescales:
         self._count += len(rows)
 
     def gate(self) -> Floats:
-        """Return τ by the gate in characters, `(U,)`; infinite where nothing was ever forgotten, nan without a gate."""
+        """Return τ by the gate in characters, `(U,)`; infinite if nothing was ever forgotten, nan without a gate."""
         with np.errstate(divide="ignore"):
             return self._count / np.abs(self._log_kept)
 
@@ -56,7 +56,7 @@ class Timescales:
         return np.stack([self.gate(), self.course()], 1)
 
     def autocorrelation(self) -> Floats:
-        """Return it at every lag that the text is longer than, `(lags, U)`; nan where a unit never moves."""
+        """Return it at every lag shorter than the text, `(lags, U)`; nan for a constant unit."""
         mean = self._sum / self._count
         pairs = self._count - np.array([lag for lag in LAGS if lag < self._count])[:, None]
         variance = self._squares / self._count - mean * mean
@@ -64,7 +64,7 @@ class Timescales:
         return (self._products[: len(pairs)] / pairs - mean * mean) / variance
 
     def course(self) -> Floats:
-        """Return τ by the autocorrelation, `(U,)`; infinite where it stays above 1/e, nan where a unit never moves."""
+        """Return τ by the autocorrelation, `(U,)`; infinite if it stays above 1/e, nan for a constant unit."""
         ladder = self.autocorrelation()
         lags = np.array([0, *LAGS[: len(ladder)]], float)
         ladder = np.concatenate([np.ones((1, ladder.shape[1])), ladder])

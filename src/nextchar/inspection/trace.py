@@ -1,6 +1,6 @@
-"""A trace: what every gate, cell and unit was at every character, and what was predicted, by the reference recurrence.
+"""A trace: the value of every gate, cell and unit at every character, and the predictions, by the reference recurrence.
 
-Row t of a state is after character t was read, so the likeliest next characters in row t are what was expected of
+Row t is the state after character t was read, so the likeliest next characters in row t are the prediction of
 character t + 1. The first character is predicted from START, as in scoring.
 """
 
@@ -27,17 +27,17 @@ SIGNALS: dict[str, tuple[str, ...]] = {
     "gru": ("r", "z", "n", "h"),
     "rnn": ("h",),
 }
-"""What can be seen of each cell."""
+"""What a trace has of each cell."""
 GATES: dict[str, tuple[str, ...]] = {"lstm": ("i", "f", "o"), "gru": ("r", "z"), "rnn": ()}
-"""Those of them that open and close, between 0 and 1."""
+"""The signals that are gates, between 0 and 1."""
 MAIN = {"lstm": "tanh_c", "gru": "h", "rnn": "h"}
-"""The one that is shown unless another is asked for: what the unit holds, between -1 and 1."""
+"""The signal that is shown by default: the value of the unit, between -1 and 1."""
 
 LIKELIEST = 5
 SHOWN = 20_000  # characters that are shown unless a length is given
 CHUNK = 64  # characters that one row of a batch reads at a time
 ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
-TIE = 1e-12  # logits that differ by less are even, and the smaller id comes first
+TIE = 1e-12  # logits that differ by less are equal, and the smaller id comes first
 
 PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
 
@@ -49,20 +49,20 @@ Values = dict[int, dict[str, Floats]]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A text of T characters as a network read it; U units of each layer were asked for.
+    """A text of T characters as a network read it, with U units of each layer.
 
     Attributes:
         vocabulary: What the ids stand for.
         cell: lstm, gru or rnn.
         ids: The text, `(T,)`.
         units: Which units of each layer.
-        values: Layer, then signal, then `(T, U)`: what it was after the character was read.
+        values: By layer and signal: its values after each character, `(T, U)`.
         surprisal: -ln p of the character before it was read, in nats, `(T,)`.
         entropy: Of that same prediction, in nats, `(T,)`.
-        rank: The character's place in that same prediction, 1 is the likeliest, `(T,)`.
+        rank: The character's rank in that same prediction, 1 is the likeliest, `(T,)`.
         likeliest: The ids of the 5 likeliest next characters (V, if that is less), `(T, 5)`; the smaller id first
-            where two are even.
-        probabilities: Theirs, `(T, 5)`.
+            if two are equal.
+        probabilities: Their probabilities, `(T, 5)`.
     """
 
     vocabulary: Vocabulary
@@ -81,7 +81,7 @@ class Trace:
         return len(self.ids)
 
     def of(self, layer: int, unit: int, signal: str | None = None) -> Floats:
-        """Return one unit's signal, `(T,)`; tanh c of an lstm, h of the others, unless another is named."""
+        """Return a signal of one unit, `(T,)`; by default tanh c of an lstm, h of the others."""
         signal = signal or MAIN[self.cell]
         if unit not in self.units.get(layer, ()) or signal not in self.values[layer]:
             raise ConfigError(f"{signal} of unit {layer}:{unit} is not in this trace")
@@ -97,14 +97,14 @@ class Trace:
         return arrays
 
     def save(self, path: Path | str) -> None:
-        """Write `arrays` to the kind of file that the name asks for: safetensors, and npz for any other."""
+        """Write `arrays` as safetensors if the name ends so, else as npz."""
 
         def write(temporary: Path) -> None:
             if Path(path).suffix == ".safetensors":
                 whole = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
                 temporary.write_bytes(save_arrays(whole, {"cell": self.cell, "units": self.vocabulary.units}))
                 return
-            with temporary.open("wb") as file:  # given a name, numpy would add a suffix to it
+            with temporary.open("wb") as file:  # numpy would add a suffix to a name
                 np.savez_compressed(file, allow_pickle=False, **self.arrays())
 
         write_atomically(Path(path), write)
@@ -144,7 +144,7 @@ def trace(
 
 
 def join(parts: Sequence[Trace]) -> Trace:
-    """Put the consecutive pieces of a trace together."""
+    """Concatenate the consecutive pieces of a trace."""
     values = {
         layer: {signal: np.concatenate([part.values[layer][signal] for part in parts]) for signal in kept}
         for layer, kept in parts[0].values.items()
@@ -163,10 +163,10 @@ def pieces(
     signals: Sequence[str] | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[Trace]:
-    """Trace ids `(T,)` piece after piece, of `chunk` x 32 characters each, so that any length fits in the memory.
+    """Trace ids `(T,)` in pieces of `chunk` x 32 characters, in memory that does not grow with the text.
 
     Raises:
-        ConfigError: A layer, unit or signal that the model has not.
+        ConfigError: A layer, unit or signal that the model does not have.
         TextError: There are no ids.
     """
     shape, network = lm.network.architecture, lm.network
@@ -200,7 +200,7 @@ def pieces(
 
 
 def choose(shape: Architecture, units: Units | None) -> dict[int, tuple[int, ...]]:
-    """Return which units of which layers are meant, in ascending layers; all if nothing is said."""
+    """Check units by layer, and return them with layers in ascending order; all if none are given."""
     if units is None:
         units = {layer: range(shape.hidden) for layer in range(shape.layers)}
     for layer, kept in units.items():
@@ -213,7 +213,7 @@ def choose(shape: Architecture, units: Units | None) -> dict[int, tuple[int, ...
 
 
 def choose_signals(cell: str, signals: Sequence[str] | None) -> tuple[str, ...]:
-    """Return which signals are meant; all that the cell has if nothing is said."""
+    """Check signals, and return them; all that the cell has if none are given."""
     for name in signals or ():
         if name not in SIGNALS[cell]:
             raise ConfigError(f"{cell} has no signal '{name}'{did_you_mean(name, SIGNALS[cell])}")

@@ -1,4 +1,4 @@
-"""What the page says of a unit: where it is strong, what drives it, what it does, and which others are like it."""
+"""The description of a unit in the page: its extremes, what drives it, its effects, and similar units."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,13 +24,13 @@ Ids = npt.NDArray[Any]
 def describe(
     lm: LanguageModel, layers: dict[int, LayerSummary], ids: Ids, like: Mapping[Unit, Floats]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what is said of each unit over the whole text.
+    """Yield the description of each unit over the whole text.
 
     Args:
         lm: The model.
         layers: Their summaries.
         ids: The text, `(T,)`.
-        like: The units, and how each is correlated with those of all layers, `(A,)`.
+        like: The units, and the correlation of each with the units of all layers, `(A,)`.
     """
     first = alone(lm.network)
     effects = {layer: direct_effect(lm.network, layer) for layer in layers}
@@ -55,7 +55,7 @@ def describe(
 
 
 def _values(summary: LayerSummary, unit: int) -> dict[str, Any]:
-    """Return what values the main signal has, and at which characters."""
+    """Return statistics of the main signal, and its mean by character."""
     main = summary.main
     return {
         "mean": round(float(summary.mean(main)[unit]), 4),
@@ -72,7 +72,7 @@ def _deviation(summary: LayerSummary, signal: str, unit: int) -> float:
 
 
 def _windows(summary: LayerSummary, unit: int, ids: Ids) -> dict[str, Any]:
-    """Return the windows with the largest and with the smallest values."""
+    """Return the windows with the largest and the smallest values."""
     found = {"strongest": summary.strongest, "weakest": summary.weakest}
     return {
         name: [_window(int(at), ids) for at in places[:, unit] if at >= 0] for name, places in found.items()
@@ -84,7 +84,7 @@ def _window(begin: int, ids: Ids) -> list[Any]:
 
 
 def _drivers(summary: LayerSummary, gate: str, unit: int, first: Floats | None) -> list[list[list[Any]]]:
-    """Return the characters at which a gate is most open, and most shut: id, mean, and what the character alone does."""
+    """Return the characters at which a gate is most open and most closed: id, mean, value for the character alone."""
     return [
         [[*pair, None if first is None else round(float(first[pair[0], unit]), 3)] for pair in end]
         for end in ends(summary.by_character(gate)[:, unit], DRIVERS)
@@ -92,7 +92,7 @@ def _drivers(summary: LayerSummary, gate: str, unit: int, first: Floats | None) 
 
 
 def ends(values: Floats, count: int) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Return index and value of the largest and of the smallest, the most extreme first; what is nan is left out.
+    """Return index and value of the largest and of the smallest, the most extreme first, without nan.
 
     Example:
         >>> ends(np.array([0.5, np.nan, 2.0, 1.0]), 2)
@@ -104,7 +104,7 @@ def ends(values: Floats, count: int) -> tuple[list[list[Any]], list[list[Any]]]:
 
 
 def deciles(values: Floats, ids: Ids) -> list[list[Any]]:
-    """Return ten windows of a text `(T,)`: those in the middle of each tenth when all are ordered by their means."""
+    """Return ten windows of a text `(T,)`: the median window of each decile of the windows ordered by their means."""
     whole = max(1, len(ids) // WINDOW)
     means = values[: whole * WINDOW].reshape(whole, -1).mean(1)
     order = np.argsort(-means, kind="stable")

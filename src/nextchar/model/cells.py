@@ -1,6 +1,7 @@
-"""One step of each recurrence, plain, from its equations; each returns its gates, and everything faster must agree.
+"""One step of each recurrence, directly from its equations; faster implementations are tested against these.
 
-Weights are stacked gate by gate: lstm i f g o, gru r z n, rnn its one. N lanes, H hidden, X width of the input.
+Weights are stacked by gates: i, f, g, o of an lstm; r, z, n of a gru; the only one of an rnn. B is the batch size, H the
+hidden size, X the input size.
 """
 
 from collections.abc import Callable
@@ -28,12 +29,12 @@ def lstm(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Ga
     """Advance one LSTM layer by one character.
 
     Args:
-        x: Input, `(N, X)`.
-        state: Hidden and cell, each `(N, H)`. Not modified.
+        x: Input, `(B, X)`.
+        state: Hidden and cell, each `(B, H)`. Not modified.
         weights: Stacked in gate order i, f, g, o.
 
     Returns:
-        The next state, and the four gate activations `(N, H)` that made it.
+        The next state, and the four gate activations `(B, H)` that made it.
 
     Source: Hochreiter & Schmidhuber 1997; forget gate, Gers et al. 2000.
     """
@@ -50,12 +51,12 @@ def gru(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Gat
     """Advance one GRU layer by one character.
 
     Args:
-        x: Input, `(N, X)`.
-        state: Hidden, `(N, H)`. Not modified.
+        x: Input, `(B, X)`.
+        state: Hidden, `(B, H)`. Not modified.
         weights: Stacked in gate order r, z, n.
 
     Returns:
-        The next state, and the three gate activations `(N, H)`.
+        The next state, and the three gate activations `(B, H)`.
 
     Source: Cho et al. 2014, with the reset gate after the product, as cuDNN and PyTorch have it.
     """
@@ -69,11 +70,11 @@ def gru(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Gat
 
 
 def rnn(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Gates]:
-    """Advance one vanilla layer by one character: h = tanh(W x + U h + b).
+    """Advance one vanilla RNN layer by one character: h = tanh(W x + U h + b).
 
     Args:
-        x: Input, `(N, X)`.
-        state: Hidden, `(N, H)`. Not modified.
+        x: Input, `(B, X)`.
+        state: Hidden, `(B, H)`. Not modified.
         weights: One gate.
 
     Returns:
