@@ -44,10 +44,11 @@ def sampling_weights(logits: Tensor, params: SamplerTensors) -> Tensor:
     p = torch.softmax(logits / params.temperature.clamp(min=1e-30), dim=1)
     ordered, order = p.sort(dim=1, descending=True, stable=True)
     rank = torch.arange(size, device=logits.device)
-    ordered = ordered.where((rank < params.top_k) | (params.top_k == 0), 0.0)
+    ordered = ordered.masked_fill((rank >= params.top_k) & (params.top_k > 0), 0)
     reached = ordered.cumsum(dim=1)
-    ordered = ordered.where((reached - ordered < params.top_p * reached[:, -1:]) | (params.top_p == 1), 0.0)
-    ordered = ordered.where(ordered >= params.min_p * ordered[:, :1], 0.0)
+    beyond = (reached - ordered >= params.top_p * reached[:, -1:]) & (params.top_p < 1)
+    ordered = ordered.masked_fill(beyond, 0)
+    ordered = ordered.masked_fill(ordered < params.min_p * ordered[:, :1], 0)
     greedy = rank == logits.argmax(dim=1, keepdim=True)
     return torch.where(
         params.temperature == 0, greedy.to(p.dtype), p.new_zeros(p.shape).scatter(1, order, ordered)
@@ -67,4 +68,4 @@ def draw(weights: Tensor, numbers: Tensor) -> Tensor:
     drawn = (reached <= numbers[:, None] * reached[:, -1:]).sum(dim=1)
     # Rounding can carry a draw past the last id with any weight.
     ids = torch.arange(weights.shape[1], device=weights.device)
-    return torch.minimum(drawn, torch.where(weights > 0, ids, 0).amax(dim=1))
+    return torch.minimum(drawn, (ids * (weights > 0)).amax(dim=1))
