@@ -23,7 +23,7 @@ def test_every_error_is_ours_and_a_builtin(name: str, builtin: type[Exception]) 
 
 
 def test_unknown_characters_are_an_error_of_the_text() -> None:
-    """Whoever catches errors of the text catches unknown characters."""
+    """An except clause for errors of the text also catches unknown characters."""
     assert issubclass(UnknownCharacterError, errors.TextError)
 
 

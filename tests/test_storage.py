@@ -46,10 +46,10 @@ SHAPES: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def whole(model_file: ModelFile, tmp_path: Path) -> bytes:
-    """Return the bytes of a sound model file."""
-    write_model(tmp_path / "whole", model_file)
-    return (tmp_path / "whole").read_bytes()
+def content(model_file: ModelFile, tmp_path: Path) -> bytes:
+    """Return the bytes of a valid model file."""
+    write_model(tmp_path / "content", model_file)
+    return (tmp_path / "content").read_bytes()
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def equal(one: ModelFile, other: ModelFile) -> bool:
-    """Tell whether two models are the same to the last bit."""
+    """Return whether two models are equal to the last bit."""
     return (
         replace(one, arrays={}) == replace(other, arrays={})
         and one.arrays.keys() == other.arrays.keys()
@@ -67,9 +67,9 @@ def equal(one: ModelFile, other: ModelFile) -> bool:
     )
 
 
-def refused(path: Path, whole: bytes, message: str) -> None:
+def refused(path: Path, content: bytes, message: str) -> None:
     """Assert that these bytes are refused in one sentence."""
-    path.write_bytes(whole)
+    path.write_bytes(content)
     with pytest.raises(ModelFileError, match=message) as error:
         read_model(path)
     assert "\n" not in str(error.value)
@@ -92,13 +92,13 @@ def test_a_model_comes_back(path: Path, shape: dict[str, Any], codes: tuple[int,
     assert equal(read_model(path.parent), model)
 
 
-def test_equal_models_are_equal_files(path: Path, model_file: ModelFile, whole: bytes) -> None:
+def test_equal_models_are_equal_files(path: Path, model_file: ModelFile, content: bytes) -> None:
     """The same model gives the same bytes, also after a reading, and another gives others."""
-    path.write_bytes(whole)
+    path.write_bytes(content)
     write_model(path, read_model(path))
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
     write_model(path, replace(model_file, provenance={"step": 1}))
-    assert path.read_bytes() != whole
+    assert path.read_bytes() != content
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -131,7 +131,7 @@ def test_names_that_are_not_unicode_can_be_kept(path: Path, model_file: ModelFil
 
 @pytest.mark.parametrize("length", [0x0280, 0x0480, 0x0580, 0x4B50])
 def test_a_header_may_have_any_length(path: Path, length: int) -> None:
-    """A file whose header's length looks like the beginning of a pickle is read all the same."""
+    """A file whose header's length equals the first bytes of a pickle is read like any other."""
     empty = int.from_bytes(pack({"format": 1, "pad": ""})[:8], "little")
     path.write_bytes(pack({"format": 1, "pad": "x" * (length - empty)}))
     assert path.read_bytes()[:2] == length.to_bytes(2, "little")
@@ -139,23 +139,23 @@ def test_a_header_may_have_any_length(path: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize("position", range(60))
-def test_a_cut_file_is_refused(path: Path, whole: bytes, position: int) -> None:
+def test_a_cut_file_is_refused(path: Path, content: bytes, position: int) -> None:
     """Wherever a file is cut, it is refused in one sentence."""
-    refused(path, whole[: len(whole) * position // 60], "damaged")
+    refused(path, content[: len(content) * position // 60], "damaged")
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7, 8, 9, -1, -4])
-def test_a_file_cut_near_its_ends_is_refused(path: Path, whole: bytes, cut: int) -> None:
+def test_a_file_cut_near_its_ends_is_refused(path: Path, content: bytes, cut: int) -> None:
     """A few bytes are no model, nor is one with a few bytes missing."""
-    refused(path, whole[:cut], "damaged")
+    refused(path, content[:cut], "damaged")
 
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_a_flipped_byte_is_a_model_or_refused(path: Path, whole: bytes, data: st.DataObject) -> None:
+def test_a_flipped_byte_is_a_model_or_refused(path: Path, content: bytes, data: st.DataObject) -> None:
     """Whatever byte of the header is changed, nothing but ModelFileError is raised."""
-    header = 8 + int.from_bytes(whole[:8], "little")
-    changed = bytearray(whole)
+    header = 8 + int.from_bytes(content[:8], "little")
+    changed = bytearray(content)
     for position in data.draw(st.lists(st.integers(0, header - 1), min_size=1, max_size=3)):
         changed[position] = data.draw(st.integers(0, 255) | st.sampled_from(b'0123456789e-.,"{}[]:\\'))
     path.write_bytes(changed)
@@ -184,7 +184,7 @@ def test_a_pickle_is_refused_by_name(path: Path, make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whole", "message"),
+    ("content", "message"),
     [
         (b"", "it ends before its header does"),
         (b"just some text, longer than eight bytes", "it ends before its header does"),
@@ -202,9 +202,9 @@ def test_a_pickle_is_refused_by_name(path: Path, make: Any) -> None:
         (pack({"format": 1}), "its metadata lacks 'architecture'"),
     ],
 )
-def test_a_foreign_file_is_refused(path: Path, whole: bytes, message: str) -> None:
+def test_other_files_are_refused(path: Path, content: bytes, message: str) -> None:
     """Files of other kinds, other programs and the future are each refused with the reason."""
-    refused(path, whole, message)
+    refused(path, content, message)
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_metadata_that_cannot_be_is_refused(
     path: Path, model_file: ModelFile, change: dict[str, Any], message: str
 ) -> None:
     """A description that fits no network, no vocabulary or not the weights is refused."""
-    sound = {
+    valid = {
         "architecture": model_file.architecture.as_dict(),
         "vocabulary": model_file.vocabulary.as_dict(),
         "config": {},
         "provenance": {},
     }
-    refused(path, pack({"format": 1, **sound, **change}, model_file.arrays), message)
+    refused(path, pack({"format": 1, **valid, **change}, model_file.arrays), message)
 
 
 @pytest.mark.parametrize(
@@ -256,15 +256,15 @@ def test_weights_that_do_not_fit_are_refused(
     refused(path, path.read_bytes(), message)
 
 
-def test_a_type_that_numpy_lacks_is_refused(path: Path, whole: bytes) -> None:
+def test_a_type_that_numpy_lacks_is_refused(path: Path, content: bytes) -> None:
     """Weights in a type without a numpy equivalent are damage like any other."""
-    header = whole.replace(b'"F32"', b'"F8_E8M0"', 1)
-    length = int.from_bytes(whole[:8], "little") + 4
+    header = content.replace(b'"F32"', b'"F8_E8M0"', 1)
+    length = int.from_bytes(content[:8], "little") + 4
     refused(path, length.to_bytes(8, "little") + header[8:], "damaged")
 
 
 def test_places_without_a_model_are_named(tmp_path: Path) -> None:
-    """A path without a file, a folder without a model and a folder in a file's place are told apart."""
+    """A path without a file, a folder without a model and a folder in place of a file have messages of their own."""
     with pytest.raises(ModelFileError, match="there is no model file"):
         read_model(tmp_path / "gone")
     with pytest.raises(ModelFileError, match="there is no model file ~nobody-of-that-name/x"):
@@ -279,7 +279,7 @@ def test_places_without_a_model_are_named(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_file(
     path: Path, model_file: ModelFile, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    """When writing fails at any point, the file is what it was and nothing lies beside it."""
+    """When writing fails at any point, the file is unchanged and there is no other file."""
 
     def no_space(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -36,19 +36,10 @@ __version__ = "0.1.0"
 
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
 __all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Reach", "Run", "Sample"]
-__all__ += [
-    "SampleOptions",
-    "SamplingParams",
-    "Score",
-    "Search",
-    "Strip",
-    "Structure",
-    "Trace",
-    "Trainer",
-    "Vocabulary",
-]
-__all__ += ["discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus", "reach"]
-__all__ += ["read_model", "report", "sample", "save", "stream", "strip", "structure", "trace", "train"]
+__all__ += ["SampleOptions", "SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer"]
+__all__ += ["Vocabulary", "discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus"]
+__all__ += ["reach", "read_model", "report", "sample", "save", "stream", "strip", "structure", "trace"]
+__all__ += ["train"]
 
 _NAMES = {
     "config": "Config",

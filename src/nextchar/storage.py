@@ -73,7 +73,7 @@ ModelSource = Union["LanguageModel", ModelFile, str, Path]
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Replace a file atomically: `write` fills a temporary file beside it, which is synced and then renamed.
 
-    At any moment, also after a crash, the path holds the old content or the new content as a whole.
+    At any moment, also after a crash, the path holds the old content or the new content as a content.
 
     Raises:
         NextcharError: On Windows, another program keeps the file open.
@@ -124,8 +124,8 @@ def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Non
     """Write arrays and JSON metadata as one safetensors file, atomically."""
     # One key: safetensors does not keep the order of several, and equal models must give equal files.
     header = {FORMAT: json.dumps({"format": VERSION, **metadata})}
-    whole = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
-    write_atomically(path, lambda temporary: temporary.write_bytes(whole))
+    content = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -135,7 +135,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         ModelFileError: The file is missing, damaged, of another kind, or of a newer version.
     """
     try:
-        whole = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"there is no model file {path}") from None
     except OSError:  # IsADirectoryError, or PermissionError on Windows
@@ -143,29 +143,29 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
             raise
         raise ModelFileError(f"{path} is a folder, not a model file") from None
     # A safetensors file starts with the length of its header, which may be any bytes, and then has JSON.
-    if whole[8:9] != b"{" and whole[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    if content[8:9] != b"{" and content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelFileError(
             f"{path} is a pickle, which can run any code when it is opened; nextchar reads only its own files"
         )
-    metadata = _metadata(path, whole)
+    metadata = _metadata(path, content)
     version = metadata.pop("format", None)
     if type(version) is not int or version > VERSION:
         raise ModelFileError(
             f"{path} has format {version}, and this nextchar reads up to {VERSION}; install a newer nextchar"
         )
     try:
-        return load_arrays(whole), metadata
+        return load_arrays(content), metadata
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from None
 
 
-def _metadata(path: Path, whole: bytes) -> dict[str, Any]:
+def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     """Read nextchar's metadata from the header, before anything else of the file is used."""
-    length = int.from_bytes(whole[:8], "little")
-    if len(whole) < 8 or length > len(whole) - 8:
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > len(content) - 8:
         raise ModelFileError(f"{path} is damaged or not a model file: it ends before its header does")
     try:
-        header = json.loads(whole[8 : 8 + length])
+        header = json.loads(content[8 : 8 + length])
         mine = header.get("__metadata__", {}).get(FORMAT)
         metadata = json.loads(mine) if mine is not None else None
     except (ValueError, AttributeError, TypeError, RecursionError):
@@ -228,9 +228,9 @@ def write_model(path: str | Path, model: ModelFile) -> None:
 
 
 def to_file(model: ModelSource) -> ModelFile:
-    """Return a model, a model file or a path as the value that lies on disk; the arrays of a model are copied.
+    """Return the content of the file of a model, a model file or a path; the arrays of a model are copied.
 
-    Every verb that needs no torch takes its model through this function, all others through `to_language_model`.
+    Functions that need no torch accept a model through this function, others through `to_language_model`.
 
     Raises:
         ModelFileError: The path leads to no model, or `model` is none of the three.

@@ -256,7 +256,7 @@ def test_an_option_of_several_values_takes_them_after_one_flag(
 
 
 def test_corpora_are_listed_and_got(shell: Callable[..., SimpleNamespace]) -> None:
-    """The list names every corpus; `get` prints where it lies; a wrong name is told the nearest."""
+    """The list has every corpus; `get` prints its path; for a wrong name the closest one is suggested."""
     assert "tiny-shakespeare" in shell("corpora").out
     assert "argparse.py" in shell("corpora", "get", "stdlib").out
     wrong = shell("corpora", "get", "tiny-shakespear")
@@ -265,7 +265,7 @@ def test_corpora_are_listed_and_got(shell: Callable[..., SimpleNamespace]) -> No
 
 
 def test_a_finished_run_goes_on_with_a_new_budget(run: Path, shell: Callable[..., SimpleNamespace]) -> None:
-    """`--resume` of a finished run says so; with a new budget it goes on from there; other options are refused."""
+    """`--resume` of a finished run says so; with a new budget it continues; other options are refused."""
     assert "is finished" in shell("train", "--resume", run).err
     value = json.loads(shell("train", "--resume", run, "--steps", 8, "--json").out)
     assert value["steps"] == 38
@@ -288,7 +288,7 @@ def test_fine_tuning_on_other_characters(
 def test_training_from_standard_input_can_be_resumed(
     tmp_path: Path, text: str, shell: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A text from a pipe is kept encoded, so that its run can go on and be evaluated."""
+    """The encoded text of a pipe stays in the cache, so that its run can be resumed and evaluated."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
     assert shell("train", "-", "--steps", 10, *SIZES, "-o", tmp_path / "r").code == 0
     assert shell("train", "--resume", tmp_path / "r", "--steps", 5).code == 0
@@ -329,7 +329,7 @@ def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
         "type": ["train", text, "--config", toml],
         "size": ["train", text, "--hidden", "0", "--steps", "1"],
         "huge": ["train", text, "--hidden", "16384", "--layers", "64", "--steps", "1"],
-        "lanes": ["train", text, "--batch-size", "500", "--seq-length", "500", "--steps", "1"],
+        "batch": ["train", text, "--batch-size", "500", "--seq-length", "500", "--steps", "1"],
         "budgets": ["train", text, "--steps", "1", "--minutes", "1"],
         "unseen": ["sample", run, "-p", "日"],
         "truncated": ["sample", model],
@@ -355,7 +355,7 @@ def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
         ("type", "hidden is 'x'"),
         ("size", "hidden is '0', but must be greater than or equal to 1"),
         ("huge", "make them smaller"),
-        ("lanes", "fewer than one batch of 500 sequences of 500"),
+        ("batch", "fewer than one batch of 500 sequences of 500"),
         ("budgets", "--minutes and --steps are both budgets"),
         ("unseen", r"the prompt holds 1 character .*'日' \(U\+65E5\); --unknown skip"),
         ("truncated", "is damaged"),
@@ -428,7 +428,7 @@ def test_sampling_does_not_import_torch(run: Path) -> None:
 
 @pytest.mark.shell
 def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, text_file: Path) -> None:
-    """Ctrl-C ends with code 130 after saving, and the run goes on to its end."""
+    """Ctrl-C ends with code 130 after saving, and the message names the command that resumes."""
     folder = tmp_path / "r"
     train = [
         sys.executable,

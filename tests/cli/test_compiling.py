@@ -1,13 +1,13 @@
 import pytest
 from numba import njit
 
-from nextchar.cli.compiling import _LISTENER, tell_of_compiling
+from nextchar.cli.compiling import _LISTENER, report_compiling
 
 
-def test_compiling_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not found on disk is announced on standard error, the first time only; a second call compiles nothing."""
-    tell_of_compiling()
-    _LISTENER.said = False
+def test_compiling_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first compilation is reported on standard error; a second call compiles nothing."""
+    report_compiling()
+    _LISTENER.reported = False
     for _ in range(2):
         assert njit(lambda x: x + 1)(1) == 2
     said = capsys.readouterr()

@@ -64,7 +64,7 @@ def test_json_is_json_in_every_encoding(stdout: Callable[[str], io.BytesIO], enc
 
 @pytest.mark.parametrize("name", ["my run", "a'b", 'say "yes"', "[red]x", "$HOME;ls", "é", "-x"])
 def test_a_command_to_copy_is_quoted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A POSIX shell reads a command as it was meant; on Windows it has that system's quotes."""
+    """A POSIX shell splits a command into the same words; on Windows it has that system's quotes."""
     assert shlex.split(shell_command("nextchar", "sample", Path(name))) == ["nextchar", "sample", name]
     monkeypatch.setattr(console, "WINDOWS", True)
     assert shell_command("nextchar", "info", r"C:\my runs\a") == r'nextchar info "C:\my runs\a"'
@@ -147,7 +147,7 @@ def test_an_old_model_of_lone_surrogates_is_usable(
 
 
 def test_a_closed_pipe_on_windows_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows reports a reader that has gone as an invalid argument; an invalid file name is still an error."""
+    """Windows reports a closed pipe as an invalid argument without a file name."""
 
     def closed(_: str) -> int:
         raise OSError(22, "Invalid argument")

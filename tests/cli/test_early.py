@@ -1,4 +1,4 @@
-"""What cannot be is told before the work, not after it."""
+"""Invalid options are refused before the work, not after it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def model(tmp_path: Path, model_file: ModelFile) -> Path:
 
 
 def no_work(*_: Any, **__: Any) -> None:
-    """Stand where the work would begin."""
+    """Fail in place of the work."""
     pytest.fail("the work was begun")
 
 
@@ -57,7 +57,7 @@ def test_evaluate_refuses_before_it_scores(
     words: list[str],
     message: str,
 ) -> None:
-    """A file that cannot be written and a table that cannot be counted are told before the text is scored."""
+    """A file that cannot be written and a table that cannot be counted are refused before the text is scored."""
     monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
     monkeypatch.setattr("nextchar.evaluation.report.part_of_text", lambda *_: range(9))
     result = shell("evaluate", model, text_file, *words)
@@ -79,7 +79,7 @@ def test_evaluate_asks_for_the_training_part_first(
 def test_inspect_refuses_before_it_reads(
     model: Path, tmp_path: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of the page's name is told before the model is run."""
+    """A folder of the page's name is refused before the model is run."""
     monkeypatch.setattr("nextchar.inspection.files.read_model", no_work)
     (tmp_path / "page.html").mkdir()
     result = shell("inspect", model, text_file, "-o", tmp_path / "page.html")

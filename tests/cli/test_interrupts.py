@@ -130,7 +130,7 @@ def test_the_handler_of_the_caller_is_put_back() -> None:
 
 
 def test_an_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the background of a shell, Ctrl-C is meant for another program."""
+    """A command in the background of a shell is not interrupted by Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     during: list[object] = []
     monkeypatch.setattr(program, "run", lambda _: during.append(signal.getsignal(signal.SIGINT)) or 0)

@@ -1,4 +1,4 @@
-"""Standard input where it is meant, standard output that cannot be written, and talk that nobody hears."""
+"""Standard input by its name -, and output that cannot be written."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def model(tmp_path: Path, model_file: ModelFile) -> Path:
 
 
 def unread() -> io.TextIOWrapper:
-    """Return a pipe whose reader has gone."""
+    """Return a pipe that is closed at the other end."""
     reader, writer = os.pipe()
     os.close(reader)
     return os.fdopen(writer, "w")
@@ -40,9 +40,9 @@ def test_a_prompt_may_be_a_dash(model: Path, shell: Shell, words: list[str]) -> 
 def test_a_stop_may_be_a_dash(model: Path, shell: Shell) -> None:
     """A text ends before the first -, and the stop after it is still a stop."""
     words = ("sample", model, "-n", 2000, "--seed", 1)
-    whole = shell(*words).out
-    assert shell(*words, "--stop", "-").out == whole.partition("-")[0] != whole
-    assert shell(*words, "--stop=-").out == whole.partition("-")[0]
+    text = shell(*words).out
+    assert shell(*words, "--stop", "-").out == text.partition("-")[0] != text
+    assert shell(*words, "--stop=-").out == text.partition("-")[0]
 
 
 @pytest.mark.parametrize("words", [["--prompt-file", "-"], ["--prompt-file=-"]])
@@ -67,8 +67,8 @@ def test_a_prompt_that_is_no_utf8_is_echoed(
 
 
 @pytest.mark.parametrize("words", [["corpora"], ["corpora", "--json"], ["--help"]])
-def test_output_that_nobody_reads_is_no_error(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the reader has gone the code is 0, and nothing is left that could be complained of at the end."""
+def test_a_closed_standard_output_is_no_error(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When standard output is closed the code is 0, and Python has nothing to report when it exits."""
     with unread() as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(words) == 0
@@ -79,7 +79,7 @@ def test_output_that_nobody_reads_is_no_error(words: list[str], monkeypatch: pyt
 def test_a_full_disk_is_one_sentence(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What does not fit onto standard output is told once, with exit code 1."""
+    """A full disk behind standard output is one sentence, with exit code 1."""
     with Path("/dev/full").open("w", encoding="utf-8") as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(words) == 1
@@ -88,8 +88,8 @@ def test_a_full_disk_is_one_sentence(
     assert said.count("\n") == 1
 
 
-def test_talk_that_nobody_hears_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the reader of standard error has gone, work goes on in silence, and an error keeps its exit code."""
+def test_a_closed_standard_error_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When standard error is closed, work continues silently, and an error keeps its exit code."""
     with unread() as silent:
         monkeypatch.setattr(sys, "stderr", silent)
         console = stderr()

@@ -85,7 +85,7 @@ def test_batches_have_the_shape_they_say() -> None:
 
 
 def test_an_epoch_starts_with_a_reset_at_another_place() -> None:
-    """All batch_size are cold at the first step of every epoch, and epochs begin at different places."""
+    """All rows are reset at the first step of every epoch, and epochs begin at different places."""
     stream = BatchLoader(distinct(200), 4, 5, state_reset_prob=0.0)
     firsts = [stream.batch(epoch * stream.steps_per_epoch) for epoch in range(10)]
     assert all(batch.reset.all() for batch in firsts)

@@ -148,7 +148,7 @@ def test_an_archive_is_unpacked_once(
 
 
 def test_an_unpacked_copy_is_as_good_as_the_archive(archive: Path, data: Path) -> None:
-    """A file that somebody unpacked is compared with its own checksum."""
+    """An unpacked file is compared with its own checksum."""
     archive.unlink()
     (data / "inner").write_bytes(TEXT)
     assert fetch("packed") == [(data / "inner", "packed")]

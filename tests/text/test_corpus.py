@@ -32,7 +32,7 @@ def written(path: Path, text: str) -> str:
 
 
 def same(one: Corpus, other: Corpus) -> bool:
-    """Tell whether two corpora are the same text."""
+    """Return whether two corpora are the same text."""
     return (
         one.vocabulary == other.vocabulary
         and one.ids.dtype == other.ids.dtype
@@ -98,7 +98,7 @@ def test_several_texts_stand_one_after_the_other(tmp_path: Path) -> None:
     assert len(corpus.names[0]["sha256"]) == 64
 
 
-def test_a_folder_tells_how_many_files_were_left_out(tmp_path: Path) -> None:
+def test_a_corpus_counts_how_many_files_were_left_out(tmp_path: Path) -> None:
     """Binary files in a folder are counted in the corpus."""
     written(tmp_path / "a.txt", "abc")
     (tmp_path / "b.png").write_bytes(b"\0")
@@ -141,13 +141,13 @@ def test_the_second_opening_reads_the_cache(text_file: Path, monkeypatch: pytest
 
 
 def test_the_ids_are_read_only(text_file: Path) -> None:
-    """Nobody can change the cache through a corpus."""
+    """The ids of a corpus cannot be changed, so the cache cannot be either."""
     with pytest.raises(ValueError, match="read-only"):
         open_corpus([str(text_file)]).ids[0] = 1
 
 
 def test_a_cached_corpus_is_found_by_its_key(text_file: Path) -> None:
-    """A text can be had again by its key when its file is gone, and an unknown key is nothing."""
+    """A text is found by its key when its file no longer exists; an unknown key gives None."""
     first = open_corpus([str(text_file)])
     text_file.unlink()
     again = cached_corpus(first.key)
@@ -188,7 +188,7 @@ def test_the_key_is_the_content_and_the_options(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_built_again(
     text_file: Path, entries: Path, text: str, name: str, content: bytes | None
 ) -> None:
-    """An entry that is cut, unreadable or incomplete is replaced by a sound one."""
+    """An entry that is cut, unreadable or incomplete is replaced by a valid one."""
     open_corpus([str(text_file)])
     (entry,) = entries.iterdir()
     (entry / name).unlink() if content is None else (entry / name).write_bytes(content)
@@ -207,7 +207,7 @@ def test_a_damaged_cache_is_built_again(
         ("vocabulary", [1]),
     ],
 )
-def test_a_cache_that_says_nonsense_is_built_again(
+def test_a_cache_entry_that_is_wrong_is_built_again(
     text_file: Path, entries: Path, field: str, value: object
 ) -> None:
     """An entry whose description is readable but wrong is replaced."""
@@ -223,7 +223,7 @@ def test_a_cache_that_says_nonsense_is_built_again(
 def test_a_failure_leaves_the_cache_as_it_was(
     tmp_path: Path, text_file: Path, entries: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    """A disk that fills up at any stage of encoding leaves no part of an entry, and the others whole."""
+    """A disk that fills up at any stage of encoding leaves no part of an entry and does not damage others."""
     first = open_corpus([str(text_file)])
     before = list(entries.iterdir())
     fresh = written(tmp_path / "fresh.txt", "the new text")
@@ -356,28 +356,28 @@ def test_a_cache_that_cannot_be_read_back_is_an_error(
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_progress_is_told_and_never_exceeds_the_whole(
+def test_progress_never_exceeds_the_size(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    """A long text tells how far its reading and encoding are, packed or not, up to the end."""
+    """Progress is reported while a long text is read and encoded, compressed or not, up to its end."""
     monkeypatch.setattr(room, "LONG", 0)
     monkeypatch.setattr(sources, "CHUNK", 4096)
     path = tmp_path / f"long.txt{suffix}"
     path.write_bytes(gzip.compress(text.encode()) if suffix else text.encode())
-    told: list[tuple[str, int, int]] = []
-    open_corpus([str(path)], progress=lambda *call: told.append(call))
+    calls: list[tuple[str, int, int]] = []
+    open_corpus([str(path)], progress=lambda *call: calls.append(call))
     for what in ("reading", "encoding"):
-        done = [call[1] for call in told if call[0] == what]
+        done = [call[1] for call in calls if call[0] == what]
         assert done == sorted(done)
         assert done[-1] == path.stat().st_size
-    assert {total for _, _, total in told} == {path.stat().st_size}
+    assert {total for _, _, total in calls} == {path.stat().st_size}
 
 
-def test_progress_of_a_short_text_is_not_told(text_file: Path) -> None:
-    """What takes no time is not shown."""
-    told: list[object] = []
-    open_corpus([str(text_file)], progress=lambda *call: told.append(call))
-    assert told == []
+def test_progress_of_a_short_text_is_not_reported(text_file: Path) -> None:
+    """Reading a short text reports nothing."""
+    calls: list[object] = []
+    open_corpus([str(text_file)], progress=lambda *call: calls.append(call))
+    assert calls == []
 
 
 shares = st.just(0.0) | st.floats(0.001, 0.45)

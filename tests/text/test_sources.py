@@ -60,7 +60,7 @@ def spools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_characters_cut_by_a_chunk_are_put_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, encoding: str
 ) -> None:
-    """Wherever the chunks end, the characters are those of the whole file."""
+    """Wherever the chunks end, the characters are those of the file."""
     monkeypatch.setattr(sources, "CHUNK", chunk)
     path = tmp_path / "mixed.txt"
     path.write_bytes(MIXED.encode(encoding))
@@ -207,7 +207,7 @@ def test_globs_are_sorted_and_recursive(folder: Path) -> None:
 
 
 def test_texts_keep_the_order_they_were_given_in(folder: Path) -> None:
-    """Several texts stand in the order of the arguments."""
+    """Several texts are read in the order of the arguments."""
     assert names(folder / "sub" / "c.txt", folder / "a.md", folder / "b.txt") == ["c.txt", "a.md", "b.txt"]
 
 

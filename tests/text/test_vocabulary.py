@@ -145,7 +145,7 @@ def test_describe_shows_a_glyph_only_where_there_is_one(code: int, units: Units,
 
 
 def test_byte_lengths_are_those_of_utf_8() -> None:
-    """Each id stands for its length in UTF-8, or for one byte."""
+    """The length of a character is that of its UTF-8 encoding; a byte has length one."""
     assert of("aé€😀").byte_lengths().tolist() == [1, 2, 3, 4]
     assert of(b"\x00\xff").byte_lengths().tolist() == [1, 1]
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nextchar.benchmark.report import PARTS, SIZES, measure
-from nextchar.cli.compiling import tell_of_compiling
+from nextchar.cli.compiling import report_compiling
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag
 
@@ -38,7 +38,7 @@ def command(
     json
         Print one JSON object on standard output.
     """
-    tell_of_compiling()
+    report_compiling()
     report = measure(sizes or SIZES, only or PARTS, seconds=seconds, on_progress=stderr().print)
     if json:
         print_json(report)

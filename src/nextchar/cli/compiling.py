@@ -1,29 +1,29 @@
-"""Says on standard error that code is being compiled, because that takes seconds, and happens once on a machine."""
+"""Reports on standard error that code is being compiled: it takes seconds, once on each machine."""
 
 from typing import Any
 
 from numba.core import event
 
+from nextchar.cli.console import stderr
+
 
 class _Listener(event.Listener):
     def __init__(self) -> None:
-        self.said = False
+        self.reported = False
 
-    def on_start(self, event: Any) -> None:  # noqa: ARG002  # whatever it is
-        """Say it, once."""
-        if not self.said:
-            self.said = True
-            from nextchar.cli.console import stderr  # noqa: PLC0415  rich takes a while too
-
+    def on_start(self, event: Any) -> None:  # noqa: ARG002  every compilation is reported alike
+        """Report the first compilation."""
+        if not self.reported:
+            self.reported = True
             stderr().print("nextchar: compiling for this processor, once ...")
 
     def on_end(self, event: Any) -> None:
-        """Say nothing; what was waited for comes."""
+        """Print nothing."""
 
 
 _LISTENER = _Listener()
 
 
-def tell_of_compiling() -> None:
-    """From now on, say when something is compiled that was not found on disk."""
+def report_compiling() -> None:
+    """Report from now on when code is compiled that was not in the cache of compiled code."""
     event.register("numba:compile", _LISTENER)  # type: ignore[no-untyped-call]

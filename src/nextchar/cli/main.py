@@ -39,7 +39,7 @@ Start with a text of your own, or with one that every machine has:
 
 Data goes to standard output, everything else to standard error. MODEL is a
 run folder or a model file; - is standard input. Exit codes: 0 success,
-1 an error, told in one sentence, 2 wrong usage, 130 interrupted.
+1 an error (explained in one sentence), 2 wrong usage, 130 interrupted.
 """
 LITERAL = (
     "\0"  # marks a word that is a value, although it begins with a dash; no path or argument can hold it

@@ -85,7 +85,7 @@ def command(
         Print one JSON object on standard output.
     """
     # Compiled code and all that imports it takes long to import.
-    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415
+    from nextchar.cli.compiling import report_compiling  # noqa: PLC0415
     from nextchar.sampling.generation import Generator  # noqa: PLC0415
     from nextchar.sampling.options import SampleOptions, SamplingParams, as_integer  # noqa: PLC0415
 
@@ -100,7 +100,7 @@ def command(
         device=device,
     )
     text = _prompt(prompt, prompt_file)
-    tell_of_compiling()
+    report_compiling()
     generator = Generator([model, *others], options)
     if json:
         print_json(_as_json(generator, text, count))

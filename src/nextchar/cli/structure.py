@@ -69,7 +69,7 @@ def command(
     json
         Print one JSON object on standard output.
     """
-    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
+    from nextchar.cli.compiling import report_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.parsing.compare import (  # noqa: PLC0415  torch takes long to import
         Reference,
         compare,
@@ -92,7 +92,7 @@ def command(
     elif model:
         reference = Reference.of_run(model, source)
     say = stderr().print
-    tell_of_compiling()
+    report_compiling()
     if sweep:
         if model is None or reference is None:
             raise ConfigError("--sweep was given with samples; it needs a model")

@@ -185,13 +185,13 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
         texts: To open, if they were given; else the run's own.
         budget: A new one, or none.
     """
-    from nextchar.cli.compiling import tell_of_compiling  # noqa: PLC0415  numba takes long to import
+    from nextchar.cli.compiling import report_compiling  # noqa: PLC0415  numba takes long to import
     from nextchar.training.events import Finished  # noqa: PLC0415  torch takes long to import
     from nextchar.training.record import record  # noqa: PLC0415  as above
     from nextchar.training.view import TrainingView  # noqa: PLC0415  as above
 
     corpus, reading = _open(job, run, texts)
-    tell_of_compiling()
+    report_compiling()
     spent = time.monotonic() - job.begun - reading
     trainer = run.trainer(corpus, spent=spent, say=job.console.print, **budget)
     done: Finished | None = None

@@ -65,7 +65,7 @@ class Vocabulary:
 
     def find(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
         """Return the id of each code, UNKNOWN if it has none; `(n,)`."""
-        # The table ends with one UNKNOWN entry, which stands for all larger codes. A narrow type may not reach it.
+        # The last entry of the table is UNKNOWN, for all larger codes. A narrow type cannot hold its index.
         last = min(len(self._table) - 1, np.iinfo(codes.dtype).max)
         return self._table[np.minimum(codes, last)]
 
