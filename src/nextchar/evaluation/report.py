@@ -4,7 +4,6 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,18 +12,16 @@ import numpy as np
 from nextchar.config import make_config, read_toml
 from nextchar.device import pick_device
 from nextchar.errors import ConfigError, TextError, check_choice
-from nextchar.evaluation.dynamic import DynamicScore, score_dynamic
+from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.errors import analyse_errors
 from nextchar.evaluation.ngram import NGram
-from nextchar.evaluation.score import ProtocolName, Score, score_ids
-from nextchar.model.network import Network
+from nextchar.evaluation.score import ProtocolName, score_ids
 from nextchar.model.reading import Doubles, Ids
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, to_language_model, write_atomically
 from nextchar.text.corpus import cached_corpus, open_corpus, read_ids
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
 
 Split = Literal["train", "valid", "test"]
-ScoreFunction = Callable[..., Score | DynamicScore]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,52 +98,31 @@ def evaluate_files(
     # Counted before the text is scored, so that an invalid order is found early.
     table = NGram(training, len(vocabulary), order=options.ngram) if options.ngram is not None else None
     networks = [to_language_model(file, pick_device(options.device)).network for file in files]
-    score: ScoreFunction
+    result: dict[str, Any] = {"text": named}
+    blocks: list[Doubles] = []
     if options.dynamic:
         if on_message:
             on_message("choosing the settings of dynamic evaluation, and learning: this takes minutes")
-        tuned = split == "test" and not texts
-        score = partial(_score_dynamic, networks, ids, files[0], models[0], tune_on_valid=tuned)
+        tune = split == "test" and not texts and files[0].config.get("valid")
+        remedy = "--dynamic needs it to measure gradients"
+        learned = part_of_text(files[0], models[0], "train", remedy=remedy)
+        tune_on = part_of_text(files[0], models[0], "valid") if tune else None
+        dynamic = score_dynamic(networks, ids, vocabulary, learned, tune_on=tune_on)
+        blocks.append(dynamic.nats)
+        result |= dynamic.as_dict()
     else:
+        on_block = blocks.append if options.per_char or options.errors else None
         protocol, window = options.protocol, options.window
-        score = partial(score_ids, networks, ids, vocabulary, protocol=protocol, window=window)
-    result = {"text": named, **_run(score, ids, vocabulary, training, options)}
+        score = score_ids(networks, ids, vocabulary, protocol=protocol, window=window, on_block=on_block)
+        result |= score.as_dict()
+    if options.per_char:
+        _write_csv(options.per_char, vocabulary, ids, np.concatenate(blocks))
+    if options.errors:
+        result |= analyse_errors(vocabulary, ids, np.concatenate(blocks), training)
     if skipped:
         result["skipped"] = skipped
     if table is not None:
         result["ngram"] = table.score(ids, vocabulary).as_dict()
-    return result
-
-
-def _run(
-    score: ScoreFunction, ids: Ids, vocabulary: Vocabulary, training: Ids, options: EvaluationOptions
-) -> dict[str, Any]:
-    """Return the score by name; write or analyse the surprisals if that is asked for."""
-    if options.per_char:
-        return _with_csv(options.per_char, vocabulary, ids, score).as_dict()
-    if not options.errors:
-        return score().as_dict()
-    blocks: list[Doubles] = []
-    result = score(on_block=blocks.append).as_dict()
-    return result | analyse_errors(vocabulary, ids, np.concatenate(blocks), training)
-
-
-def _score_dynamic(
-    networks: Sequence[Network],
-    ids: Ids,
-    file: ModelFile,
-    path: Path,
-    *,
-    tune_on_valid: bool,
-    on_block: Callable[[Doubles], object] | None = None,
-) -> DynamicScore:
-    """Score by dynamic evaluation, with the settings chosen on the validation part or on the first half of the text."""
-    remedy = "--dynamic needs it to measure gradients"
-    training = part_of_text(file, path, "train", remedy=remedy)
-    tune_on = part_of_text(file, path, "valid") if tune_on_valid and file.config.get("valid") else None
-    result = score_dynamic(networks, ids, file.vocabulary, training, tune_on=tune_on)
-    if on_block:
-        on_block(result.nats)
     return result
 
 
@@ -202,23 +178,16 @@ def part_of_text(
     return part.ids if part.lookup is None else part.lookup[part.ids]
 
 
-def _with_csv(path: Path, vocabulary: Vocabulary, ids: Ids, score: ScoreFunction) -> Score | DynamicScore:
-    """Score, and write a line for every character: position, character, code, nats and bits."""
-    scores = []
+def _write_csv(path: Path, vocabulary: Vocabulary, ids: Ids, nats: Doubles) -> None:
+    """Write a line for every character: position, character, code, nats and bits."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as target:
             lines = csv.writer(target)
             lines.writerow(["position", "character", "code", "nats", "bits"])
-            positions = iter(range(len(ids)))
-
-            def on_block(block: Doubles) -> None:
-                for nats, position in zip(block, positions, strict=False):
-                    code = vocabulary.codes[ids[position]]
-                    shown = chr(code) if vocabulary.units == "characters" else f"0x{code:02X}"
-                    lines.writerow([position, shown, code, f"{nats:.6f}", f"{nats / math.log(2):.6f}"])
-
-            scores.append(score(on_block=on_block))
+            for position, (index, loss) in enumerate(zip(ids, nats, strict=True)):
+                code = vocabulary.codes[index]
+                shown = chr(code) if vocabulary.units == "characters" else f"0x{code:02X}"
+                lines.writerow([position, shown, code, f"{loss:.6f}", f"{loss / math.log(2):.6f}"])
 
     write_atomically(path, write)
-    return scores[0]

@@ -21,8 +21,6 @@ from nextchar.text.vocabulary import Unknown
 
 IN_STRIP = 400  # characters
 ARRAYS = (".npz", ".safetensors")
-WRITTEN = (".html", *PICTURES, *ARRAYS)
-"""The endings of what can be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
