@@ -73,7 +73,7 @@ ModelSource = Union["LanguageModel", ModelFile, str, Path]
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Replace a file atomically: `write` fills a temporary file beside it, which is synced and then renamed.
 
-    At any moment, also after a crash, the path holds the old content or the new content as a content.
+    At any moment, also after a crash, the path holds the complete old content or the complete new content.
 
     Raises:
         NextcharError: On Windows, another program keeps the file open.
