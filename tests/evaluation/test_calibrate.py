@@ -25,8 +25,8 @@ def trained(corpus: Corpus) -> ModelFile:
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.6])
-def test_what_a_network_wrote_is_at_its_own_temperature(trained: ModelFile, factor: float) -> None:
-    """Its text is predicted best as it was written: a head that was made surer, or less sure, is put back."""
+def test_the_samples_of_a_network_calibrate_it(trained: ModelFile, factor: float) -> None:
+    """A network whose head was scaled is scaled back by samples of the original."""
     written = nextchar.sample(trained, "", nextchar.SampleOptions(length=512, seed=1), count=32)
     text = Corpus.from_text("".join(each.text for each in written)).in_vocabulary(trained.vocabulary)
     network = to_language_model(trained).network
@@ -38,15 +38,15 @@ def test_what_a_network_wrote_is_at_its_own_temperature(trained: ModelFile, fact
 
 
 @pytest.mark.parametrize("length", [1, 2, 30])
-def test_a_few_characters_tell_little(trained: ModelFile, length: int) -> None:
-    """However well or ill they are predicted, the network is left nearly as it was."""
+def test_a_few_characters_change_little(trained: ModelFile, length: int) -> None:
+    """However well or badly they are predicted, the network hardly changes."""
     network = to_language_model(trained).network
     text = Corpus.from_text("q" * length).in_vocabulary(trained.vocabulary)
     assert calibrate(network, text) == pytest.approx(1, abs=0.05 * length)
 
 
-def test_the_kept_model_is_calibrated_and_the_network_that_goes_on_is_not() -> None:
-    """It is what was trained with another head, and costs less; calibrated again, it stays as it is."""
+def test_the_kept_model_is_calibrated_and_the_training_network_is_not() -> None:
+    """It has the trained weights but for the head, and a smaller loss; calibrating it again changes nothing."""
     short = Corpus.from_text(inspect.getsource(inspect)[:8000])
     given = nextchar.Config(
         steps=150, hidden=64, batch_size=8, seq_length=32, dropout=0.0, valid=0.2, test=0.0
@@ -56,7 +56,7 @@ def test_the_kept_model_is_calibrated_and_the_network_that_goes_on_is_not() -> N
         assert list(each.events())
     own, other = trainer.best_model(), plain.best_model()
     temperature = own.provenance["temperature"]
-    assert temperature > 1.02  # known by heart, and so too sure
+    assert temperature > 1.02  # memorized, and therefore overconfident
     assert other.provenance["temperature"] == 1
     for name, array in other.arrays.items():
         factor = 1 / temperature if name.startswith("head") else 1.0

@@ -22,7 +22,7 @@ from nextchar.text.corpus import Corpus
 QUICK = Adaptation(learning_rate=0.01, decay=0.01, epsilon=0.3, segment=16)
 
 
-def _reader(lm: LanguageModel, corpus: Corpus, adaptation: Adaptation) -> Learner:
+def _learner(lm: LanguageModel, corpus: Corpus, adaptation: Adaptation) -> Learner:
     usual = gradient_rms(lm.network, corpus.ids[:3000], lm.vocabulary.start, adaptation.segment)
     return Learner(lm.network, usual, lm.vocabulary.start, adaptation)
 
@@ -33,7 +33,7 @@ def _weights(lm: LanguageModel) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_without_a_rate_the_score_is_the_static_one(corpus: Corpus, text: str, cell: Cell) -> None:
-    """A network that learns with a rate of 0 scores every character as it does when it does not learn, to 1e-6."""
+    """With a learning rate of 0 the dynamic surprisals are the static ones, to 1e-6."""
     lm = make_model(corpus.vocabulary, cell=cell)
     still = Adaptation(learning_rate=0, decay=0.5)
     result = evaluate_dynamic(lm, text[:1500], text, adaptation=still)
@@ -51,7 +51,7 @@ def test_no_character_is_learnt_from_before_it_is_scored(
     ids = np.array(corpus.ids[:80])
     other = ids.copy()
     other[place] = (ids[place] + 1) % len(corpus.vocabulary)
-    one, two = _reader(lm, corpus, QUICK), _reader(lm, corpus, QUICK)
+    one, two = _learner(lm, corpus, QUICK), _learner(lm, corpus, QUICK)
     one.read(ids)
     two.read(other)
     np.testing.assert_array_equal(one.nats()[:place], two.nats()[:place])
@@ -60,7 +60,7 @@ def test_no_character_is_learnt_from_before_it_is_scored(
 
 
 def test_the_model_given_is_not_changed(lm: LanguageModel, text: str) -> None:
-    """Learning happens in a copy: the weights are the same to the bit, and want no gradient more than before."""
+    """A copy learns: the weights are bitwise the same, and have no gradients."""
     before = _weights(lm)
     evaluate_dynamic(lm, text[:300], text[:2000], adaptation=QUICK)
     assert all(torch.equal(one, other) for one, other in zip(before, _weights(lm), strict=True))
@@ -68,17 +68,17 @@ def test_the_model_given_is_not_changed(lm: LanguageModel, text: str) -> None:
 
 
 def test_a_text_that_repeats_itself_is_learnt(lm: LanguageModel, corpus: Corpus) -> None:
-    """What was met often costs less and less, far below the score of a network that does not learn."""
+    """The loss on a repeated text falls far below that of the static network."""
     ids = np.tile(corpus.ids[:40], 50)
-    reader = _reader(lm, corpus, QUICK)
+    reader = _learner(lm, corpus, QUICK)
     reader.read(ids)
     static = np.concatenate(list(nats_of(lm.network, ids, lm.vocabulary.start)))
     assert reader.nats()[-200:].mean() < 0.5 * static[-200:].mean()
 
 
 def test_reading_in_pieces_is_reading_at_once(lm: LanguageModel, corpus: Corpus) -> None:
-    """A text read segment by segment in several calls costs what it costs in one."""
-    whole, pieces = _reader(lm, corpus, QUICK), _reader(lm, corpus, QUICK)
+    """Several calls on consecutive segments have the surprisals of one call."""
+    whole, pieces = _learner(lm, corpus, QUICK), _learner(lm, corpus, QUICK)
     whole.read(corpus.ids[:100])
     for begin, end in ((0, 32), (32, 48), (48, 100)):
         pieces.read(corpus.ids[begin:end])
@@ -111,23 +111,23 @@ def test_weights_fall_back_in_proportion_to_their_usual_gradients() -> None:
     np.testing.assert_allclose(weights, [1 - 0.125 - 0.1, 1 + 0.25 + 0.1 / 1.5, 3], rtol=1e-6)
 
 
-def test_a_race_is_won_by_who_predicts_best(
+def test_a_race_is_won_by_the_best_predictions(
     lm: LanguageModel, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of settings that learn wildly, sensibly or not at all the sensible one is left, and has read no more than half."""
+    """Of settings that diverge, learn or do nothing, the learning one is left, and has read at most half."""
     ids = np.tile(corpus.ids[:40], 40)
     rates = (0.0, 1e4, 0.01, 0.0001)
-    readers = [_reader(lm, corpus, Adaptation(rate, 0.01, 0.3, 16)) for rate in rates]
+    readers = [_learner(lm, corpus, Adaptation(rate, 0.01, 0.3, 16)) for rate in rates]
     best = race(readers, ids)
     assert best is readers[2]
     assert [len(reader.nats()) for reader in readers] == [400, 400, 800, 800]
     monkeypatch.setattr(dynamic, "MAX_RACE", 200)
-    short = race([_reader(lm, corpus, Adaptation(rate, 0.01, 0.3, 16)) for rate in rates], ids)
+    short = race([_learner(lm, corpus, Adaptation(rate, 0.01, 0.3, 16)) for rate in rates], ids)
     assert len(short.nats()) == 96
 
 
 def test_settings_are_chosen_on_the_first_half(lm: LanguageModel, text: str) -> None:
-    """Without settings the second half is scored apart, is held out, and has no say in them."""
+    """Without given settings, the second half is scored separately and does not affect their choice."""
     result = evaluate_dynamic(lm, text[:1200], text[:3000])
     assert result.held_out is not None
     assert [score.chars for score in result.held_out] == [600, 600]
@@ -150,7 +150,7 @@ def test_settings_can_be_chosen_on_another_text(lm: LanguageModel, text: str) ->
 
 
 def test_several_learn_each_for_itself(corpus: Corpus, text: str) -> None:
-    """Several models cost the mean of what each one's probabilities are while it learns alone."""
+    """The probabilities of several models, each of which learns separately, are averaged."""
     models = [make_model(corpus.vocabulary, seed) for seed in (0, 1)]
     together = evaluate_dynamic(models, text[:400], text[:2000], adaptation=QUICK)
     alone = [evaluate_dynamic(lm, text[:400], text[:2000], adaptation=QUICK).nats for lm in models]
@@ -182,7 +182,7 @@ def test_what_cannot_be_is_refused(lm: LanguageModel, text: str) -> None:
 
 
 def test_the_settings_go_to_json_beside_the_score(lm: LanguageModel, text: str) -> None:
-    """The contract's keys are the dynamic score's; the static score, the second half and the settings stand beside."""
+    """The contract's keys are the dynamic score's; the static score, the second half and the settings are beside them."""
     values = evaluate_dynamic(lm, text[:200], text[:1000]).as_dict()
     keys = ["protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"]
     assert list(values) == [*keys, "static", "held_out", "adaptation"]

@@ -13,7 +13,7 @@ SURE, LOST = 0.1, 3.0
 
 
 def test_every_error_has_one_kind() -> None:
-    """Kinds are taken in their order; together they are all errors, and what they cost."""
+    """Classes are assigned in their order; together they are all errors and their whole loss."""
     text = "the zebra (the zebra)\n"
     #       0123456789
     nats = np.full(len(text), SURE)
@@ -45,7 +45,7 @@ def test_the_beginning_of_a_known_word() -> None:
 
 
 def test_memory_forgets() -> None:
-    """What was said more than 1,000 characters ago is not remembered, and one character is no beginning."""
+    """Text more than 1,000 characters ago is not found, and a single character does not count."""
     near, far = "zebra" + " x" * 100 + " zebra", "zebra" + " x" * 600 + " zebra"
     everywhere = np.ones(len(near), bool)
     assert found_in_memory(near, everywhere)[-5:].tolist() == [False, True, True, True, True]

@@ -24,7 +24,7 @@ class _ChenGoodman:
         }
         self.counts: dict[int, Counter[Gram]] = {order: grams[order]}
         for n in range(1, order):
-            # N1+(. gram): how many different characters stand before it.
+            # N1+(. gram): how many different characters precede it.
             self.counts[n] = Counter(longer[1:] for longer in grams[n + 1])
         self.discounts = {n: self._discounts(self.counts[n]) for n in self.counts}
         self.after: dict[Gram, list[tuple[int, int]]] = defaultdict(list)
@@ -39,7 +39,7 @@ class _ChenGoodman:
             return [0.0, 0.5, 0.75, 0.9]
         Y = n1 / (n1 + 2 * n2)
         raw = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
-        # What comes out at 0 or below would leave nothing to characters not seen: fixed ones again.
+        # A discount of 0 or less would leave no probability to unseen characters: fixed ones are used.
         return [0.0, *(D if D > 1e-9 else fixed for D, fixed in zip(raw, (0.5, 0.75, 0.9), strict=True))]
 
     def p(self, gram: Gram) -> float:
@@ -57,7 +57,7 @@ class _ChenGoodman:
         return max(count - D[min(count, 3)], 0) / sum(counts) + gamma * lower
 
     def nats(self, text: list[int]) -> list[float]:
-        """Return what each character costs."""
+        """Return the surprisal of each character."""
         last = range(len(text))
         return [-math.log(self.p(tuple(text[max(0, t + 1 - self.order) : t + 1]))) for t in last]
 
@@ -69,7 +69,7 @@ def _ids(corpus: Corpus, text: str) -> Ids:
 @ORDERS
 @pytest.mark.parametrize("begin", [0, 5000, 9000])
 def test_it_is_the_equations_of_the_paper(corpus: Corpus, text: str, order: int, begin: int) -> None:
-    """Held-out characters cost what a dictionary written from the paper says, to 1e-9."""
+    """Surprisals of held-out characters are those of a dictionary implemented from the paper, to 1e-9."""
     train, held = _ids(corpus, text[begin : begin + 600]), _ids(corpus, text[begin + 600 : begin + 1200])
     V = len(corpus.vocabulary)
     expected = _ChenGoodman(train.tolist(), V, order).nats(held.tolist())
@@ -79,7 +79,7 @@ def test_it_is_the_equations_of_the_paper(corpus: Corpus, text: str, order: int,
 @ORDERS
 @pytest.mark.parametrize("size", [4, 5, 9, 30])
 def test_it_is_the_paper_for_the_shortest_texts(order: int, size: int) -> None:
-    """Where counts are too few to estimate discounts, the fixed ones stand in, and the rest is as it was."""
+    """If counts are too few to estimate discounts, the fixed ones are used, and the rest is unchanged."""
     random = np.random.default_rng(size)
     train, held = random.integers(0, 3, size), random.integers(0, 4, 40)
     expected = _ChenGoodman(train.tolist(), 4, order).nats(held.tolist())
@@ -123,7 +123,7 @@ def test_the_continuations_of_any_context_sum_to_one(corpus: Corpus, text: str, 
 
 @ORDERS
 def test_characters_never_seen_share_the_uniform_fallback(order: int) -> None:
-    """What training never saw costs the same, whichever it is, and less than impossible."""
+    """All characters that are not in the training text have the same finite surprisal."""
     ngram = NGram(np.random.default_rng(0).integers(0, 5, 300), 9, order=order)
     costs = [ngram.nats(np.array([0, 1, 2, unseen]))[-1] for unseen in range(5, 9)]
     assert max(costs) == min(costs)
@@ -147,7 +147,7 @@ def test_the_example_by_hand() -> None:
 
 
 def test_longer_contexts_know_more(corpus: Corpus, text: str) -> None:
-    """On real text order 8 beats order 4 beats order 1 beats knowing nothing."""
+    """On real text order 8 beats order 4 beats order 1 beats a uniform distribution."""
     V = len(corpus.vocabulary)
     train, held = _ids(corpus, text[:16_000]), _ids(corpus, text[16_000:])
     scores = [
@@ -161,7 +161,7 @@ def test_longer_contexts_know_more(corpus: Corpus, text: str) -> None:
 @pytest.mark.parametrize("order", [1, 3, 8])
 @pytest.mark.parametrize("cut", [1, 50, 299])
 def test_no_cost_sees_the_future(corpus: Corpus, text: str, order: int, cut: int) -> None:
-    """What a beginning costs does not depend on how the text goes on."""
+    """The surprisals of a beginning do not depend on the rest of the text."""
     ngram = NGram(_ids(corpus, text[:3000]), len(corpus.vocabulary), order=order)
     one, other = _ids(corpus, text[4000:4300]), _ids(corpus, text[4000 : 4000 + cut] + text[9000:9300])
     np.testing.assert_array_equal(ngram.nats(one)[:cut], ngram.nats(other)[:cut])
@@ -170,7 +170,7 @@ def test_no_cost_sees_the_future(corpus: Corpus, text: str, order: int, cut: int
 
 @pytest.mark.parametrize("order", [1, 3, 8])
 def test_no_cost_sees_beyond_its_context(corpus: Corpus, text: str, order: int) -> None:
-    """A character costs the same whatever stands more than order - 1 characters before it."""
+    """A surprisal does not depend on what is more than order - 1 characters before."""
     ngram = NGram(_ids(corpus, text[:3000]), len(corpus.vocabulary), order=order)
     tail = text[4000:4100]
     one, other = _ids(corpus, text[5000:5050] + tail), _ids(corpus, text[6000:6050] + tail)
@@ -206,7 +206,7 @@ def test_a_text_too_short_for_the_order_is_refused(size: int, order: int) -> Non
 
 
 def test_what_it_writes_is_what_it_predicts() -> None:
-    """The characters written after a context come as often as the table says they are likely."""
+    """Characters are sampled after a context as often as their probability says."""
     generator = np.random.default_rng(0)
     ids = generator.choice(3, size=400, p=[0.5, 0.3, 0.2])
     table = NGram(ids, 3, order=3)
@@ -220,10 +220,10 @@ def test_what_it_writes_is_what_it_predicts() -> None:
 
 
 def test_colder_writing_is_surer() -> None:
-    """A low temperature takes the likeliest; the same seed writes the same; 0 cannot be."""
+    """A low temperature selects the likeliest; equal seeds give equal samples; 0 is refused."""
     table = NGram(np.array([0, 1, 2] * 30 + [0, 0, 2, 1]), 3, order=3)
-    cold = table.sample(2, 12, temperature=0.01)
-    assert "".join(map(str, cold[0])).count("012") >= 3
+    greedy = table.sample(2, 12, temperature=0.01)
+    assert "".join(map(str, greedy[0])).count("012") >= 3
     assert (table.sample(3, 5, seed=4) == table.sample(3, 5, seed=4)).all()
     assert (table.sample(30, 5, seed=4) != table.sample(30, 5, seed=5)).any()
     with pytest.raises(ConfigError, match="the temperature is 0"):

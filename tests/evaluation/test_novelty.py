@@ -42,7 +42,7 @@ def test_copies_are_what_their_definition_says(seed: int, monkeypatch: pytest.Mo
 
 
 def test_copies_do_not_cross_texts() -> None:
-    """What only stands in two texts put together was not copied."""
+    """A string that occurs only across two texts is not a copy."""
     training = "the quick brown fox jumps over the lazy dog"
     copies = Training(training).copies([training[:20], training[20:30], ""])
     assert copies.longest == 20

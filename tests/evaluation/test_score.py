@@ -37,7 +37,7 @@ def _nats(network: Predictor, ids: Ids, protocol: str = "stream", window: int = 
 
 
 def _naive(lm: LanguageModel, ids: Ids, window: int | None = None) -> Nats:
-    """One lane, one step at a time, in float64 throughout; the state is emptied at every window's edge."""
+    """One row, one step at a time, in float64 throughout; the state is reset at every window's edge."""
     network, rows = lm.network, []
     with torch.no_grad():
         state, before = network.empty_state(1), lm.vocabulary.start
@@ -61,22 +61,22 @@ def _read_once(cell: Cell, text: str) -> tuple[LanguageModel, Ids, Nats]:
 
 @pytest.fixture(params=CELLS)
 def known(request: pytest.FixtureRequest, text: str) -> tuple[LanguageModel, Ids, Nats]:
-    """Return a model, 5000 real characters and what they cost, one step at a time."""
+    """Return a model, 5000 real characters and their surprisals, one step at a time."""
     # Cached and not of session scope, because in random order pytest would build it again at every change of cell.
     return _read_once(request.param, text[:5000])
 
 
 @pytest.fixture(autouse=True)
-def short_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let short texts have many lanes, and sew them closely, so that the seams are what is tested."""
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read short texts in many parts, with a small tolerance, so that their edges are tested."""
     monkeypatch.setattr(reading, "MIN_DEPTH", 128)
     monkeypatch.setattr(reading, "TOLERANCE", 1e-5)
 
 
-def test_the_lanes_of_a_real_text_are_read_as_one(
+def test_the_parts_of_a_real_text_are_read_as_one(
     lm: LanguageModel, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With lanes as long and seams as close as they are by default, the score is that of one lane to 1e-6."""
+    """With the default length of parts and tolerance, the score is that of one part to 1e-6."""
     monkeypatch.undo()
     assert len(corpus) > reading.MIN_DEPTH * 4
     one, many = (
@@ -89,7 +89,7 @@ def test_the_lanes_of_a_real_text_are_read_as_one(
 
 @LENGTHS
 def test_a_stream_is_read_as_one(known: tuple[LanguageModel, Ids, Nats], length: int) -> None:
-    """Reading lanes in parallel costs what one lane costs, step by step: 1e-6 on average, 5e-5 for any one."""
+    """Surprisals read in parallel are those read step by step, to 1e-6 on average and 5e-5 for each."""
     lm, ids, expected = known
     parts = list(nats_of(lm.network, ids[:length], lm.vocabulary.start))
     nats = np.concatenate(parts)
@@ -113,14 +113,14 @@ def test_blocks_and_chunks_change_no_score(
 
 
 def _counted(ids: Ids, window: int | None = None) -> Nats:
-    """Return what the counting network charges: after t characters it prefers id t mod V by 3 nats."""
+    """Return the surprisals under the counting network: after t characters it prefers id t mod V by 3 nats."""
     place = np.arange(len(ids)) % (window or len(ids)) + 1
     return math.log(math.exp(3) + V - 1) - 3.0 * (ids == place % V)
 
 
 @LENGTHS
 def test_a_network_that_never_forgets_is_scored_exactly(length: int) -> None:
-    """The repair of the lanes goes on to the end where the state never forgets."""
+    """All parts are repaired to the end if the state never forgets."""
     nats = _nats(CountingNetwork(V), _ids(length))
     np.testing.assert_allclose(nats, _counted(_ids(length)), rtol=0, atol=1e-6)
 
@@ -162,7 +162,7 @@ def test_no_cut_of_windows_changes_them(length: int, window: int, block: int) ->
 @pytest.mark.parametrize("protocol", score.PROTOCOLS)
 @pytest.mark.parametrize("length", [1, 255, 256, 257, 20_000])
 def test_a_uniform_network_scores_the_logarithm_of_the_vocabulary(protocol: str, length: int) -> None:
-    """Knowing nothing costs exactly log2 V bits a character under every protocol."""
+    """Uniform predictions have exactly log2 V bits a character under every protocol."""
     result = score_ids(UniformNetwork(V), _ids(length), VOCABULARY, protocol=protocol)  # type: ignore[arg-type]
     assert result.bits_per_char == pytest.approx(math.log2(V), abs=1e-6)
     assert result.nats_per_char == pytest.approx(math.log(V), abs=1e-6)
@@ -171,7 +171,7 @@ def test_a_uniform_network_scores_the_logarithm_of_the_vocabulary(protocol: str,
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_work_of_a_score_is_bounded(monkeypatch: pytest.MonkeyPatch, exact: bool) -> None:
-    """Where the state never forgets, lanes are read again twice; then an exact score reads what is wrong once, in order."""
+    """If the state never forgets, parts are read again twice; then an exact score reads the wrong ones once, in order."""
     read = 0
     count = CountingNetwork.__call__
 
@@ -193,7 +193,7 @@ def test_the_work_of_a_score_is_bounded(monkeypatch: pytest.MonkeyPatch, exact: 
 def test_an_estimate_is_exact_where_a_network_forgets(
     known: tuple[LanguageModel, Ids, Nats], length: int
 ) -> None:
-    """Two repairs are enough for a network that forgets within a lane."""
+    """Two repairs are enough for a network that forgets within a part."""
     lm, ids, expected = known
     result = score.estimate(lm.network, ids[:length], lm.vocabulary)
     assert (result.protocol, result.chars) == ("stream", length)
@@ -201,7 +201,7 @@ def test_an_estimate_is_exact_where_a_network_forgets(
 
 
 class _Tally:
-    """A fake that charges nothing to anyone, and notes which inputs it was asked about."""
+    """A fake with uniform predictions that counts its inputs."""
 
     def __init__(self) -> None:
         self.inputs = 0
@@ -211,15 +211,15 @@ class _Tally:
         self.inputs += ids.numel()
         return torch.zeros(*ids.shape, V), state
 
-    def empty_state(self, lanes: int) -> State:
+    def empty_state(self, batch_size: int, /) -> State:
         """Return a state that is always the same."""
-        return ((torch.zeros(lanes, 1),),)
+        return ((torch.zeros(batch_size, 1),),)
 
 
 @pytest.mark.parametrize("protocol", score.PROTOCOLS)
 @pytest.mark.parametrize("length", [1, 129, 1000, 40_003])
 def test_every_character_is_counted_once(protocol: str, length: int) -> None:
-    """There is one cost a character, and a network without memory is asked once for each."""
+    """Each character has one surprisal, and a network without memory reads each once."""
     tally = _Tally()
     assert _nats(tally, _ids(length), protocol).shape == (length,)
     assert tally.inputs == length
@@ -244,7 +244,7 @@ def test_a_byte_model_counts_bytes_twice_over() -> None:
 
 
 def test_unknown_characters_are_refused_or_left_out(lm: LanguageModel) -> None:
-    """What the model has never seen is an error, or is as if it were not there."""
+    """Unknown characters are an error, or are left out."""
     with pytest.raises(UnknownCharacterError, match="☃"):
         evaluate(lm, "self☃.parser")
     assert evaluate(lm, "self☃.parser", unknown="skip") == evaluate(lm, "self.parser")
@@ -294,7 +294,7 @@ class _Watched:
     ("limit", "chars", "stretches"),
     [(20_000, 9_000, 1), (9_000, 9_000, 1), (640, 640, 5), (700, 640, 5), (50, 48, 4), (200, 200, 4)],
 )
-def test_a_quick_look_is_spread_over_the_text(limit: int, chars: int, stretches: int) -> None:
+def test_a_limited_score_is_spread_over_the_text(limit: int, chars: int, stretches: int) -> None:
     """Up to its limit a text is read whole; beyond it, stretches from its beginning to its end."""
     text = _Watched(9_000)
     result = score.score_spread(UniformNetwork(V), text, VOCABULARY, limit)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ WAIT = "const look = () => (document.body?.dataset.ready ? done(1) : setTimeout(
 
 
 class Page:
-    """One page, and what it said and asked for since it was opened."""
+    """One page, with its messages and requests since it was opened."""
 
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
         self._source, self._target, self._last = source, target, 0
@@ -63,7 +63,7 @@ class Page:
         return message
 
     def open(self, address: str, width: int = 1280, height: int = 900) -> None:
-        """Open an address in a window of so many pixels, and wait until the page says that it is ready."""
+        """Open an address in a window of a size in pixels, and wait until the page is ready."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
@@ -96,7 +96,7 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=name)
 
     def picture(self, path: Path) -> None:
-        """Write what can be seen as a PNG."""
+        """Write the visible part as a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 

@@ -1,4 +1,4 @@
-"""A network set by hand, whose units can be told from its equations."""
+"""A network with weights set by hand, so that its units follow from equations."""
 
 import math
 

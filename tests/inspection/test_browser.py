@@ -1,4 +1,4 @@
-"""The pages in a browser without a network: they come up, say nothing wrong, and do what keys and pointer ask."""
+"""The pages in a browser without a network: they load without errors and react to keys and pointer."""
 
 import math
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _address(folder: Path, html: str, view: str = "") -> str:
 
 
 def test_a_hostile_text_is_shown_as_it_is(page: Page, tmp_path: Path) -> None:
-    """Tags in text and title stay text, every view is drawn, and the address says what is looked at."""
+    """Tags in text and title stay text, every view is drawn, and the address holds the selection."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
     page.open(_address(tmp_path, report(lm, HOSTILE, title=HOSTILE), "#unit=1:5&at=20&signal=f"))
     assert page.ask("$('title').textContent") == HOSTILE
@@ -73,7 +73,7 @@ def _corner(page: Page, name: str) -> tuple[float, float]:
 
 
 def test_the_planted_latch_is_seen(page: Page, tmp_path: Path) -> None:
-    """Under the pointer stands what the equations say, and the strip has the colour of it."""
+    """The values and the colour under the pointer are those of the equations."""
     page.open(_address(tmp_path, report(golden_model(), TEXT, units=[(0, LATCH), (0, DEPTH)])))
     x, y = _corner(page, "strip")
     held = [row[LATCH] for row in expected_cells(TEXT)[:40]]
@@ -126,7 +126,7 @@ def test_keys_search_and_address(page: Page, tmp_path: Path, text: str) -> None:
 
 
 def test_what_cannot_be_typed_is_found(page: Page, tmp_path: Path) -> None:
-    """A model of bytes is searched in UTF-8; white space also by the mark that stands for it, if no character is that."""
+    """A model of bytes is searched in UTF-8; white space also by its symbol, unless that is a character of the text."""
     lm = make_model(Vocabulary("bytes", tuple(range(256))))
     page.open(_address(tmp_path, report(lm, "é[x]é"), "#find=é"))
     assert page.ask("$('found').textContent") == "2 found"
@@ -167,7 +167,7 @@ def test_every_cell_comes_up(page: Page, tmp_path: Path, text: str, cell: str) -
 
 
 def test_a_timeline_comes_up(page: Page, tmp_path: Path) -> None:
-    """The samples stand side by side with their losses, as they are, above them the curve."""
+    """The samples are side by side with their losses, unchanged, below the curve."""
     entries = [
         {"event": "progress", "step": 5, "loss": 3.0},
         {"event": "sampled", "step": 10, "text": HOSTILE[:60]},

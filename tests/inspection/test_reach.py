@@ -1,4 +1,4 @@
-"""How far back: gradients against finite differences, costs against texts that were really cut."""
+"""Reach: gradients compared with finite differences, losses compared with truncated texts."""
 
 import numpy as np
 import pytest
@@ -54,8 +54,8 @@ def test_a_state_is_found_again_in_the_middle_of_a_text(lm: LanguageModel, text:
     assert not np.allclose(found.gradient[-1], alone.gradient[-1], rtol=1e-3)
 
 
-def test_the_cost_is_that_of_a_text_that_was_cut(lm: LanguageModel, text: str) -> None:
-    """What a context of k characters costs is the loss of texts that begin there less that of the whole text."""
+def test_the_increase_is_that_of_truncated_texts(lm: LanguageModel, text: str) -> None:
+    """The increase for k characters of context is the loss of texts that begin there minus that of the whole text."""
     length, distance = 60, 9
     ids = lm.vocabulary.encode(text[:length])
     found = reach(lm, text[:length], distance=distance)

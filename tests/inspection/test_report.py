@@ -162,7 +162,7 @@ def test_the_page_of_a_unit_says_what_the_trace_does(text: str) -> None:
 
 
 def test_windows_of_each_tenth_go_from_the_highest_to_the_lowest(random: np.random.Generator) -> None:
-    """Ten windows stand for all: each in the middle of its tenth by the mean; few windows are shown once each."""
+    """Ten windows represent all: each is the median of its decile by the mean; a few windows are shown once each."""
     values, ids = random.normal(size=100 * WINDOW + 5), np.arange(100 * WINDOW + 5)
     found = deciles(values, ids)
     means = np.sort(values[: 100 * WINDOW].reshape(100, WINDOW).mean(1))[::-1]

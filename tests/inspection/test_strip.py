@@ -1,4 +1,4 @@
-"""The coloured text: the values of the equations, any character literally, and a scale that is always said."""
+"""The coloured text: values of the equations, every character displayed literally, and a scale in the legend."""
 
 import io
 import math
@@ -36,7 +36,7 @@ def _cells(svg: str) -> list[tuple[int, int, str, str]]:
 
 
 def test_planted_units_show_the_values_of_their_equations() -> None:
-    """Latch, depth, column and the three w's hold in every signal what counting says, among 61 random units."""
+    """Latch, depth, column and the three w's have in every signal the values that counting gives, among 61 random units."""
     seen = trace(golden_model(), TEXT)
     expected = np.array(expected_cells(TEXT))
     cells = seen.values[0]
@@ -86,7 +86,7 @@ def test_the_strip_colours_what_the_latch_holds() -> None:
 
 
 def test_the_true_character_is_marked(text: str) -> None:
-    """Under each character the five likeliest stand in order, and the one that came is underlined."""
+    """Below each character are the five likeliest in order, with the true one underlined."""
     lm = make_model(Corpus.from_text(text).vocabulary)
     shown = strip(lm, text[:40], 1, 2)
     drawn = shown.text(40)
@@ -122,7 +122,7 @@ def test_hostile_text_is_shown_as_it_is() -> None:
     [("\x7f", "\\x7f"), ("\xa0", "\\xa0"), ("\u2028", "\\u2028"), ("\U000e0001", "\\ue0001"), ("é", "é"), ("\u0301", "◌\u0301")],
 )  # fmt: skip
 def test_what_cannot_be_seen_is_numbered(character: str, shown: str) -> None:
-    """Everything has something to be seen by."""
+    """Every character is displayed visibly."""
     assert glyph(ord(character)) == shown
 
 
@@ -146,7 +146,7 @@ def test_the_scale_is_told_and_fits_the_signal(text: str) -> None:
 
 
 def test_colours_can_be_read_and_told_apart() -> None:
-    """Blue, white and orange differ in what colour-blind eyes see, and the ink has a contrast of 4.5 on all of them."""
+    """Blue, white and orange differ with every colour vision, and text has a contrast of 4.5 on all of them."""
 
     def luminance(colour: tuple[int, int, int]) -> float:
         linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]

@@ -58,7 +58,7 @@ def test_the_predictions_are_those_of_the_logits(any_lm: LanguageModel, text: st
     np.testing.assert_allclose(seen.entropy, -(p * p.log()).sum(1)[:-1], atol=1e-5)
     at = torch.arange(300), torch.from_numpy(seen.ids)
     ranks = 1 + (p[:-1] > p[at][:, None]).sum(1)
-    assert (np.abs(seen.rank - ranks.numpy()) <= 1).all()  # two may be even to the last bit
+    assert (np.abs(seen.rank - ranks.numpy()) <= 1).all()  # two may be equal to the last bit
     assert (seen.rank == ranks.numpy()).mean() > 0.99
     top = p[1:].topk(5, dim=1)
     np.testing.assert_allclose(seen.probabilities, top.values, atol=1e-6)
@@ -99,7 +99,7 @@ def test_only_what_is_asked_for_is_kept(lm: LanguageModel, text: str) -> None:
 
 
 def test_what_is_not_there_is_refused(lm: LanguageModel) -> None:
-    """A layer, unit or signal that is not, an unknown character, and no text at all: one sentence each."""
+    """A layer, unit or signal that does not exist, an unknown character, and an empty text have one sentence each."""
     for units, words in (({2: [0]}, "no layer 2"), ({0: [8]}, "no unit 0:8"), ({-1: [0]}, "no layer -1")):
         with pytest.raises(ConfigError, match=words):
             trace(lm, "def", units=units)
@@ -127,7 +127,7 @@ def test_a_saved_trace_is_read_again(any_lm: LanguageModel, text: str, tmp_path:
 
 @pytest.mark.parametrize("chunk", [5, 64])
 def test_summaries_are_those_of_the_whole(any_lm: LanguageModel, text: str, chunk: int) -> None:
-    """Everything said in passing equals what the whole trace says."""
+    """The statistics of pieces are those of the whole trace."""
     ids = any_lm.vocabulary.encode(text[:3000])
     whole = join(list(pieces(any_lm, ids, chunk=chunk)))
     for layer, summary in summarize(pieces(any_lm, ids, chunk=chunk)).items():

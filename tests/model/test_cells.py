@@ -28,7 +28,7 @@ def _sigmoid(x: float) -> float:
 
 
 class _Unit:
-    """One unit of one lane: what its gate number k receives, written as sums over single weights."""
+    """One unit of one row: the preactivation of gate k, as sums over single weights."""
 
     def __init__(self, x: list[float], h: list[float], weights: Weights, unit: int) -> None:
         self.x, self.h, self.unit = x, h, unit
@@ -105,7 +105,7 @@ def test_the_gates_of_a_gru_explain_its_state() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gates_keep_their_ranges_and_shapes(cell: Cell) -> None:
-    """A candidate lies within one of zero, every other gate between zero and one, each for every lane and unit."""
+    """Candidates are between -1 and 1, all other gates between 0 and 1, for every row and unit."""
     x, state, weights = _case(cell, 1)
     _, gates = STEPS[cell](x, state, weights)
     assert len(gates) == (GATES[cell] if cell != "rnn" else 0)

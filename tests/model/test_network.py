@@ -64,7 +64,7 @@ def test_a_window_may_be_split_anywhere(cell: Cell, split: int) -> None:
 
 @EVERY_CELL
 def test_a_row_alone_is_the_row_in_a_batch(cell: Cell) -> None:
-    """No lane sees another."""
+    """Rows do not affect each other."""
     network, ids = _network(cell), _ids(15, 4)
     state = _warm(network, 4)
     together, _ = network(ids, state)
@@ -101,7 +101,7 @@ def test_summing_matters_from_the_second_layer_on(cell: Cell, layers: int) -> No
 @EVERY_CELL
 @pytest.mark.parametrize("layers", [1, 3])
 def test_regularization_acts_between_layers_and_before_the_head(cell: Cell, layers: int) -> None:
-    """It sees the H outputs of each layer but the last, then what the head reads, and never the embedding."""
+    """It is applied to the outputs of each layer but the last and to the input of the head, never to the embedding."""
 
     class Emptying(Regularizer):
         def __init__(self) -> None:
@@ -195,7 +195,7 @@ def test_weights_depend_on_the_generator_alone(cell: Cell, how: str) -> None:
 
 @EVERY_CELL
 def test_only_cold_lanes_are_emptied(cell: Cell) -> None:
-    """Emptying zeroes the cold lanes, keeps the others bit for bit, and modifies nothing."""
+    """The selected rows become zero, the others stay bitwise the same, and the given state is not modified."""
     state = _warm(_network(cell), 4)
     before = map_state(torch.clone, state)
     after = reset_rows(state, torch.tensor([False, True, False, True]))
