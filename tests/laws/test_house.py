@@ -63,6 +63,12 @@ def test_every_room_has_a_floor() -> None:
     assert {room_of(path, SOURCE) for path in files()} - {"__init__", "__main__"} == set(FLOOR)
 
 
+def test_the_map_names_every_room() -> None:
+    """CONTRIBUTING.md lists every room as a file or a folder."""
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [room for room in FLOOR if f"`{room}.py`" not in page and f"`{room}/`" not in page] == []
+
+
 @pytest.mark.parametrize(
     "path", [p for p in files() if room_of(p, SOURCE) in FLOOR], ids=lambda p: str(p.relative_to(SOURCE))
 )
