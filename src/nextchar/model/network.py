@@ -15,7 +15,7 @@ from nextchar.model.state import State, empty_state
 
 
 class Layer(nn.Module):
-    """One recurrent layer's weights, under PyTorch's names and in its gate order."""
+    """The weights of one recurrent layer, with PyTorch's names and gate order."""
 
     def __init__(self, shape: tuple[int, ...], hidden: int) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class Layer(nn.Module):
         self.bias_hh = nn.Parameter(torch.zeros(rows))
 
     def weights(self) -> Weights:
-        """Return them as a value."""
+        """Return the weights as a tuple."""
         return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
 class Network(nn.Module):
-    """Reads ids, predicts logits for the next one; the state is the caller's.
+    """Reads ids and returns logits for the next ones; the caller keeps the state.
 
     Example:
         >>> network = Network(Architecture(hidden=8), 65)
@@ -60,16 +60,16 @@ class Network(nn.Module):
         regularize: Regularizer | None = None,
         recurrence: Recurrence = fastest,
     ) -> tuple[Tensor, State]:
-        """Predict, after each id, the next.
+        """Return the logits for the id after each id.
 
         Args:
-            ids: `(T, N)`; V is START.
+            ids: `(T, B)`; V is START.
             state: Before the first id.
             regularize: Applied to recurrent weights, between the layers and before the head.
-            recurrence: `fastest`, `fused`, or `reference`.
+            recurrence: `fastest`, `fused`, `reference`, or one that records or intervenes.
 
         Returns:
-            Logits `(T, N, V)` and the state after the last id.
+            Logits `(T, B, V)` and the state after the last id.
         """
         regularize = regularize or Regularizer()
         x: Tensor | Lookup = Lookup(ids, self._vectors())
@@ -89,23 +89,26 @@ class Network(nn.Module):
         return logits, tuple(after)
 
     def threads(self) -> AbstractContextManager[None]:
-        """Return the context to compute in: who uses the cores, torch's threads or our own."""
+        """Return the context to compute in: it leaves the cores to our threads if our kernels run, else to torch's.
+
+        `model/reading.py` and the training step enter it; other code computes through them.
+        """
         return own_threads() if self.is_compiled() else nullcontext()
 
     def is_compiled(self) -> bool:
-        """Tell whether it is our own code that runs the layers, on one thread for those who call it from several."""
+        """Return whether our compiled kernels run the layers; they use one thread if called from several."""
         return suits(self.architecture.cell, self.architecture.hidden, self.head.weight.device)
 
     def _vectors(self) -> Tensor:
         """Return the input of each id, START last, `(V + 1, X)`."""
         if self.architecture.embedding:
             return self.embedding.weight
-        # START has no place of its own among the one-hot vectors: it is the vector of zeros.
+        # START is no one-hot vector but the vector of zeros.
         return torch.eye(self.vocabulary_size + 1).to(self.head.weight)[:, :-1]
 
-    def empty_state(self, lanes: int) -> State:
+    def empty_state(self, batch_size: int) -> State:
         """Return the state before any text."""
-        return empty_state(self.architecture, lanes, self.head.weight)
+        return empty_state(self.architecture, batch_size, self.head.weight)
 
     def size(self) -> int:
         """Count the parameters."""
@@ -115,14 +118,14 @@ class Network(nn.Module):
 def initialize(
     network: Network, generator: torch.Generator, *, how: str = "orthogonal", forget_bias: float = 1.0
 ) -> None:
-    """Set the weights a training starts from.
+    """Initialize the weights.
 
     Args:
         network: On the CPU.
-        generator: Where the randomness comes from.
-        how: "orthogonal": recurrent weights orthogonal gate by gate (Saxe et al. 2014), others scaled to their width.
-            "uniform": everything from U(-0.08, 0.08), as char-rnn has it.
-        forget_bias: Put into the lstm's forget gate (Gers et al. 2000; Jozefowicz et al. 2015).
+        generator: Of random numbers.
+        how: "orthogonal": recurrent weights orthogonal for each gate (Saxe et al. 2014), others scaled to their width.
+            "uniform": all weights from U(-0.08, 0.08), as in char-rnn.
+        forget_bias: The bias of an lstm's forget gate (Gers et al. 2000; Jozefowicz et al. 2015).
     """
     hidden = network.architecture.hidden
     with torch.no_grad():
@@ -149,7 +152,7 @@ def initialize(
 
 
 def same_weights(network: Network) -> Network:
-    """Return a network that has its weights in the same memory, and gradients of its own."""
+    """Return a network with its weights in the same memory, and separate gradients."""
     twin = Network(network.architecture, network.vocabulary_size)
     for parameter, original in zip(twin.parameters(), network.parameters(), strict=True):
         parameter.data = original.data
@@ -157,7 +160,7 @@ def same_weights(network: Network) -> Network:
 
 
 def set_weights(network: Network, arrays: Mapping[str, Tensor]) -> None:
-    """Copy weights by name into a network of the same shape."""
+    """Copy weights by name into a network of the same architecture."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(arrays[name])
