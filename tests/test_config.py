@@ -290,3 +290,8 @@ def test_names_of_version_0_1_0_are_read(tmp_path: Path, old: str) -> None:
 def test_every_old_name_is_tried_above() -> None:
     """No option loses its old name unnoticed."""
     assert OLD_NAMES.keys() == OLD.keys()
+
+
+def test_one_suffix_may_be_a_str() -> None:
+    """A str is one suffix, not a sequence of characters."""
+    assert Config(suffix=".py").suffix == (".py",)  # type: ignore[arg-type]

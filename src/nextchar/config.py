@@ -257,6 +257,8 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: An option is given by its old and its present name.
     """
     present = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+    if isinstance(present.get("suffix"), str):
+        present["suffix"] = (present["suffix"],)
     if len(present) < len(values):
         old = next(name for name in values if OLD_NAMES.get(name) in values)
         raise ConfigError(f"{old} is the old name of {OLD_NAMES[old]}; give one of them")

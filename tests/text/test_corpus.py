@@ -277,6 +277,15 @@ def test_one_name_is_one_text(text_file: Path, text: str, as_given: Any) -> None
     assert len(ids) == len(text)
 
 
+@pytest.mark.parametrize("names", [None, 3, b"book.txt", ["a.txt", None]])
+def test_a_name_is_a_str_or_a_path(names: Any) -> None:
+    """Anything else is one sentence, as is a text that is neither a str nor bytes."""
+    with pytest.raises(TextError, match=r"a text is named by a str or a path, but \w+ was given"):
+        open_corpus(names)
+    with pytest.raises(TextError, match=r"a text is a str or bytes, but \w+ was given"):
+        Corpus.from_text([names])  # type: ignore[arg-type]
+
+
 def test_one_suffix_is_one_suffix(tmp_path: Path) -> None:
     """A single suffix may be a str."""
     written(tmp_path / "a.txt", "abc")

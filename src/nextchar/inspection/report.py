@@ -41,14 +41,14 @@ PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raste
 
 
 def report(
-    model: ModelSource, text: Given, *, units: Sequence[Unit] = (), shown: int = SHOWN, title: str = ""
+    model: ModelSource, text: Given, *, units: str | Sequence[Unit] = (), shown: int = SHOWN, title: str = ""
 ) -> str:
     """Return the page of a text as HTML.
 
     Args:
         model: A model, its file or its path.
         text: At least one character that the model knows, or ids `(T,)`.
-        units: Layer and unit of those that are shown; by default the 64 whose main signal varies most in this text.
+        units: Layer and unit of those that are shown, or "0:3,1:17"; by default the 64 whose main signal varies most in this text.
         shown: How many characters of the text the page contains.
         title: Names of the text and the model.
 
@@ -60,6 +60,7 @@ def report(
         raise ConfigError(f"the characters to show are {shown}, but must be 1 or more")
     lm, ids = open_both(model, text)
     shape = lm.network.architecture
+    units = parse_neurons(units) if isinstance(units, str) else units
     for layer, unit in units:
         choose(shape, {layer: [unit]})
     kept: list[Trace] = []

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from nextchar.errors import TextError
+
 STDIN = ("-", "/dev/stdin")
 """Names of standard input. "/dev/stdin" is compared as a word; it need not exist."""
 
@@ -22,9 +24,15 @@ def expand(path: Text) -> Path:
 def as_list(names: Text | Sequence[Text]) -> list[str]:
     """Return names as a list of strings; a single name becomes a list of one, not of its characters.
 
+    Raises:
+        TextError: A name is neither a str nor a path.
+
     Example:
         >>> as_list("book.txt"), as_list((Path("a"), "b"))
         (['book.txt'], ['a', 'b'])
     """
     several: Sequence[Text] = [names] if isinstance(names, str | os.PathLike) else names
-    return [os.fspath(name) for name in several]
+    try:
+        return [os.fspath(name) for name in several]
+    except TypeError:
+        raise TextError(f"a text is named by a str or a path, but {type(names).__name__} was given") from None

@@ -95,8 +95,10 @@ class Vocabulary:
         """Return the code points, or bytes, of a text, `(n,)`.
 
         Raises:
-            TextError: The text is not UTF-8.
+            TextError: The text is not UTF-8, or neither a str nor bytes.
         """
+        if not isinstance(text, str | bytes | bytearray | memoryview):
+            raise TextError(f"a text is a str or bytes, but {type(text).__name__} was given")
         try:
             if self.units == "bytes":
                 # Python passes bytes of a command line that are not UTF-8 as surrogates.
