@@ -206,6 +206,7 @@ WORK: dict[str, Callable[[torch.device], float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WORK)
 def test_no_float64_outside_the_cpu(what: str) -> None:
     """On a device without float64, whose tensors are no arrays, everything runs, with the results of the CPU."""

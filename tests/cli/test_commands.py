@@ -185,6 +185,7 @@ def test_an_interrupt_without_anything_to_save_is_told(
     assert (result.code, result.err) == (130, "nextchar: interrupted\n")
 
 
+@pytest.mark.slow
 def test_bench_measures_the_parts_that_are_asked_for(shell: Callable[..., SimpleNamespace]) -> None:
     """`bench --json` has the machine and each part, with positive speeds; one `--only` takes several parts."""
     words = [
@@ -285,6 +286,7 @@ def test_fine_tuning_on_other_characters(
     assert shell("sample", tuned, "-p", "def Ä", "-n", 5).code == 0
 
 
+@pytest.mark.slow
 def test_training_from_standard_input_can_be_resumed(
     tmp_path: Path, text: str, shell: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +428,7 @@ def test_sampling_does_not_import_torch(run: Path) -> None:
     assert done.stdout.endswith("False\n")
 
 
+@pytest.mark.slow
 @pytest.mark.shell
 def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, text_file: Path) -> None:
     """Ctrl-C ends with code 130 after saving, and the message names the command that resumes."""
@@ -468,6 +471,7 @@ def test_inspect_writes_a_page(
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 def test_inspect_shows_strips_and_the_timeline(
     run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
@@ -533,6 +537,7 @@ def test_inspect_tells_how_saturated_the_gates_are(
     assert lines[2].split()[:4] == ["0", "f", f"{100 * rows[1]['left']:.1f}", "%"]
 
 
+@pytest.mark.slow
 def test_what_inspect_cannot_do_is_one_sentence(
     run: Path, text_file: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
@@ -560,6 +565,7 @@ def test_what_inspect_cannot_do_is_one_sentence(
         assert result.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_discover_writes_claims_and_a_page(
     tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:

@@ -180,6 +180,7 @@ def test_names_appear_as_they_are(tmp_path: Path, text: str, shell: Shell) -> No
         assert said in result.err + result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_no_integer_is_too_large(
     command: str, model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ def small_library(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(catalogue.sysconfig, "get_path", lambda _: str(tmp_path / "library"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_library")
 def test_the_demo_trains_and_samples(tmp_path: Path, shell: Shell) -> None:
     """It needs no text and no network, overwrites its own run, prints its commands, and the sample is its data."""

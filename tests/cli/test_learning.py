@@ -68,6 +68,7 @@ def test_the_test_part_has_no_say_in_its_settings(trained: Callable[..., Path], 
     assert _json(shell("evaluate", run, other, "--dynamic", "--json"))["held_out"]["static"]["chars"] == 110
 
 
+@pytest.mark.slow
 def test_several_models_score_and_write_together(trained: Callable[..., Path], shell: Shell) -> None:
     """`--with` takes models of other cells and sizes; the mean costs no more than the mean of the costs."""
     one = trained("one", "--hidden", 12)

@@ -103,6 +103,7 @@ def test_a_model_whose_snapshot_is_gone_is_kept(run: Path, shell: Shell) -> None
     assert (run / MODEL).read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "names"),
     [
@@ -120,6 +121,7 @@ def test_what_a_resumed_run_cannot_change_is_refused(
     refused(shell("train", "--resume", run, *words), f"keeps its options, but {names} was given")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -183,6 +185,7 @@ def test_a_piped_text_is_not_waited_for(
     assert result.code == 0, result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_tells_the_speed_and_a_second_one_how_to_go_on(
     run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, times: int

@@ -30,6 +30,7 @@ def discovered() -> tuple[Study, Claims]:
     return study, claims_of(study, "general")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature", PLANTED)
 def test_every_planted_unit_is_found(feature: str) -> None:
     """The planted unit is the best for its feature, and as good as can be."""
@@ -49,6 +50,7 @@ def test_long_memories_track_and_short_ones_do_not() -> None:
     assert "a table of the last" in claims["spells_www"].because
 
 
+@pytest.mark.slow
 def test_no_distractor_is_taken_for_a_detector() -> None:
     """Random units know a good deal of the last characters, and chance alone does not stop them; the other nulls do."""
     _, claims = discovered()
@@ -78,6 +80,7 @@ def test_labels_against_nothing_are_rarely_found() -> None:
     assert np.quantile(there, 0.5) > fooled
 
 
+@pytest.mark.slow
 def test_the_same_search_makes_the_same_claims() -> None:
     """What is written is the same to the letter when everything is done again."""
     study, claims = discovered()
@@ -85,6 +88,7 @@ def test_the_same_search_makes_the_same_claims() -> None:
     assert claims_of(again, "general").as_dict() == claims.as_dict()
 
 
+@pytest.mark.slow
 def test_a_model_is_given_as_a_value_a_file_or_a_path(tmp_path: Path) -> None:
     """All three make the same claims; what is none of them is refused in one sentence."""
     study, claims = discovered()

@@ -112,6 +112,7 @@ def latched() -> tuple[LanguageModel, str, Feature]:
     return lm, text, next(each for each in general(text) if each.name == "brackets")
 
 
+@pytest.mark.slow
 def test_ablating_the_latch_costs_where_it_is_on() -> None:
     """The latch is the unit whose ablation moves the expectation of `]`, and the depth counter is not."""
     lm, text, feature = latched()
@@ -211,6 +212,7 @@ def test_shares_are_of_what_was_written_as_if_inside(lm: LanguageModel) -> None:
     assert steering._share(lm, texts, label, features["punctuation"]) == pytest.approx(2 / 36 / 3)
 
 
+@pytest.mark.slow
 def test_steering_goes_with_the_feature_whichever_way_the_unit_does() -> None:
     """A unit that is low where the feature is on has falling doses and rising shares, and that is monotone."""
     lm, _, _ = latched()
@@ -233,6 +235,7 @@ def test_patching_the_latch_brings_the_bracket_back() -> None:
     assert found.nats > 1
 
 
+@pytest.mark.slow
 def test_steering_the_latch_writes_more_brackets() -> None:
     """The more the latch is held on while writing, the more `]` there are; the dose with no hold costs least."""
     lm, _, _ = latched()

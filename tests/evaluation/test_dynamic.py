@@ -31,6 +31,7 @@ def _weights(lm: LanguageModel) -> list[torch.Tensor]:
     return [weight.detach().clone() for weight in lm.network.parameters()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_without_a_rate_the_score_is_the_static_one(corpus: Corpus, text: str, cell: Cell) -> None:
     """With a learning rate of 0 the dynamic surprisals are the static ones, to 1e-6."""
@@ -43,6 +44,7 @@ def test_without_a_rate_the_score_is_the_static_one(corpus: Corpus, text: str, c
     assert (result.held_out, result.adaptations) == (None, (still,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 15, 16, 40, 63])
 def test_no_character_is_learnt_from_before_it_is_scored(
     lm: LanguageModel, corpus: Corpus, place: int
@@ -67,6 +69,7 @@ def test_the_model_given_is_not_changed(lm: LanguageModel, text: str) -> None:
     assert all(weight.grad is None for weight in lm.network.parameters())
 
 
+@pytest.mark.slow
 def test_a_text_that_repeats_itself_is_learnt(lm: LanguageModel, corpus: Corpus) -> None:
     """The loss on a repeated text falls far below that of the static network."""
     ids = np.tile(corpus.ids[:40], 50)
@@ -76,6 +79,7 @@ def test_a_text_that_repeats_itself_is_learnt(lm: LanguageModel, corpus: Corpus)
     assert reader.nats()[-200:].mean() < 0.5 * static[-200:].mean()
 
 
+@pytest.mark.slow
 def test_reading_in_pieces_is_reading_at_once(lm: LanguageModel, corpus: Corpus) -> None:
     """Several calls on consecutive segments have the surprisals of one call."""
     whole, pieces = _learner(lm, corpus, QUICK), _learner(lm, corpus, QUICK)
@@ -126,6 +130,7 @@ def test_a_race_is_won_by_the_best_predictions(
     assert len(short.nats()) == 96
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_on_the_first_half(lm: LanguageModel, text: str) -> None:
     """Without given settings, the second half is scored separately and does not affect their choice."""
     result = evaluate_dynamic(lm, text[:1200], text[:3000])
@@ -141,6 +146,7 @@ def test_settings_are_chosen_on_the_first_half(lm: LanguageModel, text: str) -> 
     np.testing.assert_array_equal(again.nats, result.nats)
 
 
+@pytest.mark.slow
 def test_settings_can_be_chosen_on_another_text(lm: LanguageModel, text: str) -> None:
     """What was read to choose settings leaves nothing behind: the text is read as with these settings given."""
     tuned = evaluate_dynamic(lm, text[:500], text[:3000], tune_on=text[5000:6000])
@@ -149,6 +155,7 @@ def test_settings_can_be_chosen_on_another_text(lm: LanguageModel, text: str) ->
     np.testing.assert_array_equal(given.nats, tuned.nats)
 
 
+@pytest.mark.slow
 def test_several_learn_each_for_itself(corpus: Corpus, text: str) -> None:
     """The probabilities of several models, each of which learns separately, are averaged."""
     models = [make_model(corpus.vocabulary, seed) for seed in (0, 1)]

@@ -140,6 +140,7 @@ def test_no_cut_of_a_stream_changes_what_is_remembered(
     np.testing.assert_allclose(nats, _counted(_ids(length, seed)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 7, 256, 5000])
 def test_windows_begin_anew(known: tuple[LanguageModel, Ids, Nats], window: int) -> None:
     """Every window, the short last one too, is read from START and the empty state."""

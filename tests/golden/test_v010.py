@@ -51,6 +51,7 @@ def test_its_options_are_read(expected: dict[str, Any]) -> None:
     }[folder.name]
 
 
+@pytest.mark.slow
 def test_its_run_is_resumed(expected: dict[str, Any], tmp_path: Path, shell: Callable[..., Any]) -> None:
     """An interrupted run of 0.1.0 comes to the weights, the score and the text that 0.1.0 came to."""
     run = tmp_path / "run"

@@ -88,6 +88,7 @@ def test_the_planted_latch_is_seen(page: Page, tmp_path: Path) -> None:
     assert colours == [diverging(step if value else 0, -1, 1) for value in held]
 
 
+@pytest.mark.slow
 def test_keys_search_and_address(page: Page, tmp_path: Path, text: str) -> None:
     """Arrows step through the units, a search goes from place to place, and the address brings all of it back."""
     text = text[:5000]
@@ -136,6 +137,7 @@ def test_what_cannot_be_typed_is_found(page: Page, tmp_path: Path) -> None:
     assert page.ask("$('found').textContent") == "2 found"
 
 
+@pytest.mark.slow
 def test_a_page_of_full_size_is_quick(page: Page, tmp_path: Path, text: str) -> None:
     """20,000 characters of 64 units are at most 5 MB, painted within a second, and follow the pointer within 50 ms."""
     lm = make_model(Corpus.from_text(text).vocabulary, hidden=32)
@@ -156,6 +158,7 @@ def test_a_page_of_full_size_is_quick(page: Page, tmp_path: Path, text: str) -> 
     assert min(took) < 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_every_cell_comes_up(page: Page, tmp_path: Path, text: str, cell: str) -> None:
     """A gru has no cell, an rnn no gates, and one character no reach."""
@@ -188,6 +191,7 @@ def test_a_timeline_comes_up(page: Page, tmp_path: Path) -> None:
     assert page.ask("$('curve').textContent") == "the run has no losses yet"
 
 
+@pytest.mark.slow
 def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
     """Every feature has its line; a click shows its text and effects, and the address brings it back."""
     study = prepare(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))

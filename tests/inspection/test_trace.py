@@ -33,6 +33,7 @@ def _same(one: Trace, other: Trace, atol: float) -> None:
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 def test_chunks_change_nothing(any_lm: LanguageModel, text: str, chunk: int) -> None:
     """Whatever is read at a time, the trace is that of one step after the other."""
@@ -41,6 +42,7 @@ def test_chunks_change_nothing(any_lm: LanguageModel, text: str, chunk: int) -> 
     _same(join(list(pieces(any_lm, ids, chunk=chunk))), one_by_one, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_trace_is_what_scoring_sees(any_lm: LanguageModel, text: str) -> None:
     """The surprisals are those of the fast path, character for character."""
     ids = any_lm.vocabulary.encode(text)
@@ -125,6 +127,7 @@ def test_a_saved_trace_is_read_again(any_lm: LanguageModel, text: str, tmp_path:
     assert set(arrays) == set(seen.arrays())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [5, 64])
 def test_summaries_are_those_of_the_whole(any_lm: LanguageModel, text: str, chunk: int) -> None:
     """The statistics of pieces are those of the whole trace."""
@@ -164,6 +167,7 @@ def test_the_most_varied_units_come_first(lm: LanguageModel, text: str) -> None:
     assert spread[best] == pytest.approx(max(spread.values()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_piece_is_bounded(lm: LanguageModel, text: str) -> None:
     """Pieces hold no more than they should, however long the text is, and a summary does not grow."""
     ids = lm.vocabulary.encode(text)

@@ -145,6 +145,7 @@ def factor():
 """
 
 
+@pytest.mark.slow
 def test_a_changed_source_recompiles_its_callers(tmp_path: Path) -> None:
     """Code that another file's function was compiled into follows a change of that file."""
     kernels = tmp_path / "nextchar" / "kernels"

@@ -89,6 +89,7 @@ def _assembly(*arrays: Array) -> str:
     return str(assembly)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cpu.X86, reason="the names of registers and instructions are x86's")
 def test_the_machine_code_uses_what_the_processor_has() -> None:
     """Wide registers, fused and paired instructions are used where `cpu` says that they are there, and only there."""

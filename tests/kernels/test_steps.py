@@ -298,6 +298,7 @@ def _in_threads(size: int, buffers: StepBuffers, *rest: object, wait: bool = Tru
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "hidden"), [(1, 5), (2, 70), (3, 16)])
 @pytest.mark.parametrize("size", [2, 3])
 @EVERY_KIND

@@ -124,6 +124,7 @@ def test_links_resolve(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "tour.md"], ids=lambda path: path.name)
 def test_python_in_documents_runs(
     page: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch

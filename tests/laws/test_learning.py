@@ -38,6 +38,7 @@ def test_it_learns(trained: LanguageModel, text: str) -> None:
     assert evaluate(trained, unseen).nats_per_char < 0.7 * math.log(len(trained.vocabulary))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_every_cell_learns(cell: Cell, corpus: Corpus) -> None:
     """The same training loop trains the other cells."""
@@ -46,6 +47,7 @@ def test_every_cell_learns(cell: Cell, corpus: Corpus) -> None:
     assert score_ids(lm.network, ids, lm.vocabulary).nats_per_char < 0.8 * math.log(len(lm.vocabulary))
 
 
+@pytest.mark.slow
 def test_windows_are_not_much_worse_than_the_stream(trained: LanguageModel, text: str) -> None:
     """Windows of 64 from the empty state have at most 0.25 nats more loss than the carried state."""
     unseen = text[int(len(text) * 0.9) :]
@@ -54,6 +56,7 @@ def test_windows_are_not_much_worse_than_the_stream(trained: LanguageModel, text
     assert windows < stream + 0.25
 
 
+@pytest.mark.slow
 def test_resets_of_the_state_teach_the_first_character(text: str) -> None:
     """Resets of the state during training train START: without them the first character is predicted worse."""
     firsts = list(text[100:2100:10])

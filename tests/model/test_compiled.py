@@ -62,6 +62,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.layers}x{shape.hidden}")
 @pytest.mark.parametrize(("T", "N"), [(1, 1), (2, 3), (7, 9)])
 def test_it_is_the_reference_in_float32(shape: Architecture, T: int, N: int) -> None:
@@ -76,6 +77,7 @@ def test_it_is_the_reference_in_float32(shape: Architecture, T: int, N: int) -> 
         assert _relative(ours, theirs) < 5e-6
 
 
+@pytest.mark.slow
 @BF16
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.layers}x{shape.hidden}")
 def test_in_bfloat16_it_errs_no_more_than_the_library(shape: Architecture) -> None:

@@ -109,6 +109,7 @@ def test_a_call_returns_after_a_stop_id(mixed: list[LanguageModel]) -> None:
     np.testing.assert_array_equal(np.concatenate([first, batch.generate(1)[0]]), whole[: len(first) + 1])
 
 
+@pytest.mark.slow
 def test_rounded_weights_are_averaged_too(mixed: list[LanguageModel]) -> None:
     """With fewer bits the mean is near that of the weights as they are."""
     one = sample(mixed, "abc", SampleOptions(length=40, weights="int8"))[0]

@@ -255,6 +255,7 @@ def test_an_engine_packs_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
         sample(LETTERS)
 
 
+@pytest.mark.slow
 def test_a_model_may_be_a_path_a_file_or_in_memory(tmp_path: Path) -> None:
     """All give the same text, alone and in an ensemble."""
     path = tmp_path / "model.safetensors"

@@ -74,6 +74,7 @@ def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
     assert score.nats_per_char == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(cells.STEPS))
 def test_every_kind_learns(kind: str) -> None:
     """Forty short steps lower the loss by 10 % or more."""

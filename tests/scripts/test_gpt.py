@@ -23,6 +23,7 @@ def test_attention_is_causal(network: gpt.GPT) -> None:
     assert torch.equal(network(ids)[0, :40], network(other)[0, :40])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [gpt.BLOCK, 8, 1])
 def test_every_character_is_scored_once(network: gpt.GPT, stride: int) -> None:
     """The mean is that of the definition: each character after at least BLOCK - stride others, if there are any."""
@@ -37,6 +38,7 @@ def test_every_character_is_scored_once(network: gpt.GPT, stride: int) -> None:
     assert gpt.nats(network, IDS, stride) == pytest.approx(total / (len(IDS) - 1), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns(network: gpt.GPT) -> None:
     """On a repetitive text the loss falls well below chance, and the learning rate ends at its lowest."""
     text = np.tile(np.arange(7), 100)

@@ -35,6 +35,7 @@ def short_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cache.compose", short)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_trainings")
 def test_time_to_quality_writes_its_page(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every contender has a row and a curve, and its figures are beside the page."""
@@ -66,6 +67,7 @@ def test_the_grid_of_2015_continues_where_it_stopped(
     assert len((tmp_path / "karpathy2015.jsonl").read_text().splitlines()) == len(karpathy2015.RECIPES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_trainings")
 def test_every_text_has_a_row_in_its_units(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

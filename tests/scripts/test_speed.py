@@ -43,6 +43,7 @@ def test_every_part_is_measured_beside_its_ceiling(run: Callable[..., str]) -> N
     assert all(len(row) == len(rows[0]) for rows in tables.values() for row in rows)
 
 
+@pytest.mark.slow
 def test_the_kinds_of_weights_agree(
     run: Callable[..., str], tmp_path: Path, model_file: ModelFile, text_file: Path
 ) -> None:

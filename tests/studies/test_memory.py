@@ -50,6 +50,7 @@ def test_a_network_predicts_before_it_reads_the_bracket() -> None:
         reach.closing_ids(make_model(Corpus.from_text("abc()").vocabulary))
 
 
+@pytest.mark.slow
 def test_words_recur_where_there_is_a_topic() -> None:
     """A text that repeats its rare word scores high at every distance, one with a new word each time does not."""
     names = [f"name{index}" for index in range(400)]

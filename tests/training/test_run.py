@@ -92,6 +92,7 @@ def test_the_config_of_a_run_repeats_it(tmp_path: Path, corpus: Corpus) -> None:
     assert one == two
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("place", "counts"),

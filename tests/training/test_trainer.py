@@ -65,6 +65,7 @@ def same(one: Snapshot, other: Snapshot) -> bool:
     return equal and all(torch.equal(a, b) for a, b in states) and one.best_nats == other.best_nats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("optimizer", ["cautious", "adamw", "rmsprop"])
 def test_going_on_is_the_same_to_the_bit(corpus: Corpus, cell: Cell, optimizer: str) -> None:
@@ -172,6 +173,7 @@ def test_nothing_is_asked_of_the_clock_after_patience(
     assert (last.step, last.reason) == (10, "patience")
 
 
+@pytest.mark.slow
 def test_a_short_text_ends_a_long_budget(corpus: Corpus) -> None:
     """A text is read as often as it is worth, however much time is left, and the last event says so."""
     text = corpus.vocabulary.decode(corpus.take(0, 900))
