@@ -14,7 +14,11 @@ from nextchar.discovery.profiles import PROFILES, guess
 from nextchar.errors import ConfigError, did_you_mean
 
 Labeller = Callable[[str], Iterator[Feature]]
-SPAN_KEYS = {"opens", "closes", "nests", "resets", "opener", "closer", "limit"}
+SPAN_FIELDS = {
+    **dict.fromkeys(("opens", "closes", "resets", "opener", "closer"), str),
+    "nests": bool,
+    "limit": int,
+}
 
 
 def labeller(features: str, text: str) -> tuple[str, Labeller]:
@@ -79,14 +83,20 @@ def from_toml(path: Path) -> Labeller:
 
 
 def _check(path: Path, name: str, value: Any) -> None:
-    table = isinstance(value, dict) and {"opens", "closes"} <= set(value) <= SPAN_KEYS
-    if not (table or isinstance(value, str)):
+    """Refuse what is neither a regular expression nor a table with the fields of a span, each of its type."""
+    rule = {"opens": value, "closes": value} if isinstance(value, str) else value
+    if not isinstance(rule, dict) or not {"opens", "closes"} <= set(rule) <= set(SPAN_FIELDS):
         raise ConfigError(f"{name} in {path} must be a regular expression, or a table with opens and closes")
-    for expression in [value] if isinstance(value, str) else [value["opens"], value["closes"]]:
-        try:
-            re.compile(expression, re.MULTILINE)
-        except (re.error, TypeError) as error:
-            raise ConfigError(f"{name} in {path} is no regular expression: {error}") from None
+    for key, given in rule.items():
+        if type(given) is not SPAN_FIELDS[key]:
+            raise ConfigError(
+                f"{key} of {name} in {path} is {given!r}, but must be of type {SPAN_FIELDS[key].__name__}"
+            )
+        if key in ("opens", "closes", "resets"):
+            try:
+                re.compile(str(given), re.MULTILINE)
+            except re.error as error:
+                raise ConfigError(f"{name} in {path} is no regular expression: {error}") from None
 
 
 def from_python(path: Path) -> Labeller:
@@ -95,13 +105,14 @@ def from_python(path: Path) -> Labeller:
     Booleans make a binary feature, numbers an ordinal one.
 
     Raises:
-        ConfigError: The file is missing, defines no function, or a function does not return one label per character.
+        ConfigError: The file is missing, raises an error or defines no function; or a function raises an error, or does not
+            return one label per character.
     """
     if not path.exists():
         raise ConfigError(f"there is no file {path}")
     functions = {
         name: value
-        for name, value in run_path(str(path)).items()
+        for name, value in _run(path, run_path, str(path)).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == "<run_path>"
     }
     if not functions:
@@ -109,7 +120,7 @@ def from_python(path: Path) -> Labeller:
 
     def label(text: str) -> Iterator[Feature]:
         for name, function in functions.items():
-            values = np.asarray(function(text))
+            values = np.asarray(_run(path, function, text))
             if values.shape != (len(text),) or values.dtype.kind not in "biuf":
                 raise ConfigError(
                     f"{name} in {path} returned {values.dtype} of shape {values.shape} for {len(text)} characters; "
@@ -118,3 +129,11 @@ def from_python(path: Path) -> Labeller:
             yield binary(name, values) if values.dtype.kind == "b" else ordinal(name, values)
 
     return label
+
+
+def _run(path: Path, code: Callable[[str], Any], argument: str) -> Any:
+    """Call code of the user; an error in it becomes one sentence."""
+    try:
+        return code(argument)
+    except Exception as error:
+        raise ConfigError(f"{path} raised {type(error).__name__}: {error}") from error

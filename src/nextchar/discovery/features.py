@@ -204,14 +204,6 @@ def features_of(
         yield binary(f"{name}.next_close", np.concatenate([depth[1:] < depth[:-1], [False]]), known)
 
 
-def regions(text: str, pattern: str, flags: re.RegexFlag = re.MULTILINE) -> Spans:
-    """Find spans by one expression; its group `open` is the opening mark, the first character by default."""
-    compiled = re.compile(pattern, flags)
-    named = "open" in compiled.groupindex
-    found = ((m.end("open") if named else m.start() + 1, m.end()) for m in compiled.finditer(text))
-    return Spans([(first - 1, last - 1) for first, last in found if last > first], [])
-
-
 def matches(text: str, pattern: str) -> Bools:
     """Return which characters are in a match of an expression, `(T,)`."""
     found = [match.span() for match in re.finditer(pattern, text, re.MULTILINE)]

@@ -128,27 +128,17 @@ def judge_features(study: Study, strengths: Strengths) -> list[Finding]:
     found = np.array([each.sign * strengths.aligned[each.row, f] for f, each in enumerate(evidence)])
     p = nulls.p_values(strengths.null_shifted, found)
     q = nulls.adjusted(p)
+    shifted, rotated = strengths.null_shifted, strengths.null_rotated
+    by_chance = np.quantile(shifted, 0.95, axis=0), shifted.max(0)
+    networks = strengths.null_untrained.max(0), strengths.null_shuffled.max(0)
+    compared = np.stack([p, q, *by_chance, *networks, rotated.mean(0), rotated.max(0)], 1)
     alike = similar_units(study.states, [each.row for each in evidence], study.halves.fit)
     findings = []
     for f, feature in enumerate(study.features):
-        null = _null_comparison(strengths, f, float(p[f]), float(q[f]))
+        null = NullComparison(*compared[f].tolist())
         word, why = verdict(evidence[f], q=null.q, untrained=max(null.untrained, null.shuffled))
         findings.append(Finding(feature, evidence[f], null, probes[f], alike[f], word, why))
     return findings
-
-
-def _null_comparison(strengths: Strengths, f: int, p: float, q: float) -> NullComparison:
-    shifted, rotated = strengths.null_shifted[:, f], strengths.null_rotated[:, f]
-    return NullComparison(
-        p,
-        q,
-        shifts_95=float(np.quantile(shifted, 0.95)),
-        shifts_largest=float(shifted.max()),
-        untrained=float(strengths.null_untrained[:, f].max()),
-        shuffled=float(strengths.null_shuffled[:, f].max()),
-        rotation_mean=float(rotated.mean()),
-        rotation_largest=float(rotated.max()),
-    )
 
 
 def run_causal_tests(

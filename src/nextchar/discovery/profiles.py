@@ -1,4 +1,4 @@
-"""The features that are looked for: characters, lines, words, paired spans, and what each kind of text has of its own."""
+"""Profiles: the features of any text (characters, lines, words, spans), and those of each kind of text."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +16,6 @@ from nextchar.discovery.features import (
     features_of,
     matches,
     ordinal,
-    regions,
     since,
     span_features,
 )
@@ -34,7 +33,7 @@ CLASSES: dict[str, Callable[[str], bool]] = {
 }
 SPANS = (
     SpanRule("quotes", '"', '"', opener='"', closer='"'),
-    # An apostrophe stands between letters; a quote opens after something else, and closes before it.
+    # An apostrophe is between letters; a quote opens after another character, and closes before one.
     SpanRule("single_quotes", r"(?<!\w)'(?=\w)", r"'(?!\w)", opener="'", closer="'"),
     SpanRule("curly_quotes", "“", "”", opener="“", closer="”"),
     SpanRule("parentheses", r"\(", r"\)", nests=True, opener="(", closer=")"),
@@ -42,6 +41,7 @@ SPANS = (
     SpanRule("braces", r"\{", r"\}", nests=True, resets=NEVER, opener="{", closer="}", limit=20_000),
     SpanRule("url", r"https?://|www\.", r"[\s<>\])}|\"',;]|&quot;|&lt;", opener="http://", closer=" "),
 )
+DIRECTIVE = SpanRule("preprocessor", "^#", r"(?<!\\)\n", resets=NEVER, opener="#", closer="\n")
 LATEX_ENVIRONMENTS = (
     "proof", "lemma", "theorem", "proposition", "definition", "equation", "enumerate", "remark", "example", "align",
 )  # fmt: skip
@@ -55,6 +55,7 @@ WIKI_SPANS = (
     SpanRule("quot", "&quot;", "&quot;", resets=r"\n", opener="&quot;", closer="&quot;"),
     SpanRule("tag", r"<(?=[A-Za-z/!?])", ">", resets=r"\n", opener="<", closer=">"),
     SpanRule("escaped_tag", "&lt;", "&gt;", resets=r"\n\n", opener="&lt;", closer="&gt;"),
+    SpanRule("heading", "^==", r"\n", opener="==", closer="==\n"),
     SpanRule("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
 )
 LATEX_SPANS = (
@@ -78,34 +79,34 @@ MARKS = {
 
 
 def characters(text: str) -> Iterator[Feature]:
-    """Yield classes of the last character and what the last few spell."""
+    """Yield the class of a character, and what the last few characters spell."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     alphabet, places = np.unique(codes, return_inverse=True)
     for name, test in CLASSES.items():
         yield binary(name, np.array([bool(test(chr(code))) for code in alphabet])[places])
     yield binary("repeated", np.concatenate([[False], codes[1:] == codes[:-1]]))
-    for name, spelled in (("the", "the"), ("www", "www"), ("http", "http"), ("ing", "ing")):
-        yield binary(f"spells_{name}", _ends(text, spelled))
+    for spelled in ("the", "www", "http", "ing"):
+        yield binary(f"spells_{spelled}", _ends(text, spelled))
     yield ordinal("w_count", run_length(codes == ord("w")), counts=True)
     digits = run_length(np.array([chr(code).isdigit() for code in alphabet])[places])
     yield ordinal("digit_count", digits, counts=True)
 
 
 def _ends(text: str, spelled: str) -> Bools:
-    """Return where the last characters spell something, `(T,)`."""
+    """Return where the last characters are `spelled`, `(T,)`."""
     result = np.zeros(len(text), np.bool_)
-    # Ahead of the match, so that "wwww" ends in "www" twice.
+    # A look-ahead matches no characters, so matches overlap: "wwww" ends in "www" twice.
     result[[m.start() + len(spelled) - 1 for m in re.finditer(f"(?={re.escape(spelled)})", text)]] = True
     return result
 
 
 def run_length(inside: Bools) -> npt.NDArray[np.int64]:
-    """Return how many characters in a row, up to this one, are inside, `(T,)`."""
+    """Return the length of the run of true values that ends at each character, `(T,)`."""
     return since(~inside)
 
 
 def lines(text: str) -> Iterator[Feature]:
-    """Yield where in its line, and in its paragraph, a character stands."""
+    """Yield the position of a character in its line and paragraph, and the indentation."""
     newline = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32) == ord("\n")
     column = since(newline)
     ends = np.append(np.flatnonzero(newline), len(text))
@@ -135,7 +136,7 @@ def _tabs(line: str) -> int:
 
 
 def words(text: str) -> Iterator[Feature]:
-    """Yield where in its word and sentence a character stands."""
+    """Yield the position of a character in its word and sentence, and the kind of word."""
     word = matches(text, r"\w+")
     sentence_end = matches(text, r"[.!?](?=[\s\"'”)])|\n[ \t\r]*\n")
     yield ordinal("word_position", run_length(word), counts=True)
@@ -149,7 +150,7 @@ def words(text: str) -> Iterator[Feature]:
 
 
 def general(text: str) -> Iterator[Feature]:
-    """Yield what any text may have."""
+    """Yield the features of any text."""
     yield from characters(text)
     yield from lines(text)
     yield from words(text)
@@ -158,7 +159,7 @@ def general(text: str) -> Iterator[Feature]:
 
 
 def prose(text: str) -> Iterator[Feature]:
-    """Yield what books and plays have."""
+    """Yield features of books and plays."""
     yield binary("speaker_line", matches(text, r"^[A-Z][A-Za-z ]{1,30}[:.]\n"))
     yield binary("heading_line", matches(text, r"^(?:CHAPTER|BOOK|ACT|SCENE|PART)\b[^\n]*"))
     yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
@@ -186,8 +187,7 @@ def c(text: str) -> Iterator[Feature]:
         yield from features_of(name, len(text), bracketed(found.code, before), closer=")")
     bodies = bracketed(found.code, r"\b(?:struct|union)\s*\w*\s*\{", "{}")
     yield from features_of("struct", len(text), bodies)
-    directive = regions(text, r"^(?P<open>\#)(?:[^\n\\]|\\\n|\\.)*\n")
-    yield from features_of("preprocessor", len(text), directive, opener="#", closer="\n")
+    yield from span_features(text, DIRECTIVE)
     yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
     yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
@@ -210,7 +210,7 @@ def bracketed(code: str, before: str, brackets: str = "()") -> Spans:
 
 
 def conditions(code: str) -> Spans:
-    """Find the conditions of Python's if and elif: up to the first colon outside of brackets, over lines if need be."""
+    """Find the conditions of Python's if and elif: to the first colon outside of brackets, also on a later line."""
     found, marks = Spans([], []), re.compile(r"[(\[{]|[)\]}]|:(?!=)|\n[ \t]*\n")
     for match in re.finditer(r"^[ \t]*(?:el)?if\b", code, re.MULTILINE):
         depth = 0
@@ -254,13 +254,11 @@ def latex(text: str) -> Iterator[Feature]:
 
 
 def wiki(text: str) -> Iterator[Feature]:
-    """Yield what a dump of Wikipedia has: links, templates, tags, headings, lists."""
+    """Yield features of a dump of Wikipedia: links, templates, tags, headings, lists."""
     for span in WIKI_SPANS:
         yield from span_features(text, span)
     yield binary("entity", matches(text, r"&\w+;"))
     yield binary("list_line", matches(text, r"^[*#:;][^\n]*"))
-    heading = regions(text, r"^(?P<open>==)[^\n]*\n")
-    yield from features_of("heading", len(text), heading, opener="==", closer="==\n")
     yield binary("link_label", matches(text, r"(?<=\|)[^\[\]|\n]+(?=\]\])"))
     yield binary("link_prefix", matches(text, r"(?<=\[\[)[a-z-]{2,12}:[^\]\n]*"))
 
@@ -273,7 +271,7 @@ PROFILES: dict[str, tuple[Callable[[str], Iterator[Feature]], ...]] = {
     "latex": (general, latex),
     "wiki": (general, wiki),
 }
-"""What is looked for in which kind of text."""
+"""By kind of text, the functions that yield its features."""
 TELLTALES = {
     "c": r"^#include|^static |;\n\t|->",
     "python": r"^ *def \w+\(|^import |self\.",
@@ -283,7 +281,7 @@ TELLTALES = {
 
 
 def guess(text: str) -> str:
-    """Return the profile of a text by what comes often in it: once in 500 characters, else it is prose."""
+    """Return the profile whose marks are most frequent in a text; prose, if that is less than once in 500 characters."""
     counts = {name: len(re.findall(pattern, text, re.MULTILINE)) for name, pattern in TELLTALES.items()}
     best = max(counts, key=lambda name: counts[name])
     return best if counts[best] * 500 >= len(text) else "prose"
