@@ -25,6 +25,7 @@ from nextchar.training.autosize import (
 from nextchar.training.clock import Clock
 from nextchar.training.optimizer import (
     Cautious,
+    Optimizer,
     clip,
     make_optimizer,
     optimizer_arrays,
@@ -146,7 +147,7 @@ def test_the_head_has_a_rate_of_its_own_but_no_decay_of_its_own(optimizer: str) 
     assert list(decays) == pytest.approx([] if optimizer == "rmsprop" else [0.01 * 0.1])
 
 
-def gradients(optimizer: torch.optim.Optimizer, seed: int) -> None:
+def gradients(optimizer: Optimizer, seed: int) -> None:
     """Give every weight of an optimizer a random gradient."""
     generator = torch.Generator().manual_seed(seed)
     for group in optimizer.param_groups:

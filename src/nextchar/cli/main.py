@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (NextcharError, OSError, MemoryError, ArithmeticError, RuntimeError, ValueError) as error:
             code = 0 if _is_broken_pipe(error) else _fail(_explain(error))
         _drop_unwritable()
+    if arguments is None:
+        os._exit(code)  # everything is written, and torch and numba take up to a second to end
     return code
 
 

@@ -1,7 +1,8 @@
 """Optimizers: cautious AdamW, torch's AdamW and RMSProp; gradient clipping; and the optimizer's state as arrays."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from nextchar.storage import Arrays
 MIN_SHARE = 1 << 16  # weights per thread
 
 
-def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+Optimizer = Union[torch.optim.Optimizer, "Cautious"]
+
+
+def make_optimizer(network: Network, recipe: Recipe) -> Optimizer:
     """Build the optimizer: only the matrices of the recurrence and the head decay, and the head has its own learning rate."""
     rate = recipe.learning_rate
     decay = 0.0 if recipe.optimizer == "rmsprop" else recipe.weight_decay
@@ -38,29 +42,32 @@ def make_optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     return Cautious(groups, lr=rate, betas=betas)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate of the next step, times each group's own factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
 
-class Cautious(torch.optim.Optimizer):
+class Cautious:
     """AdamW that updates a weight only where the update agrees in sign with the present gradient.
 
     The updates that remain are scaled up, so that a step is on average as long as AdamW's. Source: Liang et al. 2024,
     "Cautious Optimizers: Improving Training with One Line of Code", arXiv 2411.16085. Unlike there, a gradient of 0
     agrees with every update, so that the embeddings of rare characters keep moving between their occurrences. The state
-    is that of AdamW.
+    is that of AdamW. This is no `torch.optim.Optimizer`, whose constructor imports torch's compiler, a second of work.
     """
 
     EPSILON = 1e-8
     MIN_MOVING = 1e-3  # lower bound of the fraction of a matrix's weights that are updated, for the scale
 
     def __init__(self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
+        defaults = {"lr": lr, "betas": betas, "weight_decay": 0.0}
+        self.param_groups: list[dict[str, Any]] = [{**defaults, **group} for group in groups]
+        self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+        self.defaults: dict[str, Any] = defaults
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Update all weights; their gradients are overwritten."""
         for group in self.param_groups:
             for weight in group["params"]:
@@ -122,7 +129,7 @@ def clip(network: Network, recipe: Recipe) -> Tensor:
     return norm
 
 
-def optimizer_arrays(optimizer: torch.optim.Optimizer, network: Network) -> Arrays:
+def optimizer_arrays(optimizer: Optimizer, network: Network) -> Arrays:
     """Return the optimizer's state as arrays, named optimizer/PARAMETER/FIELD."""
     return {
         f"optimizer/{name}/{what}": np.atleast_1d(value.detach().cpu().numpy()).copy()
@@ -131,9 +138,7 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer, network: Network) -> Arra
     }
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, network: Network, arrays: Mapping[str, Tensor]
-) -> None:
+def restore_optimizer(optimizer: Optimizer, network: Network, arrays: Mapping[str, Tensor]) -> None:
     """Restore the state that `optimizer_arrays` returned."""
     for name, parameter in network.named_parameters():
         prefix = f"optimizer/{name}/"
