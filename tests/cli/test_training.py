@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,8 @@ import pytest
 from nextchar.config import read_toml
 from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, read_model
 from nextchar.training import start
-from nextchar.training.folder import absolute
+from nextchar.training.folder import absolute, locked
+from nextchar.training.run import Run
 from nextchar.training.trainer import Trainer
 
 SIZES = ["--hidden", 12, "--embedding", 8, "--batch-size", 4, "--seq-length", 16]
@@ -183,6 +185,65 @@ def test_a_piped_text_is_not_waited_for(
     pipe(text)
     result = shell("train", "-", "--resume", folder, "--steps", 2)
     assert result.code == 0, result.err
+
+
+def test_a_second_training_into_one_folder_is_refused(
+    tmp_path: Path, text_file: Path, run: Path, shell: Shell
+) -> None:
+    """While a folder is in use, neither a new run nor a resumed one touches it, even with --overwrite."""
+    for folder in (run, tmp_path / "new"):
+        with locked(folder):
+            before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for words in ((text_file, "-o", folder, "--overwrite"), ("--resume", folder)):
+                refused(shell("train", *words, "--steps", 2), f"is training into {folder}; wait for its end")
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_closed_terminal_saves_the_run(
+    run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    """SIGHUP stops and saves as SIGTERM does; where it is ignored, as under nohup, the training goes on."""
+    real = Trainer._advance
+
+    def advance(self: Trainer) -> None:
+        real(self)
+        if self.step == 11:
+            signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setattr(Trainer, "_advance", advance)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        result = shell("train", "--resume", run, "--steps", 5)
+    finally:
+        assert signal.signal(signal.SIGHUP, before) is (signal.SIG_IGN if ignored else signal.SIG_DFL)
+    assert result.code == (0 if ignored else 130)
+    assert ("interrupted at step 11 of 15; everything is saved" in result.err) is not ignored
+    assert Run.open(run).finished is ignored
+
+
+def test_a_training_says_something_before_it_imports_torch(tmp_path: Path, text_file: Path) -> None:
+    """The first line of a training comes before the slow imports."""
+    code = "import sys\nfrom nextchar.cli import train\nassert 'torch' not in sys.modules\n"
+    code += "class Said(BaseException): pass\nimport rich.console\n"
+    code += (
+        "def said(self, line): raise Said(line, 'torch' in sys.modules)\nrich.console.Console.print = said\n"
+    )
+    code += "try: train.command(sys.argv[1], output=__import__('pathlib').Path(sys.argv[2]))\n"
+    code += "except Said as line: sys.exit(line.args != (f'training in {sys.argv[2]}', False))"
+    done = subprocess.run([sys.executable, "-c", code, text_file, tmp_path / "r"], check=False)
+    assert done.returncode == 0
+
+
+def test_the_command_ends_at_once() -> None:
+    """The real command writes everything and leaves; what Python would still do at its end is skipped."""
+    code = "import atexit, sys\nfrom nextchar.cli.main import main\natexit.register(print, 'late')\n"
+    code += "sys.argv = ['nextchar', '--version']\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().count("\n") == 0
+    assert "late" not in done.stdout
 
 
 @pytest.mark.slow

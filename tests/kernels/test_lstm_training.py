@@ -48,7 +48,7 @@ def test_forward_and_backward_are_those_of_an_lstm() -> None:
     gates = np.empty((T, B, BLOCKS, ROWS), np.float32)
     hidden, cells = (np.zeros((T + 1, B, BLOCKS, VECTOR_WIDTH), np.float32) for _ in range(2))
     for first, last in ((0, 4), (4, B)):
-        lstm_training.begin(_blocks(table), ids, gates, first, last)
+        lstm_training.look_up(_blocks(table), ids, gates, first, last)
         lstm_training.forward(packed, gates, hidden, cells, first, last)
     np.testing.assert_allclose(hidden[1:].reshape(T, B, H), expected, rtol=0, atol=1e-5)
 

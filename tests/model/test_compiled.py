@@ -129,7 +129,7 @@ def test_more_rows_than_characters_are_looked_up() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(lanes=st.integers(1, 13), cut=st.integers(1, 12), window=st.integers(1, 5))
-def test_a_lane_does_not_depend_on_its_company(lanes: int, cut: int, window: int) -> None:
+def test_a_row_does_not_depend_on_the_rest_of_the_batch(lanes: int, cut: int, window: int) -> None:
     """Lanes that run together come out, to the bit, as those that run apart, and so do windows cut in two."""
     weights = _network(SHAPES[1]).layers[1].weights()
     generator = torch.Generator().manual_seed(lanes)
@@ -232,11 +232,11 @@ def test_bfloat16_outputs_are_bfloat16() -> None:
     assert np.isfinite(outputs.detach().float().numpy()).all()
 
 
-def test_a_window_is_gone_back_through_once() -> None:
-    """Gradients take the place of the gates, so a second time is refused and not wrong."""
+def test_backward_runs_once() -> None:
+    """Gradients overwrite the gates, so a second call is an error instead of a wrong result."""
     network = _network(SHAPES[0])
     logits, _ = network(torch.zeros(2, 3, dtype=torch.int64), network.empty_state(3))
     loss = logits.sum()
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="gone back through already"):
+    with pytest.raises(RuntimeError, match="backward was called twice"):
         loss.backward()

@@ -1,10 +1,10 @@
-"""An LSTM layer over a whole window, forward and backward, for training: every lane on its own, gates in the registers.
+"""An LSTM layer over a sequence, forward and backward, for training: rows of the batch are independent of each other.
 
-The rows of a layer are taken in blocks of 16 units with their four gates, so that a block's gates are finished where
+A layer is computed in blocks of 16 units with their four gates, so that the gates of a block are activated right after
 they were summed. Arrays that torch multiplies afterwards have the usual order, gate after gate.
 
-Shapes: T steps, N lanes, H hidden (a multiple of 16), B = H / 16 blocks; X width of the input, U ids in use.
-A "kind" is float32, or uint16 for bfloat16 with sums in float32.
+Shapes: T steps, B rows of the batch, H hidden (a multiple of 16), K = H / 16 blocks; X width of the input, U ids in use.
+Values of type W are float32, or bfloat16 as uint16 with sums in float32.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ GATES = 4
 
 @compiled
 def pack_units(weight: Any, packed: Any, first: int, last: int) -> None:
-    """Lay `(4H, C)` float32 out for the forward product, `(B, C, 64)` or in pairs, in the kind of `packed`.
+    """Pack `(4H, C)` float32 for the forward product, as `(K, C, 64)`, or in pairs of columns for bfloat16.
 
     Only blocks `first` to `last` are set.
     """
@@ -37,9 +37,9 @@ def pack_units(weight: Any, packed: Any, first: int, last: int) -> None:
 
 @compiled
 def pack_transposed(weight: Any, packed: Any, first: int, last: int) -> None:
-    """Lay the transpose of `(4H, C)` float32 out for the backward product, `(C / 64 rounded up, 4H, 64)` or in pairs.
+    """Pack the transpose of `(4H, C)` float32 for the backward product, as `(C / 64 rounded up, 4H, 64)`, or in pairs.
 
-    Only blocks `first` to `last` are set. Rows past C are left alone; they are zero, and nobody reads their sums.
+    Only blocks `first` to `last` are set. Rows after C stay zero, and their sums are not used.
     """
     columns = weight.shape[1]
     pair = packed.shape[2] // ROWS
@@ -53,16 +53,16 @@ def pack_transposed(weight: Any, packed: Any, first: int, last: int) -> None:
 
 
 @compiled
-def begin(table: Any, ids: Any, gates: Any, first: int, last: int) -> None:
-    """Set the gates of lanes `first` to `last`, `(T, N, B, 64)`, to the rows `ids` `(T, N)` of the table `(U, B, 64)`."""
+def look_up(table: Any, ids: Any, gates: Any, first: int, last: int) -> None:
+    """Set gates `(T, B, K, 64)` of rows `first` to `last` to the entries `ids` `(T, B)` of the table `(U, K, 64)`."""
     for t in range(len(gates)):
-        for lane in range(first, last):
-            gates[t, lane] = table[ids[t, lane]]
+        for row in range(first, last):
+            gates[t, row] = table[ids[t, row]]
 
 
 @compiled
 def add_inputs(weights: Any, x: Any, gates: Any, first: int, last: int) -> None:
-    """Add weights `(B, X, 64)`, or in pairs, times inputs `(T, N, X)` of the kind to the gates."""
+    """Add weights `(K, X, 64)`, or in pairs, times inputs `(T, B, X)` of type W to the gates of rows `first` to `last`."""
     no_scales = np.empty(0, np.float32)
     for block in range(len(weights)):
         for t in range(len(gates)):
@@ -71,34 +71,34 @@ def add_inputs(weights: Any, x: Any, gates: Any, first: int, last: int) -> None:
 
 @compiled
 def forward(weights: Any, gates: Any, hidden: Any, cells: Any, first: int, last: int) -> None:
-    """Run lanes `first` to `last` through a window.
+    """Run rows `first` to `last` through a sequence.
 
     Args:
-        weights: Recurrent, `(B, H, 64)`, or in pairs.
-        gates: `(T, N, B, 64)` float32: what the inputs give; set to the activations i, f, g, o.
-        hidden: `(T + 1, N, B, 16)` of the kind: the first given, the others set.
-        cells: `(T + 1, N, B, 16)` float32, likewise.
-        first: Lane.
-        last: The one after the last lane.
+        weights: Recurrent, `(K, H, 64)`, or in pairs.
+        gates: `(T, B, K, 64)` float32: the sums from the inputs; set to the activations i, f, g, o.
+        hidden: `(T + 1, B, K, 16)` of type W: the first is given, the others are set.
+        cells: `(T + 1, B, K, 16)` float32, likewise.
+        first: Row.
+        last: The one after the last row.
     """
     no_scales = np.empty(0, np.float32)
-    steps, lanes, blocks, _ = gates.shape
-    rows = hidden.reshape(steps + 1, lanes, blocks * VECTOR_WIDTH)
+    steps, batch, blocks, _ = gates.shape
+    flat = hidden.reshape(steps + 1, batch, blocks * VECTOR_WIDTH)
     for t in range(steps):
         for block in range(blocks):
-            add_block(weights[block], rows[t, first:last], gates[t, first:last, block], no_scales)
-            for lane in range(first, last):
+            add_block(weights[block], flat[t, first:last], gates[t, first:last, block], no_scales)
+            for row in range(first, last):
                 advance(
-                    gates[t, lane, block],
-                    cells[t, lane, block],
-                    cells[t + 1, lane, block],
-                    hidden[t + 1, lane, block],
+                    gates[t, row, block],
+                    cells[t, row, block],
+                    cells[t + 1, row, block],
+                    hidden[t + 1, row, block],
                 )
 
 
 @compiled
 def advance(gates: Any, before: Any, after: Any, hidden: Any) -> None:
-    """Finish 16 units of one lane: activate the gates `(64,)`, set the cell and the hidden state, each `(16,)`."""
+    """Compute 16 units of one row: activate the gates `(64,)`, set the cell and the hidden state, each `(16,)`."""
     for unit in range(VECTOR_WIDTH):
         i = sigmoid(gates[unit])
         f = sigmoid(gates[VECTOR_WIDTH + unit])
@@ -115,73 +115,75 @@ def advance(gates: Any, before: Any, after: Any, hidden: Any) -> None:
 
 @compiled
 def backward(transposed: Any, made: Any, gradients: Any, ids: Any, first: int, last: int) -> None:
-    """Go back through a window for lanes `first` to `last`.
+    """Backpropagate through a sequence for rows `first` to `last`.
 
     Args:
         transposed: Recurrent weights `(H / 64 rounded up, 4H, 64)`, or in pairs.
-        made: What `forward` set: gates `(T, N, B, 64)`, overwritten, and cells `(T + 1, N, B, 16)`.
-        gradients: Four arrays. Of the outputs, `(T, N, H rounded up to 64)` float32: what comes through time is added.
-            Of the last cells, `(N, B, 16)` float32: set to that of the first. Of what goes into the gates,
-            `(T, N, 4, B, 16)` of the kind: set. Of the table, `(U, B, 64)` float32: added to.
-        ids: `(T, N)`, the rows of the table that were read.
-        first: Lane.
-        last: The one after the last lane.
+        made: What `forward` set: gates `(T, B, K, 64)`, overwritten, and cells `(T + 1, B, K, 16)`.
+        gradients: Four arrays. Of the outputs, `(T, B, H rounded up to 64)` float32: the part through time is added.
+            Of the last cells, `(B, K, 16)` float32: set to that of the first cells. Of the gates before activation,
+            `(T, B, 4, K, 16)` of type W: set. Of the table, `(U, K, 64)` float32: added to.
+        ids: `(T, B)`, the entries of the table that were read.
+        first: Row.
+        last: The one after the last row.
     """
     gates, cells = made
     d_hidden, d_cells, d_gates, d_table = gradients
     no_scales = np.empty(0, np.float32)
-    steps, lanes, blocks, _ = gates.shape
-    rows = d_gates.reshape(steps, lanes, GATES * blocks * VECTOR_WIDTH)
-    d_units = d_hidden.reshape(steps, lanes, -1, VECTOR_WIDTH)
+    steps, batch, blocks, _ = gates.shape
+    flat = d_gates.reshape(steps, batch, GATES * blocks * VECTOR_WIDTH)
+    d_units = d_hidden.reshape(steps, batch, -1, VECTOR_WIDTH)
     for t in range(steps - 1, -1, -1):
         if t < steps - 1:
             for block in range(len(transposed)):
                 own = slice(block * ROWS, (block + 1) * ROWS)
-                add_block(transposed[block], rows[t + 1, first:last], d_hidden[t, first:last, own], no_scales)
-        retreat(gates, cells, d_units, d_cells, t, (first, last))
-        copy(gates, d_gates, t, (first, last))
-        for lane in range(first, last):
-            add(gates, d_table, (t, lane), ids[t, lane])
+                add_block(transposed[block], flat[t + 1, first:last], d_hidden[t, first:last, own], no_scales)
+        backward_pointwise(gates, cells, d_units, d_cells, t, (first, last))
+        store_gradients(gates, d_gates, t, (first, last))
+        for row in range(first, last):
+            add_to_table(gates, d_table, (t, row), ids[t, row])
 
 
-# Whole arrays and indices go into the next three, not views: making the views takes longer than 16 units do.
+# The next three take whole arrays and indices: creating views would take longer than computing 16 units.
 @compiled
-def retreat(gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, lanes: tuple[int, int]) -> None:
-    """Differentiate `advance`: put the gradients in the place of the gates, and carry d_cells one step back."""
+def backward_pointwise(
+    gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, rows: tuple[int, int]
+) -> None:
+    """Backpropagate through `advance`: overwrite the gates with their gradients, and take d_cells one step back."""
     one = np.float32(1)
-    for lane in range(*lanes):
+    for row in range(*rows):
         for block in range(gates.shape[2]):
             for unit in range(VECTOR_WIDTH):
-                i, f = gates[t, lane, block, unit], gates[t, lane, block, VECTOR_WIDTH + unit]
+                i, f = gates[t, row, block, unit], gates[t, row, block, VECTOR_WIDTH + unit]
                 g, o = (
-                    gates[t, lane, block, 2 * VECTOR_WIDTH + unit],
-                    gates[t, lane, block, 3 * VECTOR_WIDTH + unit],
+                    gates[t, row, block, 2 * VECTOR_WIDTH + unit],
+                    gates[t, row, block, 3 * VECTOR_WIDTH + unit],
                 )
-                before, bent = cells[t, lane, block, unit], tanh(cells[t + 1, lane, block, unit])
-                d_hidden = d_units[t, lane, block, unit]
-                d_cell = d_cells[lane, block, unit] + d_hidden * o * (one - bent * bent)
-                gates[t, lane, block, unit] = d_cell * g * i * (one - i)
-                gates[t, lane, block, VECTOR_WIDTH + unit] = d_cell * before * f * (one - f)
-                gates[t, lane, block, 2 * VECTOR_WIDTH + unit] = d_cell * i * (one - g * g)
-                gates[t, lane, block, 3 * VECTOR_WIDTH + unit] = d_hidden * bent * o * (one - o)
-                d_cells[lane, block, unit] = d_cell * f
+                before, tanh_cell = cells[t, row, block, unit], tanh(cells[t + 1, row, block, unit])
+                d_hidden = d_units[t, row, block, unit]
+                d_cell = d_cells[row, block, unit] + d_hidden * o * (one - tanh_cell * tanh_cell)
+                gates[t, row, block, unit] = d_cell * g * i * (one - i)
+                gates[t, row, block, VECTOR_WIDTH + unit] = d_cell * before * f * (one - f)
+                gates[t, row, block, 2 * VECTOR_WIDTH + unit] = d_cell * i * (one - g * g)
+                gates[t, row, block, 3 * VECTOR_WIDTH + unit] = d_hidden * tanh_cell * o * (one - o)
+                d_cells[row, block, unit] = d_cell * f
 
 
 @compiled
-def copy(gates: Any, d_gates: Any, t: int, lanes: tuple[int, int]) -> None:
-    """Store the blocks of step t gate after gate."""
-    for lane in range(*lanes):
+def store_gradients(gates: Any, d_gates: Any, t: int, rows: tuple[int, int]) -> None:
+    """Store the gradients of step t gate after gate."""
+    for row in range(*rows):
         for block in range(gates.shape[2]):
             for gate in range(GATES):
                 for unit in range(VECTOR_WIDTH):
-                    value = gates[t, lane, block, gate * VECTOR_WIDTH + unit]
-                    d_gates[t, lane, gate, block, unit] = store(value, d_gates)
+                    value = gates[t, row, block, gate * VECTOR_WIDTH + unit]
+                    d_gates[t, row, gate, block, unit] = store(value, d_gates)
 
 
 @compiled
-def add(gates: Any, sums: Any, where: tuple[int, int], row: int) -> None:
-    """Add what is at a step and a lane to a row of sums."""
-    t, lane = where
+def add_to_table(gates: Any, table: Any, place: tuple[int, int], entry: int) -> None:
+    """Add the gradients of a step and row to an entry of the table's gradient."""
+    t, row = place
     for block in range(gates.shape[2]):
         for index in range(ROWS):
-            sums[row, block, index] += gates[t, lane, block, index]
+            table[entry, block, index] += gates[t, row, block, index]

@@ -1,4 +1,4 @@
-"""Dropout masks from a counter: element k of mask number n is the same however the work is shared out."""
+"""Dropout masks from a counter: element k of mask n does not depend on how the work is split."""
 
 from typing import Any
 
@@ -27,18 +27,18 @@ def scramble(_context: Any, _counter: Any, _key: Any) -> Any:
 
 
 @compiled
-def fill(mask: Any, share: float, keys: Any, first: int, whole: int) -> None:
-    """Set some columns of a mask: 0 for a random share of its elements, 1 / (1 - share) for the rest.
+def fill(mask: Any, probability: float, keys: Any, first: int, whole: int) -> None:
+    """Set some columns of a mask: 0 for randomly dropped elements, 1 / (1 - probability) for the rest.
 
     Args:
         mask: `(R, C)` float32, or uint16 for bfloat16: columns `first` to `first + C` of the whole.
-        share: Of elements that are dropped.
-        keys: `(2,)` uint32: a different mask for each.
+        probability: Of dropping an element.
+        keys: `(2,)` uint32, which determine the mask.
         first: Column.
-        whole: How many columns there are; R of them have fewer than 2^32 elements.
+        whole: Columns of the whole mask, which has fewer than 2^32 elements.
     """
-    kept, dropped = np.float32(1 / (1 - share)), np.float32(0)
-    limit = np.uint32(share * 4294967296.0)
+    kept, dropped = np.float32(1 / (1 - probability)), np.float32(0)
+    limit = np.uint32(probability * 4294967296.0)
     for row in range(len(mask)):
         before = row * whole + first
         for column in range(mask.shape[1]):

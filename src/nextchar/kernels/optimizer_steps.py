@@ -1,4 +1,4 @@
-"""Steps over a flat array of weights, of dynamic evaluation and of training: every number is read once."""
+"""Updates of a flat array of weights, for training and dynamic evaluation, that read every number only once."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from nextchar.kernels.gemm import compiled
 
 @compiled
 def rms_decay_update(weights: Any, trained: Any, gradient: Any, usual: Any, settings: Any) -> None:
-    """Move weights towards what was trained, and against their gradient over its usual size.
+    """Move weights towards their trained values, and against their gradient divided by its usual size.
 
     Args:
         weights: `(W,)` float32, set.
-        trained: `(W,)`, where they fall back to.
+        trained: `(W,)`, the trained values.
         gradient: `(W,)`.
         usual: `(W,)`, the root mean square of each gradient.
-        settings: `(3,)` float32: the share of the way back for a usual size of 1, the learning rate, and what is added
-            to the usual sizes.
+        settings: `(3,)` float32: the fraction of the way back at a usual size of 1, the learning rate, and a constant
+            added to the usual sizes.
     """
     pull, rate, floor = settings[0], settings[1], settings[2]
     for index in range(len(weights)):
@@ -28,13 +28,13 @@ def rms_decay_update(weights: Any, trained: Any, gradient: Any, usual: Any, sett
 
 @compiled
 def cautious_adam_direction(gradient: Any, mean: Any, square: Any, settings: Any) -> int:
-    """Take a gradient into what is remembered; set it to Adam's step, or to 0 where that would climb.
+    """Update Adam's running means with a gradient; set it to Adam's step, or to 0 where the signs of both differ.
 
     Args:
         gradient: `(W,)` float32, set.
         mean: `(W,)`, the running mean of gradients, set.
         square: `(W,)`, the running mean of their squares, set.
-        settings: `(5,)` float32: beta1, beta2, what the two means are divided with for having begun at 0, and epsilon.
+        settings: `(5,)` float32: beta1, beta2, the two bias corrections, and epsilon.
 
     Returns:
         How many weights move.
@@ -46,7 +46,7 @@ def cautious_adam_direction(gradient: Any, mean: Any, square: Any, settings: Any
         mean[index] = beta1 * mean[index] + (np.float32(1) - beta1) * slope
         square[index] = beta2 * square[index] + (np.float32(1) - beta2) * slope * slope
         step = (mean[index] / first) / (np.sqrt(square[index] / second) + epsilon)
-        agrees = step * slope >= 0  # a character that does not occur has no say
+        agrees = step * slope >= 0  # a gradient of 0, as of a character that does not occur, agrees
         moving += agrees
         gradient[index] = step if agrees else np.float32(0)
     return moving

@@ -35,8 +35,9 @@ class TrainingView:
 
     def __enter__(self) -> Self:
         """Start the live line."""
-        if self._live:
-            self._bar.start()
+        with suppress(OSError):
+            if self._live:
+                self._bar.start()
         return self
 
     def __exit__(
