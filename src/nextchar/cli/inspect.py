@@ -86,6 +86,7 @@ def command(
     if not texts:
         raise TextError("no text was given; name a file, a folder, - for standard input, or --timeline")
     from nextchar.inspection.files import Inspection, InspectOptions  # noqa: PLC0415  torch takes long to import
+    from nextchar.inspection.gates import gate_table  # noqa: PLC0415  as above
 
     options = InspectOptions(
         neurons=neurons or units,
@@ -97,7 +98,9 @@ def command(
     )
     inspection = Inspection(model, texts, options, stderr().print)
     if gates:
-        result = _show_gates(inspection.gates(), json)
+        result = inspection.gates()
+        if not json:
+            print(gate_table(result["gates"]))  # noqa: T201  data
     elif terminal:
         result = _show_strips(inspection.strips(), len(inspection.ids), json)
     else:
@@ -131,15 +134,6 @@ def _show_strips(strips: "list[Strip]", chars: int, json: bool) -> dict[str, Any
         console.print(each.text(console.width))
     values = {f"{each.layer}:{each.unit}": each.values.tolist() for each in strips}
     return {"chars": chars, "shown": len(strips[0].seen), "signal": strips[0].signal, "units": values}
-
-
-def _show_gates(result: dict[str, Any], json: bool) -> dict[str, Any]:
-    """Print a line for each gate of each layer."""
-    from nextchar.inspection.gates import gate_table  # noqa: PLC0415  numpy takes long to import
-
-    if not json:
-        print(gate_table(result["gates"]))  # noqa: T201  data
-    return result
 
 
 def _timeline(folder: Path, output: Path | None, json: bool) -> int:
