@@ -21,151 +21,123 @@ Size = Annotated[int, Field(ge=1, le=16384)]
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0, le=1)]
 
 BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
 
 
-def option(default: Any, group: str, help_: str, *, old: str = "", alias: str = "") -> Any:
-    """Declare an option.
+def option(default: Any, group: str, *, old: str = "", alias: str = "") -> Any:
+    """Declare an option; the string below it is its help.
 
     Args:
         default: Its default; None where planning chooses a value.
         group: The heading it is shown under.
-        help_: One sentence.
         old: Its name in version 0.1.0, still accepted in flags, TOML, model files, snapshots and keywords.
         alias: A second flag.
     """
-    return Field(default, description=help_, json_schema_extra={"group": group, "old": old, "alias": alias})
+    return Field(default, json_schema_extra={"group": group, "old": old, "alias": alias})
 
 
 class Config(BaseModel):
     """The options of a training, as a person gives them: model, optimization, text and budget."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    minutes: Positive | None = option(
-        None, "Budget", "Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."
-    )
-    epochs: Positive | None = option(None, "Budget", "Passes over the training part, instead of minutes.")
-    steps: Count | None = option(
-        None, "Budget", "Optimizer steps, instead of minutes; the run can be repeated exactly."
-    )
-    patience: Natural = option(
-        0, "Budget", "Stop after this many validations in a row without a new best; 0 never stops early."
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
     )
 
-    cell: Cell = option("lstm", "Model", "Recurrent cell.")
-    layers: Annotated[int, Field(ge=1, le=64)] = option(2, "Model", "Recurrent layers.", alias="--num-layers")
-    hidden: Size | None = option(None, "Model", "Units per layer.", alias="--hidden-size")
-    embedding: Annotated[int, Field(ge=0, le=16384)] = option(
-        64, "Model", "Embedding size; 0 feeds one-hot vectors.", alias="--embedding-size"
-    )
-    sum_outputs: bool = option(
-        True, "Model", "Feed the head with the sum of all layers' outputs instead of the last layer's."
-    )
-    dropout: Fraction | None = option(
-        None, "Model", "Dropout probability between layers and before the head."
-    )
-    recurrent_dropout: Fraction | None = option(
-        None, "Model", "Dropout probability of hidden units in the recurrence, one mask per sequence."
-    )
-    init: Literal["orthogonal", "uniform"] = option(
-        "orthogonal",
-        "Model",
-        "Orthogonal recurrent weights, or all weights from U(-0.08, 0.08).",
-        old="initialization",
-    )
-    forget_bias: Finite = option(1.0, "Model", "Initial bias of the LSTM's forget gate.")
+    minutes: Positive | None = option(None, "Budget")
+    """Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."""
+    epochs: Positive | None = option(None, "Budget")
+    """Passes over the training part, instead of minutes."""
+    steps: Count | None = option(None, "Budget")
+    """Optimizer steps, instead of minutes; the run can be repeated exactly."""
+    patience: Natural = option(0, "Budget")
+    """Stop after this many validations in a row without a new best; 0 never stops early."""
 
-    batch_size: Count | None = option(
-        None, "Training", "Sequences per step, each from its own place in the text.", old="lanes"
-    )
-    seq_length: Count | None = option(
-        None, "Training", "Characters per sequence, and of backpropagation through time.", old="window"
-    )
-    state_reset_prob: Annotated[float, Field(ge=0, le=1)] = option(
-        0.02,
-        "Training",
-        "Probability, per sequence and step, of starting from the empty state.",
-        old="cold_start",
-    )
-    optimizer: Literal["cautious", "adamw", "rmsprop"] = option(
-        "cautious",
-        "Training",
-        "The cautious one is AdamW that skips weights whose update opposes their gradient.",
-    )
-    learning_rate: Positive | None = option(None, "Training", "Peak learning rate.", alias="--lr")
-    head_lr_multiplier: Positive = option(
-        4.0, "Training", "Multiplier of the learning rate for the head, the output layer.", old="head_rate"
-    )
-    warmup: Natural = option(50, "Training", "Steps of linear learning rate warm-up.")
+    cell: Cell = option("lstm", "Model")
+    """Recurrent cell."""
+    layers: Annotated[int, Field(ge=1, le=64)] = option(2, "Model", alias="--num-layers")
+    """Recurrent layers."""
+    hidden: Size | None = option(None, "Model", alias="--hidden-size")
+    """Units per layer."""
+    embedding: Annotated[int, Field(ge=0, le=16384)] = option(64, "Model", alias="--embedding-size")
+    """Embedding size; 0 feeds one-hot vectors."""
+    sum_outputs: bool = option(True, "Model")
+    """Feed the head with the sum of all layers' outputs instead of the last layer's."""
+    dropout: Fraction | None = option(None, "Model")
+    """Dropout probability between layers and before the head."""
+    recurrent_dropout: Fraction | None = option(None, "Model")
+    """Dropout probability of hidden units in the recurrence, one mask per sequence."""
+    init: Literal["orthogonal", "uniform"] = option("orthogonal", "Model", old="initialization")
+    """Orthogonal recurrent weights, or all weights from U(-0.08, 0.08)."""
+    forget_bias: Finite = option(1.0, "Model")
+    """Initial bias of the LSTM's forget gate."""
+
+    batch_size: Count | None = option(None, "Training", old="lanes")
+    """Sequences per step, each from its own place in the text."""
+    seq_length: Count | None = option(None, "Training", old="window")
+    """Characters per sequence, and of backpropagation through time."""
+    state_reset_prob: Share = option(0.02, "Training", old="cold_start")
+    """Probability, per sequence and step, of starting from the empty state."""
+    optimizer: Literal["cautious", "adamw", "rmsprop"] = option("cautious", "Training")
+    """The cautious one is AdamW that skips weights whose update opposes their gradient."""
+    learning_rate: Positive | None = option(None, "Training", alias="--lr")
+    """Peak learning rate."""
+    head_lr_multiplier: Positive = option(4.0, "Training", old="head_rate")
+    """Multiplier of the learning rate for the head, the output layer."""
+    warmup: Natural = option(50, "Training")
+    """Steps of linear learning rate warm-up."""
     lr_schedule: Literal["linear", "cosine", "constant", "exponential"] = option(
-        "linear",
-        "Training",
-        "Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch.",
-        old="fall",
+        "linear", "Training", old="fall"
     )
-    lr_hold: Annotated[float, Field(ge=0, le=1)] = option(
-        0.3,
-        "Training",
-        "Fraction of the run at the peak before a linear or cosine schedule falls.",
-        old="hold",
-    )
-    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = option(
-        None,
-        "Training",
-        "Factor on the learning rate per epoch, on top of any schedule. Default: 0.97 if exponential, else 1.",
-        old="decay",
-    )
-    lr_decay_after: Natural = option(10, "Training", "Epochs before --lr-decay starts.", old="decay_after")
-    beta1: Fraction = option(0.7, "Training", "Decay rate of AdamW's average of gradients.")
-    beta2: Fraction = option(
-        0.99, "Training", "Decay rate of the average of squared gradients, AdamW and RMSProp."
-    )
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = option(
-        None, "Training", "Decoupled weight decay of AdamW."
-    )
-    grad_clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        1.0, "Training", "Maximum norm of the whole gradient; 0 for no limit.", old="clip_norm"
-    )
-    grad_clip_value: Annotated[float, Field(ge=0, allow_inf_nan=False)] = option(
-        0.0, "Training", "Maximum absolute value of each gradient element; 0 for no limit.", old="clip_value"
-    )
-    loss_sum: bool = option(
-        False, "Training", "Sum the loss over a sequence, as char-rnn did, instead of averaging it."
-    )
-    calibrate: bool = option(
-        True, "Training", "At the end, divide the logits by the temperature with the lowest validation loss."
-    )
-    eval_every: Count | None = option(
-        None,
-        "Training",
-        "Steps between validations; the best model is kept. Default: an eighth of the run.",
-        old="validate_every",
-    )
-    eval_chars: Count | None = option(
-        None, "Training", "Characters per validation, spread over the validation part.", old="validate_chars"
-    )
+    """Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch."""
+    lr_hold: Share = option(0.3, "Training", old="hold")
+    """Fraction of the run at the peak before a linear or cosine schedule falls."""
+    lr_decay: Factor | None = option(None, "Training", old="decay")
+    """Factor on the learning rate per epoch, on top of any schedule. Default: 0.97 if exponential, else 1."""
+    lr_decay_after: Natural = option(10, "Training", old="decay_after")
+    """Epochs before --lr-decay starts."""
+    beta1: Fraction = option(0.7, "Training")
+    """Decay rate of AdamW's average of gradients."""
+    beta2: Fraction = option(0.99, "Training")
+    """Decay rate of the average of squared gradients, AdamW and RMSProp."""
+    weight_decay: NotNegative | None = option(None, "Training")
+    """Decoupled weight decay of AdamW."""
+    grad_clip_norm: NotNegative = option(1.0, "Training", old="clip_norm")
+    """Maximum norm of the whole gradient; 0 for no limit."""
+    grad_clip_value: NotNegative = option(0.0, "Training", old="clip_value")
+    """Maximum absolute value of each gradient element; 0 for no limit."""
+    loss_sum: bool = option(False, "Training")
+    """Sum the loss over a sequence, as char-rnn did, instead of averaging it."""
+    calibrate: bool = option(True, "Training")
+    """At the end, divide the logits by the temperature with the lowest validation loss."""
+    eval_every: Count | None = option(None, "Training", old="validate_every")
+    """Steps between validations; the best model is kept. Default: an eighth of the run."""
+    eval_chars: Count | None = option(None, "Training", old="validate_chars")
+    """Characters per validation, spread over the validation part."""
 
-    units: Literal["characters", "bytes"] = option("characters", "Text", "What the model predicts.")
-    encoding: str = option("utf-8", "Text", "Encoding of the texts: any Python codec.")
-    suffix: tuple[str, ...] = option(
-        (), "Text", "In folders, read only files with this suffix. May be repeated."
-    )
-    valid: Fraction = option(0.05, "Text", "Fraction of the text for validation, just before the test part.")
-    test: Fraction = option(0.05, "Text", "Fraction of the text, at its end, for the test.")
+    units: Literal["characters", "bytes"] = option("characters", "Text")
+    """What the model predicts."""
+    encoding: str = option("utf-8", "Text")
+    """Encoding of the texts: any Python codec."""
+    suffix: tuple[str, ...] = option((), "Text")
+    """In folders, read only files with this suffix. May be repeated."""
+    valid: Fraction = option(0.05, "Text")
+    """Fraction of the text for validation, just before the test part."""
+    test: Fraction = option(0.05, "Text")
+    """Fraction of the text, at its end, for the test."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine", "Seed of all random numbers.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Machine", "Device to train on.")
-    kernels: Literal["compiled", "torch"] | None = option(
-        None,
-        "Machine",
-        "Kernels of LSTM layers on a CPU. Default: the faster, measured if the budget is minutes.",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "Machine", "Precision of the matrix products."
-    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine")
+    """Seed of all random numbers."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Machine")
+    """Device to train on."""
+    kernels: Literal["compiled", "torch"] | None = option(None, "Machine")
+    """Kernels of LSTM layers on a CPU. Default: the faster, measured if the budget is minutes."""
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", "Machine")
+    """Precision of the matrix products."""
 
     @model_validator(mode="before")
     @classmethod
@@ -214,8 +186,6 @@ make_config = Config.make
 PRESETS: dict[str, dict[str, Any]] = {
     # The recipe of the 2015 post and its char-rnn: https://karpathy.github.io/2015/05/21/rnn-effectiveness/
     "karpathy2015": {
-        "cell": "lstm",
-        "layers": 2,
         "hidden": 128,
         "embedding": 0,
         "sum_outputs": False,
@@ -231,13 +201,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup": 0,
         "lr_schedule": "exponential",
         "lr_decay": 0.97,
-        "lr_decay_after": 10,
         "grad_clip_norm": 0.0,
         "grad_clip_value": 5.0,
         "loss_sum": True,
         "calibrate": False,
         "init": "uniform",
-        "forget_bias": 1.0,
     },
 }
 

@@ -1,11 +1,9 @@
 """A recipe: every option of a training with its value, as planning completes it and the trainer takes it."""
 
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from nextchar.architecture import Architecture
-from nextchar.config import Config, Count, Fraction, Positive, Size
+from nextchar.config import Config, Count, Factor, Fraction, NotNegative, Positive, Size
 
 
 class Recipe(Config):
@@ -24,8 +22,8 @@ class Recipe(Config):
     batch_size: Count
     seq_length: Count
     learning_rate: Positive
-    lr_decay: Annotated[float, Field(gt=0, le=1)]
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    lr_decay: Factor
+    weight_decay: NotNegative
     eval_every: Count
     eval_chars: Count
     kernels: Literal["compiled", "torch"]
