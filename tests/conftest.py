@@ -3,7 +3,8 @@
 import argparse
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,10 +31,18 @@ torch.set_num_threads(1)
 os.environ.setdefault("NUMBA_CACHE_DIR", str(compile_cache.bases()[0].parent))
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return an iterator over new folders; asking pytest for each of thousands would take much longer."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def clean_environment(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test a cache of its own and no corpora."""
-    cache = tmp_path_factory.mktemp("cache")
+    cache = next(caches)
+    cache.mkdir()
     monkeypatch.setenv("NEXTCHAR_CACHE", str(cache))
     monkeypatch.delenv("NEXTCHAR_DATA", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
