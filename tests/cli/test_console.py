@@ -13,9 +13,10 @@ import pytest
 
 from conftest import make_model
 from nextchar.cli import console
-from nextchar.cli.console import print_json, shell_command, stderr, visible
+from nextchar.cli.console import print_json, shell_command, stderr
 from nextchar.cli.main import COMMANDS, main
 from nextchar.storage import ModelFile, to_file, write_model
+from nextchar.text.display import visible
 from nextchar.text.vocabulary import Vocabulary
 
 Shell = Callable[..., SimpleNamespace]

@@ -9,21 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from nextchar.text.display import duration, visible
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-
-__all__ = [
-    "ReadingProgress",
-    "duration",
-    "prepare_streams",
-    "print_json",
-    "shell_command",
-    "stderr",
-    "visible",
-]
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
 WINDOWS = os.name == "nt"

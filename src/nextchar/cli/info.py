@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from nextchar.cli.console import print_json, visible
+from nextchar.cli.console import print_json
 from nextchar.cli.flags import Flag
 from nextchar.storage import VERSION, ModelFile, model_path, read_model
+from nextchar.text.display import visible
 
 SHOWN = 200  # characters of the vocabulary
 TEXTS = 5

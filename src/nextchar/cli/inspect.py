@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nextchar.cli.console import print_json, stderr, visible
+from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, ModelFileError, TextError
+from nextchar.text.display import visible
 
 if TYPE_CHECKING:
     from nextchar.inspection.strip import Strip

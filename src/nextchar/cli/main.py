@@ -13,8 +13,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import nextchar
-from nextchar.cli.console import prepare_streams, visible
+from nextchar.cli.console import prepare_streams
 from nextchar.errors import ConfigError, NextcharError
+from nextchar.text.display import visible
 
 COMMANDS = {
     "demo": "Train on the standard library and sample, in 3 minutes.",

@@ -12,11 +12,12 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import ReadingProgress, duration, print_json, shell_command, stderr
+from nextchar.cli.console import ReadingProgress, print_json, shell_command, stderr
 from nextchar.cli.flags import INTERRUPTED, Flag
 from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, MODEL, read_model
+from nextchar.text.display import duration
 from nextchar.training.folder import absolute, default_folder, locked, refuse_run
 
 if TYPE_CHECKING:
