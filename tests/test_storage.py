@@ -150,6 +150,7 @@ def test_a_file_cut_near_its_ends_is_refused(path: Path, content: bytes, cut: in
     refused(path, content[:cut], "damaged")
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(data=st.data())
 def test_a_flipped_byte_is_a_model_or_refused(path: Path, content: bytes, data: st.DataObject) -> None:

@@ -53,6 +53,7 @@ def run(tmp_path: Path, trained: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_training_keeps_the_contract(
     tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
@@ -523,6 +524,7 @@ def test_inspect_writes_what_the_name_asks_for(
     assert page.read_text(encoding="utf-8").count('"step":') == len(samples)
 
 
+@pytest.mark.slow
 def test_inspect_tells_how_saturated_the_gates_are(
     run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_closed_pipe_on_windows_is_no_error(monkeypatch: pytest.MonkeyPatch) -
     assert main(["corpora", "--json"]) == 0
 
 
+@pytest.mark.slow
 def test_names_appear_as_they_are(tmp_path: Path, text: str, shell: Shell) -> None:
     """Names that look like markup, format strings or shell words are printed unchanged by every command that takes them."""
     folder, source = tmp_path / "r [red]x[bold] 50% {a}" / "o[/b]", tmp_path / "m[/b] $x.txt"

@@ -32,6 +32,7 @@ def _json(result: SimpleNamespace) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 def test_learning_is_reported_beside_not_learning(
     trained: Callable[..., Path], tmp_path: Path, shell: Shell
 ) -> None:
@@ -58,6 +59,7 @@ def test_learning_is_reported_beside_not_learning(
     assert "\nlearning rate 0.00" in shown.err
 
 
+@pytest.mark.slow
 def test_the_test_part_has_no_say_in_its_settings(trained: Callable[..., Path], shell: Shell) -> None:
     """For the test part settings come from the validation part, and all of it is held out; a text has its own halves."""
     run = trained("one", "--hidden", 12)
@@ -83,6 +85,7 @@ def test_several_models_score_and_write_together(trained: Callable[..., Path], s
     assert shell("sample", one, *words, "-p", "def ", "-n", 30, "--seed", 1).out == text
 
 
+@pytest.mark.slow
 def test_what_cannot_be_averaged_or_learnt_is_refused(
     trained: Callable[..., Path], tmp_path: Path, shell: Shell
 ) -> None:
@@ -105,6 +108,7 @@ def test_what_cannot_be_averaged_or_learnt_is_refused(
         assert refused.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_learning_needs_the_text_of_the_training(
     trained: Callable[..., Path], tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

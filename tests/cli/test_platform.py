@@ -44,6 +44,7 @@ sys.exit(max(main(words) for words in COMMANDS))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.shell
 def test_commands_run_without_posix(tmp_path: Path, text_file: Path) -> None:
     """Training, resuming, scoring, sampling and inspecting call nothing that only POSIX has."""

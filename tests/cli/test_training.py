@@ -70,6 +70,7 @@ def test_an_overwriting_that_cannot_be_leaves_the_old_run(run: Path, text_file: 
     assert read_model(run).provenance["step"] == 3
 
 
+@pytest.mark.slow
 def test_a_start_that_was_killed_is_resumed_with_its_budget_or_another(
     tmp_path: Path, text_file: Path, run: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_glob_is_found_from_any_folder(
     ]
 
 
+@pytest.mark.slow
 def test_a_piped_text_is_not_waited_for(
     tmp_path: Path, text: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

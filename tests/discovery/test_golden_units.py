@@ -42,6 +42,7 @@ def test_every_planted_unit_is_found(feature: str) -> None:
     assert claim.nulls.q <= 0.05
 
 
+@pytest.mark.slow
 def test_long_memories_track_and_short_ones_do_not() -> None:
     """Latch, depth and column earn `tracks`; what three characters tell as well does not even earn `detects`."""
     _, claims = discovered()
@@ -59,6 +60,7 @@ def test_no_distractor_is_taken_for_a_detector() -> None:
     assert {claim.feature for claim in taken if VERDICTS.index(claim.verdict) >= 3} == set()
 
 
+@pytest.mark.slow
 def test_labels_against_nothing_are_rarely_found() -> None:
     """Of 200 features that have nothing to do with the text but its rhythm, at most 5 % and two errors are significant."""
     study, _ = discovered()

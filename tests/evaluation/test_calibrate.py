@@ -45,6 +45,7 @@ def test_a_few_characters_change_little(trained: ModelFile, length: int) -> None
     assert calibrate(network, text) == pytest.approx(1, abs=0.05 * length)
 
 
+@pytest.mark.slow
 def test_the_kept_model_is_calibrated_and_the_training_network_is_not() -> None:
     """It has the trained weights but for the head, and a smaller loss; calibrating it again changes nothing."""
     short = Corpus.from_text(inspect.getsource(inspect)[:8000])

@@ -115,6 +115,7 @@ def test_weights_fall_back_in_proportion_to_their_usual_gradients() -> None:
     np.testing.assert_allclose(weights, [1 - 0.125 - 0.1, 1 + 0.25 + 0.1 / 1.5, 3], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_race_is_won_by_the_best_predictions(
     lm: LanguageModel, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def _address(folder: Path, html: str, view: str = "") -> str:
     return path.as_uri() + view
 
 
+@pytest.mark.slow
 def test_a_hostile_text_is_shown_as_it_is(page: Page, tmp_path: Path) -> None:
     """Tags in text and title stay text, every view is drawn, and the address holds the selection."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
@@ -72,6 +73,7 @@ def _corner(page: Page, name: str) -> tuple[float, float]:
     return x, y
 
 
+@pytest.mark.slow
 def test_the_planted_latch_is_seen(page: Page, tmp_path: Path) -> None:
     """The values and the colour under the pointer are those of the equations."""
     page.open(_address(tmp_path, report(golden_model(), TEXT, units=[(0, LATCH), (0, DEPTH)])))
@@ -126,6 +128,7 @@ def test_keys_search_and_address(page: Page, tmp_path: Path, text: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_typed_is_found(page: Page, tmp_path: Path) -> None:
     """A model of bytes is searched in UTF-8; white space also by its symbol, unless that is a character of the text."""
     lm = make_model(Vocabulary("bytes", tuple(range(256))))

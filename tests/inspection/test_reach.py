@@ -43,6 +43,7 @@ def test_the_gradient_is_that_of_finite_differences(cell: str) -> None:
         assert found.gradient[0, distance - 1] == pytest.approx(np.linalg.norm(slopes), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_state_is_found_again_in_the_middle_of_a_text(lm: LanguageModel, text: str) -> None:
     """A gradient that begins far into a text begins from what was read before, not from nothing."""
     found = reach(lm, text[:900], places=3, distance=20)

@@ -161,6 +161,7 @@ def test_colours_can_be_read_and_told_apart() -> None:
     assert diverging(-1, -1, 1)[2] - diverging(1, -1, 1)[2] > 100  # the blue that every eye has
 
 
+@pytest.mark.slow
 def test_a_picture_is_what_its_name_says(tmp_path: Path) -> None:
     """An SVG and a PNG hold the same cells, a character that the font lacks as its number; other names are refused."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)

@@ -56,6 +56,7 @@ def test_layer_normalisation_ignores_scale() -> None:
     torch.testing.assert_close(step(*given, weights), step(*given, larger), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_varied_network_is_scored_side_by_side_as_in_one_reading() -> None:
     """Scored in parallel parts, it has the score of one reading."""
     network = cells.Varied(SHAPE, 6, "lstm", 0)

@@ -154,6 +154,7 @@ def test_an_unpacked_copy_is_as_good_as_the_archive(archive: Path, data: Path) -
     assert fetch("packed") == [(data / "inner", "packed")]
 
 
+@pytest.mark.slow
 def test_the_standard_library_is_ascii_python() -> None:
     """The corpus that every machine has is plain modules without tests or installed packages."""
     found = fetch("stdlib")
