@@ -1,10 +1,10 @@
-"""The cells of the 2015 post and paper, looked for without a reader's eye: found or not, in five kinds of text.
+"""Search for the cells of the 2015 post and paper by program: which are found, in five kinds of text.
 
     python studies/neurons.py linux=linux_kernel.txt warpeace=warpeace_input.txt wiki=enwik8_prefix.txt latex=stacks.tex stdlib --minutes 30
 
-Trains a model on each text with nextchar's defaults, lets `nextchar discover` look for everything at the end of the text (which
-the model was not trained on), and writes one line for each cell that was claimed: its best unit, the verdict, the nulls.
-What was found is kept beside the page as it comes, so the study can be made in pieces: one kind of text after the other.
+Trains a model on each text with nextchar's defaults, runs `nextchar discover` on the end of the text, which the
+model was not trained on, and writes one line for each claimed cell: its best unit, the verdict, the nulls. Results are
+kept in a file beside the page, so the study can be run in parts, one kind of text at a time.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from nextchar.training.start import make_trainer
 from tables import markdown
 
 PAPER = "https://arxiv.org/abs/1506.02078"
-# What the post and the paper say a cell does, and the features that say the same, by kind of text.
+# By kind of text, the cells that the post and the paper describe, and the features that mean the same.
 CLAIMED: dict[str, dict[str, Sequence[str]]] = {
     "linux": {
         "comments": ("c_comment",),
@@ -73,12 +73,12 @@ CLAIMED: dict[str, dict[str, Sequence[str]]] = {
     },
 }
 PROFILES = {"linux": "c", "warpeace": "prose", "wiki": "wiki", "latex": "latex", "stdlib": "python"}
-LENGTHS = {"warpeace": 320_000}  # its end is an essay, with hardly a quote in it
+LENGTHS = {"warpeace": 320_000}  # its end is an essay with few quotes
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found in one kind of text: the claims of `claims.json`, and the features that were too rare."""
+    """The results of one kind of text: the claims of `claims.json`, and the features that are too rare."""
 
     kind: str
     text: str
@@ -115,7 +115,7 @@ def discover(kind: str, text: str, run: Path, length: int, search: Search) -> Cl
 
 
 def best_of(found: Found, features: Sequence[str]) -> dict[str, Any] | None:
-    """Return the claim with the best verdict among features that say the same; None if all are too rare."""
+    """Return the claim with the best verdict among features of the same meaning; None if all are too rare."""
     mine = [claim for claim in found.claims if claim["feature"] in features]
     return max(mine, key=lambda c: (VERDICTS.index(c["verdict"]), c["evidence"]["strength"]), default=None)
 
@@ -161,7 +161,7 @@ def steered(every: list[Found]) -> Iterator[Sequence[str]]:
 
 
 def written(every: list[Found], least: float = 0.9) -> Iterator[str]:
-    """Yield how texts go at the first and the last dose of what could be steered well."""
+    """Yield samples at the first and the last dose of the claims that can be steered well."""
     for found in every:
         for claim in found.claims:
             steer = claim["steer"]
@@ -172,7 +172,7 @@ def written(every: list[Found], least: float = 0.9) -> Iterator[str]:
 
 
 def figure(every: list[Found], path: Path) -> None:
-    """Draw every claimed cell: the unit with its interval, and what it is held against."""
+    """Draw the strength of every claimed cell: the unit with its interval, and the nulls."""
     points = [
         (f"{found.kind}: {cell}", claim)
         for found in every
@@ -218,29 +218,29 @@ def page(every: list[Found], command: str) -> str:
         "claimed cell",
         "feature and unit",
         "verdict",
-        "what kept it from the next word",
+        "what kept it from the next verdict",
         "strength",
     ]
     head += ["MCC or r", "chance", "untrained", "table (k)", "ablated: bits on / off"]
     lines = [line for found in every for line in rows(found)]
-    return f"""# The cells of 2015, looked for by a program
+    return f"""# The cells of 2015, searched for by a program
 
-`{command}`: {machines}. One seed each. What the words and columns mean is
-said in [nextchar discover](../discover.md); cells are those of the 2015 post and of [its paper]({PAPER}).
+`{command}`: {machines}. One seed each. The verdicts and columns are
+explained in [nextchar discover](../discover.md); cells are those of the 2015 post and of [its paper]({PAPER}).
 
 {len(counts["tracks"])} different features reach `tracks` or more somewhere: {", ".join(counts["tracks"]) or "none"}.
 {len(counts["uses"])} reach `uses`: {", ".join(counts["uses"]) or "none"}.
 
-![Strength of the best unit of every claimed cell, with what it is held against](neurons.svg)
+![Strength of the best unit of every claimed cell, with its nulls](neurons.svg)
 
 {markdown(head, lines, left=5)}
 ## Steered
 
-What was written while the unit was held at seven doses, from where the feature is off to where it is on: percent of characters that
-were [written as if it were on](../discover.md#steering), and what that text costs the network in bits per character when nothing is held.
+Texts generated while the unit is held at seven doses, from the feature being off to its being on: percentage of the characters
+that were [generated as if it were on](../discover.md#steering), and the loss of that text without intervention, in bits per character.
 
 {markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}
-How texts go at the first and the last dose of what could be steered well:
+Samples at the first and the last dose of the claims that can be steered well:
 
 {chr(10).join(written(every))}"""
 
@@ -253,7 +253,13 @@ def main() -> None:
     parser.add_argument("texts", nargs="+", help=f"KIND=TEXT, or KIND alone; kinds are {', '.join(CLAIMED)}")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--steps", type=int, help="optimizer steps instead of minutes")
-    parser.add_argument("--length", type=int, default=200_000, help="characters that are discovered on")
+    parser.add_argument(
+        "--last-chars",
+        "--length",
+        type=int,
+        default=200_000,
+        help="characters to discover on, at the end of the text",
+    )
     parser.add_argument("--shifts", type=int, default=200)
     parser.add_argument("--runs", type=Path, default=Path("runs/neurons"))
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
@@ -270,7 +276,11 @@ def main() -> None:
             continue
         run = options.runs / "-".join([kind, *Path(text).stem.split(), *budget.removeprefix("--").split()])
         train(text or kind, run, config)
-        length = max(options.length, LENGTHS.get(kind, 0)) if options.length >= 200_000 else options.length
+        length = (
+            max(options.last_chars, LENGTHS.get(kind, 0))
+            if options.last_chars >= 200_000
+            else options.last_chars
+        )
         claims = discover(kind, text or kind, run, length, Search(shifts=options.shifts)).as_dict()
         on = machine()
         cpu = f"{on['cpu']}, {on['cores']} cores"

@@ -1,1 +1,1 @@
-"""Finding units: what in a text each unit follows, scored on held-out text, against nulls, and tested by intervening."""
+"""Discovery: which unit follows which feature of a text, scored on held-out text, compared with nulls, tested causally."""
