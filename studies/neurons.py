@@ -236,8 +236,9 @@ explained in [nextchar discover](../discover.md); cells are those of the 2015 po
 {markdown(head, lines, left=5)}
 ## Steered
 
-Texts generated while the unit is held at seven doses, from the feature being off to its being on: percentage of the characters
-that were [generated as if it were on](../discover.md#steering), and the loss of that text without intervention, in bits per character.
+Texts generated while the unit is held at seven doses, from the feature being off to its being on: percentage of the
+characters that were [generated as if it were on](../discover.md#steering), and the loss of that text without
+intervention, in bits per character.
 
 {markdown(["text", "feature", "on, % by dose", "bits by dose", "Spearman"], steered(every), left=2)}
 Samples at the first and the last dose of the claims that can be steered well:
