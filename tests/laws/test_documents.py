@@ -22,7 +22,6 @@ LONG_LINES = {
     "docs/discover.md",
     "docs/evaluate.md",
     "docs/inspect.md",
-    "docs/train.md",
 }
 INCOMPLETE_HELP: set[str] = set()
 
