@@ -1,4 +1,4 @@
-"""What happens in a training, as values: the loop yields them, and whoever wants to know listens."""
+"""What happens in a training, as values that the loop yields."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,19 +8,19 @@ from nextchar.evaluation.score import Score
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened at a step, so many seconds into the training."""
+    """Something that happened after a step; `seconds` counts from the start of the training."""
 
     step: int
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for the log, with its kind."""
+        """Return the event as an entry of the log, with its kind."""
         return {"event": type(self).__name__.lower(), **asdict(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """Training begins, or goes on."""
+    """Training starts or resumes."""
 
     steps: int
     steps_per_epoch: int
@@ -34,7 +34,7 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progress(Event):
-    """Some steps were made: mean loss in nats per character since the last such event."""
+    """Steps were made; `loss` is their mean in nats per character."""
 
     steps: int
     epoch: float
@@ -47,7 +47,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True)
 class Validated(Event):
-    """The validation text was scored; `best` if it never was better."""
+    """The validation part was scored; `best` tells whether this is the best score so far."""
 
     score: Score
     best: bool
@@ -55,33 +55,33 @@ class Validated(Event):
 
 @dataclass(frozen=True, slots=True)
 class SampleDue(Event):
-    """A point of the log schedule at which it is worth to look at a sample."""
+    """A sample should be drawn now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled(Event):
-    """A sample was written."""
+    """A sample was drawn."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDue(Event):
-    """Everything needed to go on should be saved now."""
+    """A snapshot should be saved now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped(Event):
-    """Training was asked to stop before its end."""
+    """Training was stopped before its end."""
 
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """Training is done. `reason` is "steps", "patience", "time", or "text" if that was too short for all of its time.
+    """Training is finished: `reason` is "steps", "patience", "time", or "text" if a short text ended a budget in minutes.
 
-    The score is that of the kept model, whose logits have been divided by `temperature`.
+    The score is that of the kept model, whose logits are divided by `temperature`.
     """
 
     reason: str
