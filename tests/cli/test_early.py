@@ -59,7 +59,7 @@ def test_evaluate_refuses_before_it_scores(
 ) -> None:
     """A file that cannot be written and a table that cannot be counted are refused before the text is scored."""
     monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
-    monkeypatch.setattr("nextchar.evaluation.report.part_of_text", lambda *_: range(9))
+    monkeypatch.setattr("nextchar.evaluation.report.part_of_text", lambda *_, **_options: range(9))
     result = shell("evaluate", model, text_file, *words)
     assert (result.code, result.out) == (1, "")
     assert message in result.err

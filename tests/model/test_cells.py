@@ -9,7 +9,7 @@ from nextchar.architecture import CELLS, GATES, STATES, Cell
 from nextchar.model.cells import STEPS, Weights
 from nextchar.model.state import LayerState
 
-LANES, WIDTH, HIDDEN = 3, 4, 5
+BATCH, WIDTH, HIDDEN = 3, 4, 5
 
 
 def _case(cell: Cell, seed: int) -> tuple[torch.Tensor, LayerState, Weights]:
@@ -19,8 +19,8 @@ def _case(cell: Cell, seed: int) -> tuple[torch.Tensor, LayerState, Weights]:
         return torch.randn(shape, dtype=torch.float64, generator=generator)
 
     rows = GATES[cell] * HIDDEN
-    state = tuple(draw(LANES, HIDDEN) for _ in range(STATES[cell]))
-    return draw(LANES, WIDTH), state, Weights(draw(rows, WIDTH), draw(rows, HIDDEN), draw(rows), draw(rows))
+    state = tuple(draw(BATCH, HIDDEN) for _ in range(STATES[cell]))
+    return draw(BATCH, WIDTH), state, Weights(draw(rows, WIDTH), draw(rows, HIDDEN), draw(rows), draw(rows))
 
 
 def _sigmoid(x: float) -> float:
@@ -75,12 +75,12 @@ def test_a_step_is_its_textbook_equation_unit_by_unit(cell: Cell, seed: int) -> 
     """One step equals a loop over single units and weights, to 1e-12."""
     x, state, weights = _case(cell, seed)
     after, _ = STEPS[cell](x, state, weights)
-    expected = np.empty((STATES[cell], LANES, HIDDEN))
-    for lane in range(LANES):
+    expected = np.empty((STATES[cell], BATCH, HIDDEN))
+    for row in range(BATCH):
         for unit in range(HIDDEN):
-            before = tuple(float(vector[lane, unit]) for vector in state)
-            one = _Unit(x[lane].tolist(), state[0][lane].tolist(), weights, unit)
-            expected[:, lane, unit] = NAIVE[cell](one, before)
+            before = tuple(float(vector[row, unit]) for vector in state)
+            one = _Unit(x[row].tolist(), state[0][row].tolist(), weights, unit)
+            expected[:, row, unit] = NAIVE[cell](one, before)
     assert len(after) == STATES[cell]
     np.testing.assert_allclose(torch.stack(after).numpy(), expected, rtol=0, atol=1e-12)
 
@@ -110,7 +110,7 @@ def test_gates_keep_their_ranges_and_shapes(cell: Cell) -> None:
     _, gates = STEPS[cell](x, state, weights)
     assert len(gates) == (GATES[cell] if cell != "rnn" else 0)
     for name, gate in gates.items():
-        assert gate.shape == (LANES, HIDDEN)
+        assert gate.shape == (BATCH, HIDDEN)
         assert float(gate.min()) > (-1 if name in "gn" else 0)
         assert float(gate.max()) < 1
 

@@ -25,8 +25,8 @@ def _ids(T: int, N: int, seed: int = 0) -> Tensor:
     return ids
 
 
-def _warm(network: Network, lanes: int) -> State:
-    _, state = network(_ids(5, lanes, seed=9), network.empty_state(lanes))
+def _warm(network: Network, rows: int) -> State:
+    _, state = network(_ids(5, rows, seed=9), network.empty_state(rows))
     return detach(state)
 
 
@@ -68,8 +68,8 @@ def test_a_row_alone_is_the_row_in_a_batch(cell: Cell) -> None:
     network, ids = _network(cell), _ids(15, 4)
     state = _warm(network, 4)
     together, _ = network(ids, state)
-    for lane in range(4):
-        at = slice(lane, lane + 1)
+    for row in range(4):
+        at = slice(row, row + 1)
         alone, _ = network(ids[:, at], map_state(lambda vector, at=at: vector[at], state))
         _same(alone, together[:, at])
 
@@ -194,7 +194,7 @@ def test_weights_depend_on_the_generator_alone(cell: Cell, how: str) -> None:
 
 
 @EVERY_CELL
-def test_only_cold_lanes_are_emptied(cell: Cell) -> None:
+def test_only_selected_rows_are_reset(cell: Cell) -> None:
     """The selected rows become zero, the others stay bitwise the same, and the given state is not modified."""
     state = _warm(_network(cell), 4)
     before = map_state(torch.clone, state)

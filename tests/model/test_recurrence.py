@@ -105,7 +105,7 @@ def test_a_window_leaves_its_state_alone(recurrence: Recurrence, cell: Cell) -> 
 
 
 @EVERY_CELL
-def test_gates_come_for_every_step_lane_and_unit(cell: Cell) -> None:
+def test_signals_have_every_step_row_and_unit(cell: Cell) -> None:
     """The reference's signals have shape (T, B, H), beside the outputs it always returns."""
     x, state, weights = _case(cell, 7, 3)
     outputs, after, gates = with_signals(cell, x, state, weights)

@@ -38,8 +38,8 @@ def test_restarting_repeats_exactly() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_lanes_drop_apart_what_they_drop_together(dtype: torch.dtype) -> None:
-    """Wherever lanes are cut, their masks, one after the other, are those of all; units are the same for all."""
+def test_parts_of_a_batch_have_the_masks_of_the_whole(dtype: torch.dtype) -> None:
+    """However a batch is cut, the masks of its parts are those of the whole; dropped units are the same in all rows."""
     dropout, x = Dropout(0.4, CPU, recurrent=0.5), torch.ones(5, 7, 6, dtype=dtype)
     dropout.restart(3)
     parts = [dropout.of_rows(first, last, 7) for first, last in ((0, 3), (3, 4), (4, 7))]
@@ -99,7 +99,7 @@ def test_dropping_leaves_what_it_is_given_alone() -> None:
 
 
 def test_recurrent_dropout_is_hidden_units_that_a_layer_does_not_see() -> None:
-    """Dropping columns of the weights is dropping the same units of the hidden state at every step, in every lane."""
+    """Dropping columns of the weights is dropping the same units of the hidden state at every step, in every row."""
     network = Network(Architecture(layers=1, hidden=16), 5)
     initialize(network, torch.Generator().manual_seed(0))
     dropout = Dropout(0.0, CPU, recurrent=0.5)

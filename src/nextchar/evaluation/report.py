@@ -94,7 +94,8 @@ def evaluate_files(
         _must_share_parts(files, models, split)
         ids, named = part_of_text(files[0], models[0], split), f"the {split} part"
     counted = options.errors or options.ngram is not None
-    training = part_of_text(files[0], models[0], "train") if counted else np.zeros(0, np.int64)
+    remedy = "--ngram and --errors need it; keep the model in its run folder"
+    training = part_of_text(files[0], models[0], "train", remedy=remedy) if counted else np.zeros(0, np.int64)
     # Counted before the text is scored, so that an invalid order is found early.
     table = NGram(training, len(vocabulary), order=options.ngram) if options.ngram is not None else None
     networks = [to_language_model(file, pick_device(options.device)).network for file in files]
