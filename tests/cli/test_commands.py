@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -431,7 +432,8 @@ def test_sampling_does_not_import_torch(run: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.shell
-def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, text_file: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="a program cannot send Ctrl-C to another one on Windows")
+def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path, text_file: Path) -> None:
     """Ctrl-C ends with code 130 after saving, and the message names the command that resumes."""
     folder = tmp_path / "r"
     train = [

@@ -1,5 +1,6 @@
 """`nextchar demo`: two commands, shown before they run, and what to do next."""
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ def small_library(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_library")
+@pytest.mark.skipif(os.name != "posix", reason="the commands are split as a POSIX shell does")
 def test_the_demo_trains_and_samples(tmp_path: Path, shell: Shell) -> None:
     """It needs no text and no network, overwrites its own run, prints its commands, and the sample is its data."""
     folder = tmp_path / "my demo"
