@@ -42,9 +42,8 @@ Data goes to standard output, everything else to standard error. MODEL is a
 run folder or a model file; - is standard input. Exit codes: 0 success,
 1 an error (explained in one sentence), 2 wrong usage, 130 interrupted.
 """
-LITERAL = (
-    "\0"  # marks a word that is a value, although it begins with a dash; no path or argument can hold it
-)
+# Marks a word that is a value, although it starts with a dash; no path or argument can contain it.
+LITERAL = "\0"
 TEXT_OPTIONS = ("-p", "--prompt", "--stop")
 # How torch and numpy say that memory is short.
 NO_MEMORY = ("can't allocate", "out of memory", "array is too big", "maximum allowed dimension")
@@ -67,8 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (NextcharError, OSError, MemoryError, ArithmeticError, RuntimeError, ValueError) as error:
             code = 0 if _is_broken_pipe(error) else _fail(_explain(error))
         _drop_unwritable()
-    if arguments is None:
-        os._exit(code)  # everything is written, and torch and numba take up to a second to end
     return code
 
 
