@@ -238,16 +238,6 @@ def test_a_training_says_something_before_it_imports_torch(tmp_path: Path, text_
     assert done.returncode == 0
 
 
-def test_the_command_ends_at_once() -> None:
-    """The real command writes everything and leaves; what Python would still do at its end is skipped."""
-    code = "import atexit, sys\nfrom nextchar.cli.main import main\natexit.register(print, 'late')\n"
-    code += "sys.argv = ['nextchar', '--version']\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip().count("\n") == 0
-    assert "late" not in done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_tells_the_speed_and_a_second_one_how_to_go_on(
