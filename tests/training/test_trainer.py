@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +14,7 @@ from nextchar.errors import ConfigError, DivergenceError, TextError
 from nextchar.evaluation.score import Score
 from nextchar.storage import ModelFile
 from nextchar.text.corpus import Corpus
-from nextchar.training import start
+from nextchar.training import probe, start
 from nextchar.training import trainer as room
 from nextchar.training.autosize import most_epochs
 from nextchar.training.events import (
@@ -317,3 +319,66 @@ def test_the_loss_is_what_progress_says(corpus: Corpus, monkeypatch: pytest.Monk
     assert len(progress) == 20
     assert make_trainer(corpus, SMALL).chars_per_second == 0.0
     assert progress[0].loss == pytest.approx(math.log(len(corpus.vocabulary)), rel=0.1)
+
+
+@pytest.mark.parametrize(("theirs", "kernels"), [(1.2e9, "torch"), (1.05e9, "compiled")])
+def test_the_kernels_that_are_faster_are_kept_in_the_run(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, theirs: float, kernels: str
+) -> None:
+    """A budget in minutes measures our kernels and torch's, trains with the faster ones, and so does a resumed run."""
+    speeds = {"compiled": 1e9, "torch": theirs}
+    monkeypatch.setattr(start, "compile_ahead", lambda *_: 0.0)
+    monkeypatch.setattr(start, "measure_flops", lambda recipe, *_: speeds[recipe.kernels])
+    monkeypatch.setattr(probe, "measure_flops", lambda recipe, *_: speeds[recipe.kernels])
+    trainer = make_trainer(corpus, SMALL.replace(hidden=16, steps=None, minutes=1))
+    assert trainer.recipe.kernels == kernels
+    assert trainer.learner._compiled is (kernels == "compiled" and trainer.learner.network.is_compiled())
+    again = make_trainer(corpus, snapshot=trainer.snapshot())
+    assert again.recipe.kernels == kernels
+
+
+def test_compiling_is_no_part_of_the_budget(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seconds that compiling takes are reported, and the clock does not count them."""
+    measured(monkeypatch, 1e8)
+    now, said = [100.0], []
+
+    def compile_ahead(_: object) -> float:
+        now[0] += 42.0
+        return 42.0
+
+    monkeypatch.setattr(start, "compile_ahead", compile_ahead)
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    trainer = make_trainer(corpus, SMALL.replace(steps=None, minutes=1), spent=3.0, say=said.append)
+    assert trainer._clock
+    assert trainer._clock.seconds() == pytest.approx(3.0)
+    assert "compiled for this processor in 42 s" in said[0]
+    assert said[1] == "measuring this machine ..."
+
+
+def test_everything_that_is_compiled_is_compiled_ahead() -> None:
+    """After the exercise, a training of another size with a score and a sample needs no other compiled function."""
+    code = """
+import sys
+from nextchar.config import Config
+from nextchar.sampling.sample import sample
+from nextchar.text.corpus import Corpus
+from nextchar.training import start
+
+def compiled():
+    kernels = [module for name, module in sys.modules.items() if name.startswith("nextchar.kernels.")]
+    functions = {f for module in kernels for f in vars(module).values() if hasattr(f, "signatures")}
+    return {(f.__name__, str(signature)) for f in functions for signature in f.signatures}
+
+config = Config(minutes=1)
+start._exercise(config)
+ahead = compiled()
+given = {"hidden": 32, "batch_size": 8, "seq_length": 16, "dropout": 0.1, "recurrent_dropout": 0.1, "steps": 3}
+trainer = start.make_trainer(Corpus.from_text("to be or not to be " * 300), config.replace(**given))
+for _ in trainer.events():
+    pass
+sample(trainer.best_model())
+assert ahead
+assert compiled() == ahead, compiled() - ahead
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
