@@ -25,6 +25,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+@pytest.mark.slow
 def test_every_part_is_measured_beside_its_ceiling(run: Callable[..., str]) -> None:
     """Every figure is positive, shares and ratios have both their sides, and the tables show every part."""
     report = json.loads(run("--only", "ceilings", "training", "generation", "encoding", "--json"))

@@ -73,6 +73,7 @@ def test_recall_texts_ask_for_their_first_symbol() -> None:
     assert (ids[-1] == recall.QUESTION).all()
 
 
+@pytest.mark.slow
 def test_recall_is_learned_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An lstm recalls across three distractors; results in the log are not made again."""
     monkeypatch.setattr(recall, "CHECK_EVERY", 20)

@@ -90,6 +90,7 @@ def test_a_run_is_named_after_its_first_text(tmp_path: Path, monkeypatch: pytest
     assert default_folder(["-"]) == Path("runs/run")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.parametrize(("cell", "hidden"), [("lstm", 32), ("gru", 20)])
 def test_a_forked_child_trains_after_its_parent(cell: str, hidden: int) -> None:

@@ -110,6 +110,7 @@ def test_a_closed_terminal_does_not_end_a_training(corpus: Corpus) -> None:
     assert seen[-1].step == 5
 
 
+@pytest.mark.slow
 def test_a_training_does_not_import_what_is_slow() -> None:
     """The default optimizer does without torch's compiler, whose import takes a second, and with it sympy."""
     code = """
