@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from nextchar.benchmark import report as bench
-from nextchar.benchmark.workloads import STREAMS, VOCABULARY_SIZE, Size, seconds_each, training_step
+from nextchar.benchmark.workloads import STREAMS, VOCABULARY_SIZE, Size, training_step_of
 from nextchar.cli.bench import Rows, print_tables, tables
 from nextchar.cli.console import print_json
 from nextchar.evaluation.score import score_ids
@@ -33,6 +33,7 @@ from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import ModelFile, read_model, to_language_model
 from nextchar.text.corpus import Corpus, Encoder, open_corpus
 from nextchar.text.sources import Source, read_codes
+from nextchar.training.probe import seconds_each
 
 PARTS = ("ceilings", *bench.PARTS, "encoding")
 OTHERS = ("nn.LSTM", "nn.LSTMCell", "ONNX Runtime")
@@ -185,7 +186,7 @@ def training(size: Size, seconds: float) -> Report:
     length, count = size.batch_shape()
     chars = length * count
     ceiling = chars / product_seconds(products, precision, seconds / 5)
-    steps = {"ours": training_step(size, precision), "fp32": stock_step(size, "fp32")}
+    steps = {"ours": training_step_of(size, precision), "fp32": stock_step(size, "fp32")}
     if precision == "bf16":
         steps["bf16"] = stock_step(size, "bf16")
     speeds = {name: chars / each for name, each in seconds_by_turns(steps, seconds).items()}

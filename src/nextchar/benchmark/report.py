@@ -21,8 +21,7 @@ from nextchar.benchmark.workloads import (
     Size,
     many_streams,
     one_stream,
-    seconds_each,
-    training_step,
+    training_step_of,
 )
 from nextchar.device import pick_precision
 from nextchar.errors import ConfigError, did_you_mean
@@ -31,6 +30,7 @@ from nextchar.kernels.packing import KINDS
 from nextchar.kernels.threads import available_cores
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import to_language_model, write_model
+from nextchar.training.probe import seconds_each
 
 SIZES = ("2x128", "1x512", "2x512", "2x640", "3x512")
 PARTS = ("training", "generation", "scoring", "starting")
@@ -102,7 +102,7 @@ def cpu_precision() -> str:
 def training(size: Size, seconds: float) -> Report:
     """Measure characters per second of training."""
     length, count = size.batch_shape()
-    each = seconds_each(training_step(size, cpu_precision()), seconds)
+    each = seconds_each(training_step_of(size, cpu_precision()), seconds)
     return {"chars_per_second": length * count / each}
 
 

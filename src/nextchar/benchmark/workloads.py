@@ -1,11 +1,8 @@
 """What is timed: a training step, and generation with one stream and with many, of networks with random weights."""
 
-import time
 from collections.abc import Callable
-from statistics import median
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from nextchar.architecture import Architecture
@@ -16,10 +13,9 @@ from nextchar.model.network import Network, initialize
 from nextchar.sampling.compiled import CompiledBatch, CompiledNetwork
 from nextchar.sampling.options import SamplingParams
 from nextchar.storage import ModelFile
-from nextchar.text.batches import Batch
 from nextchar.text.vocabulary import Vocabulary
 from nextchar.training.autosize import plan
-from nextchar.training.learner import Learner
+from nextchar.training.probe import seconds_each, training_step
 
 VOCABULARY_SIZE = 65
 STREAMS = 64
@@ -47,51 +43,21 @@ class Size(NamedTuple):
         """Return T and B of a training step: 50 and 50 up to 128 units, as in char-rnn, else 128 and 64."""
         return (50, 50) if self.hidden <= 128 else (128, 64)
 
-    def network(self) -> Network:
+    def model(self) -> ModelFile:
         """Return a network with random weights."""
         network = Network(Architecture(layers=self.layers, hidden=self.hidden), VOCABULARY_SIZE)
         initialize(network, torch.Generator().manual_seed(0))
-        return network
-
-    def model(self) -> ModelFile:
-        """Return the same network as a model file."""
-        network = self.network()
         arrays = {name: p.detach().numpy() for name, p in network.named_parameters()}
         vocabulary = Vocabulary("characters", tuple(range(32, 32 + VOCABULARY_SIZE)))
         return ModelFile(network.architecture, vocabulary, arrays)
 
 
-def seconds_each(work: Callable[[], object], seconds: float, at_least: int = 3) -> float:
-    """Return the median duration of a function in seconds, over repeated calls after two warm-up calls."""
-    work(), work()
-    durations: list[float] = []
-    begin = time.perf_counter()
-    while len(durations) < at_least or time.perf_counter() - begin < seconds:
-        before = time.perf_counter()
-        work()
-        durations.append(time.perf_counter() - before)
-    return median(durations)
-
-
-def training_step(size: Size, precision: str) -> Callable[[], object]:
+def training_step_of(size: Size, precision: str) -> Callable[[], object]:
     """Return a function that does one training step: forward, backward, clipping, update; no dropout."""
     length, count = size.batch_shape()
-    config = Config(
-        steps=1,
-        layers=size.layers,
-        hidden=size.hidden,
-        batch_size=count,
-        seq_length=length,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        learning_rate=1e-3,
-        weight_decay=0.01,
-    )
-    recipe = plan(config, length * count, VOCABULARY_SIZE)
-    learner = Learner(size.network(), recipe, torch.device("cpu"), precision)
-    ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (length, count))
-    batch = Batch(ids, ids, np.zeros(count, np.bool_), 0)
-    return lambda: learner.step(batch, 1e-3, 0)
+    config = Config(steps=1, layers=size.layers, hidden=size.hidden, batch_size=count, seq_length=length)
+    recipe = plan(config.replace(dropout=0.0, recurrent_dropout=0.0), length * count, VOCABULARY_SIZE)
+    return training_step(recipe, VOCABULARY_SIZE, torch.device("cpu"), precision)
 
 
 def one_stream(engine: CompiledNetwork, seconds: float) -> float:

@@ -10,9 +10,8 @@ from nextchar.text.corpus import Corpus
 
 CHARS, WINDOW = 16_384, 512
 MAX_LOGITS = 1 << 24  # in memory at a time
-PRIOR_CHARS = (
-    100.0  # weight of the prior belief in a temperature of 1: a few characters are no evidence of another
-)
+# The weight of the prior belief in a temperature of 1: a few characters are no evidence of another.
+PRIOR_CHARS = 100.0
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.5, 2.0
 ITERATIONS = 6
 

@@ -31,10 +31,8 @@ from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource
 
 UNITS = 64
-MAIN_STEPS, GATE_STEPS = (
-    63,
-    10,
-)  # what a value of 1 becomes in the page: with finer steps, 64 varied units exceed 5 MB
+# What a value of 1 becomes in the page: with finer steps, 64 varied units exceed 5 MB.
+MAIN_STEPS, GATE_STEPS = 63, 10
 DECADES = 4  # of the logarithmic scale of gradients, below the largest
 POINTS = 60  # of a curve over distances
 PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raster.js", "page.js")

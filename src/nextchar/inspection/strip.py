@@ -22,11 +22,8 @@ from nextchar.text.vocabulary import Vocabulary
 
 RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
 """The bounds of each signal; c has none."""
-BLUE, WHITE, ORANGE = (
-    (33, 102, 172),
-    (247, 247, 247),
-    (224, 130, 20),
-)  # distinguishable with every kind of colour vision
+# Distinguishable with every kind of colour vision.
+BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (224, 130, 20)
 GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # text between these is displayed from left to right

@@ -14,9 +14,8 @@ from nextchar.errors import ConfigError
 from nextchar.recipe import Recipe
 from nextchar.training.clock import training_seconds
 
-MAX_SENSIBLE_EPOCHS = (
-    8.0  # beyond these, time is better spent on a larger network than on reading the text again
-)
+# Beyond these, time is better spent on a larger network than on reading the text again.
+MAX_SENSIBLE_EPOCHS = 8.0
 SMALLEST, LARGEST = 64, 2048  # units per layer
 VALIDATIONS = 8  # per run
 

@@ -13,9 +13,8 @@ from nextchar.text.catalogue import CATALOGUE
 from nextchar.text.paths import STDIN, expand
 
 LOCK = ".lock"
-LOCK_PLACE = (
-    1 << 30
-)  # of the locked byte, beyond the text: on Windows no other process can read a locked byte
+# Of the locked byte, beyond the text: on Windows no other process can read a locked byte.
+LOCK_PLACE = 1 << 30
 
 
 @contextmanager

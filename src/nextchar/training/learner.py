@@ -1,5 +1,7 @@
 """The training step, and what it changes: the network, its optimizer and the carried state."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,13 +15,7 @@ from nextchar.model.state import State, concatenate_rows, detach, reset_rows, se
 from nextchar.recipe import Recipe
 from nextchar.storage import Arrays
 from nextchar.text.batches import Batch
-from nextchar.training.optimizer import (
-    clip,
-    make_optimizer,
-    optimizer_arrays,
-    restore_optimizer,
-    set_rate,
-)
+from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer, set_rate
 
 
 class Learner:
@@ -57,10 +53,7 @@ class Learner:
             rate: The learning rate.
             number: Of the step; with the seed, it determines the dropout masks.
         """
-        if not self._compiled:
-            self._step(batch, rate, number)
-            return
-        with self.network.threads():
+        with self.network.threads() if self._compiled else nullcontext():
             self._step(batch, rate, number)
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:

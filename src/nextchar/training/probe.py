@@ -1,12 +1,14 @@
 """Measures how fast this machine trains, and with which kernels it is faster."""
 
 import time
+from collections.abc import Callable
+from statistics import median
 from typing import Literal
 
 import numpy as np
 import torch
 
-from nextchar.model.network import Network
+from nextchar.model.network import Network, initialize
 from nextchar.recipe import Recipe
 from nextchar.text.batches import Batch
 from nextchar.training.autosize import check_memory, matrix_weights
@@ -17,6 +19,42 @@ OTHER_SECONDS = 0.3  # for the kernels that are usually slower
 ADVANTAGE = 1.1  # of torch's kernels, below which ours are kept
 
 
+def seconds_each(work: Callable[[], object], seconds: float, at_least: int = 3) -> float:
+    """Return the median duration of a function in seconds, over repeated calls after a warm-up call."""
+    work()
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while len(durations) < at_least or time.perf_counter() - begin < seconds:
+        before = time.perf_counter()
+        work()
+        durations.append(time.perf_counter() - before)
+    return median(durations)
+
+
+def training_step(
+    recipe: Recipe, vocabulary_size: int, device: torch.device, precision: str
+) -> Callable[[], object]:
+    """Return a function that does one training step of a network with random weights, on a random text.
+
+    Args:
+        recipe: Sizes, optimization and kernels.
+        vocabulary_size: V.
+        device: Where to train.
+        precision: "fp32" or "bf16".
+    """
+    network = Network(recipe.architecture, vocabulary_size)
+    initialize(network, torch.Generator().manual_seed(0), how="uniform")
+    learner = Learner(network, recipe, device, precision)
+    ids = np.random.default_rng(0).integers(0, vocabulary_size, (recipe.seq_length, recipe.batch_size))
+    batch = Batch(ids, ids, np.zeros(recipe.batch_size, np.bool_), 0)
+
+    def step() -> None:
+        learner.step(batch, 1e-3, 0)
+        float(learner.norm)  # waits for the device
+
+    return step
+
+
 def measure_flops(
     recipe: Recipe,
     vocabulary_size: int,
@@ -24,31 +62,21 @@ def measure_flops(
     precision: str,
     seconds: float = PROBE_SECONDS,
 ) -> float:
-    """Train a network that is thrown away, and return FLOP/s.
+    """Measure the speed of training in FLOP/s.
 
     Args:
         recipe: Sizes and kernels to measure.
         vocabulary_size: V.
         device: Where to train.
         precision: "fp32" or "bf16".
-        seconds: To measure; at least three steps are made.
+        seconds: To measure; at least three steps are made, of which the first is not counted.
     """
     shape = recipe.architecture
     check_memory(shape, recipe.chars_per_step, vocabulary_size)
     # With dropout, as most runs have it.
     recipe = recipe.replace(dropout=0.1, recurrent_dropout=0.1)
-    learner = Learner(Network(shape, vocabulary_size), recipe, device, precision)
-    ids = np.zeros((recipe.seq_length, recipe.batch_size), np.int64)
-    batch = Batch(ids, ids, np.zeros(recipe.batch_size, np.bool_), 0)
-    times: list[float] = []
-    begun = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begun < seconds:
-        before = time.perf_counter()
-        learner.step(batch, 1e-3, len(times))
-        float(learner.norm)  # waits for the device
-        times.append(time.perf_counter() - before)
-    typical = sorted(times[1:])[len(times[1:]) // 2]
-    return 6 * matrix_weights(recipe, shape.hidden, vocabulary_size) * recipe.chars_per_step / typical
+    each = seconds_each(training_step(recipe, vocabulary_size, device, precision), seconds, at_least=2)
+    return 6 * matrix_weights(recipe, shape.hidden, vocabulary_size) * recipe.chars_per_step / each
 
 
 def faster_kernels(

@@ -13,15 +13,7 @@ from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.sample import sample
-from nextchar.storage import (
-    CHECKPOINTS,
-    CONFIG,
-    MODEL,
-    TRAINING,
-    to_file,
-    write_model,
-    write_text,
-)
+from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, to_file, write_model, write_text
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
 from nextchar.training.resume import write_snapshot

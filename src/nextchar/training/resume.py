@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from nextchar.architecture import STATES
-from nextchar.errors import ConfigError, ModelFileError, TextError
+from nextchar.errors import ConfigError, ModelFileError
 from nextchar.model.network import Network, set_weights
 from nextchar.model.state import State
 from nextchar.recipe import Recipe
 from nextchar.storage import Arrays, ModelFile, read_arrays, write_arrays
-from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import UNKNOWN, Vocabulary
 
 FIRST_LAYER = "layers.0.weight_ih"
@@ -55,13 +54,6 @@ class Snapshot:
     def unfinished(self) -> bool:
         """Whether steps of its budget are left, and its patience is not used up."""
         return self.step < self.recipe.steps and not 0 < self.recipe.patience <= self.since_best
-
-    def check_corpus(self, corpus: Corpus) -> None:
-        """Refuse any text but the one that this run was trained on."""
-        if corpus.key != self.corpus:
-            raise TextError(
-                "the text is not the one this run was trained on; --init-from starts a new run from its model"
-            )
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> None:

@@ -6,6 +6,7 @@ from math import gcd
 
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.device import pick_device, pick_precision
+from nextchar.errors import TextError
 from nextchar.kernels.compile_cache import compile_ahead
 from nextchar.recipe import Recipe
 from nextchar.sampling.options import SampleOptions
@@ -44,7 +45,10 @@ def make_trainer(
     """
     begun = time.monotonic() - spent
     if snapshot:
-        snapshot.check_corpus(corpus)
+        if corpus.key != snapshot.corpus:
+            raise TextError(
+                "the text is not the one this run was trained on; --init-from starts a new run from its model"
+            )
         corpus = corpus.in_vocabulary(snapshot.vocabulary)
         if config is None:
             return Trainer(corpus, snapshot.recipe, begin=snapshot.begin, snapshot=snapshot)
@@ -79,11 +83,8 @@ def _measured_plan(config: Config, characters: int, vocabulary_size: int) -> Rec
     device = pick_device(config.device)
     precision, _ = pick_precision(config.precision, device)
     # Speed depends on the size, and the size on the speed: it is measured again at the size that the first leads to.
-    likely = plan(
-        config.replace(steps=1, hidden=config.hidden or 320, batch_size=config.batch_size or 16),
-        characters,
-        vocabulary_size,
-    )
+    guess = config.replace(steps=1, hidden=config.hidden or 320, batch_size=config.batch_size or 16)
+    likely = plan(guess, characters, vocabulary_size)
     flops = measure_flops(likely, vocabulary_size, device, precision)
     first = plan(config, characters, vocabulary_size, flops)
     if config.kernels:
@@ -96,14 +97,9 @@ def _measured_plan(config: Config, characters: int, vocabulary_size: int) -> Rec
 
 def _exercise(config: Config) -> None:
     """Run all compiled code that a training needs: a few steps of a very small network, with a score and a sample."""
-    small = {
-        "hidden": gcd(config.hidden or 16, 16),
-        "batch_size": 4,
-        "seq_length": 8,
-        "steps": 2,
-        "minutes": None,
-    }
-    recipe = plan(config.replace(**small, dropout=0.1, recurrent_dropout=0.1, valid=0.1), 400, 3)
+    sizes = {"hidden": gcd(config.hidden or 16, 16), "batch_size": 4, "seq_length": 8, "steps": 2}
+    small = config.replace(**sizes, minutes=None, dropout=0.1, recurrent_dropout=0.1, valid=0.1)
+    recipe = plan(small, 400, 3)
     trainer = Trainer(Corpus.from_text("abc" * 150), recipe)
     for _ in trainer.events():
         pass

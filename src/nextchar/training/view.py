@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -33,28 +31,20 @@ class TrainingView:
         self._bar = Progress(*columns, console=self._console, transient=True, auto_refresh=False)
         self._task = self._bar.add_task("", total=1.0, line="")
 
-    def __enter__(self) -> Self:
-        """Start the live line."""
+    def follow(self, happening: Iterable[Event]) -> Iterator[Event]:
+        """Show events, and pass them on."""
         with suppress(OSError):
             if self._live:
                 self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the live line."""
-        with suppress(OSError):
-            if self._live:
-                self._bar.stop()
-
-    def follow(self, happening: Iterable[Event]) -> Iterator[Event]:
-        """Show events, and pass them on."""
-        with self:
+        try:
             for event in happening:
                 with suppress(OSError):
                     self.show(event)
                 yield event
+        finally:
+            with suppress(OSError):
+                if self._live:
+                    self._bar.stop()
 
     def show(self, event: Event) -> None:
         """Show one event."""
