@@ -78,27 +78,25 @@ class ReadingProgress:
         self._console = console
         self._begun = self._last = time.monotonic()
         self._bar: Progress | None = None
-        self._task: Any = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show how many bytes of the total are done."""
         now = time.monotonic()
         if self._console.is_terminal and now - self._begun > 0.5:
-            if self._bar is None:
-                self._start(what, total)
-            if self._bar:
-                self._bar.update(self._task, description=what, completed=done)
+            self._bar = self._bar or self._started(total)
+            self._bar.update(self._bar.task_ids[0], description=what, completed=done)
         elif now - self._last > PLAIN_SECONDS:
             self._last = now
             self._console.print(f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
-    def _start(self, what: str, total: int) -> None:
+    def _started(self, total: int) -> "Progress":
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  only long texts need it
 
         text, percentage = TextColumn("{task.description}"), TextColumn("{task.percentage:.0f} %")
-        self._bar = Progress(text, BarColumn(40), percentage, console=self._console, transient=True)
-        self._task = self._bar.add_task(what, total=total)
-        self._bar.start()
+        bar = Progress(text, BarColumn(40), percentage, console=self._console, transient=True)
+        bar.add_task("", total=total)
+        bar.start()
+        return bar
 
     def close(self) -> None:
         """Remove the bar."""

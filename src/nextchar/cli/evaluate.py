@@ -1,29 +1,24 @@
 """`nextchar evaluate`: score a text with a model."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag, must_be_writable
+from nextchar.evaluation.options import EvaluationOptions
+
+DEFAULT = EvaluationOptions()
 
 
 def command(
     model: Path,
     /,
     *texts: str,
-    split: Literal["train", "valid", "test"] | None = None,
-    protocol: Literal["stream", "windows"] = "stream",
-    window: int = 256,
-    unknown: Literal["error", "skip"] = "error",
-    encoding: str = "utf-8",
-    ngram: int | None = None,
-    per_char: Path | None = None,
-    dynamic: Flag = False,
+    options: Annotated[EvaluationOptions, Parameter(name="*", negative="")] = DEFAULT,
     others: Annotated[tuple[Path, ...], Parameter(name="--with", show_default=False)] = (),
-    errors: Flag = False,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
     """Score a text with a model: every character once, in bits.
@@ -42,56 +37,23 @@ def command(
         A run folder or a model file.
     texts
         Files, folders, globs, - for standard input, or names of `nextchar corpora`.
-    split
-        Which part of the training text to score instead.
-    protocol
-        stream reads in order and carries the state; windows cuts the text and starts each window from the empty state.
-    window
-        Characters of a window.
-    unknown
-        What to do with characters that are not in the vocabulary: skip scores the rest and reports their number.
-    encoding
-        Encoding of the texts.
-    ngram
-        Also score with an n-gram table of this order (1 to 20), counted on the training part.
-    per_char
-        Write the surprisal of every character to a CSV file.
-    dynamic
-        Also score by dynamic evaluation: the model learns from every few characters after they are scored.
     others
         Average the probabilities of MODEL and of these models of the same vocabulary.
-    errors
-        Also classify errors, and show the probability of closing brackets by distance.
-    device
-        Where to compute; auto is cuda if there is one, else cpu.
     json
         Print one JSON object on standard output.
     """
-    from nextchar.evaluation.report import EvaluationOptions, evaluate_files  # noqa: PLC0415  torch takes long
+    from nextchar.evaluation.report import evaluate_files  # noqa: PLC0415  torch takes long to import
 
-    options = EvaluationOptions(
-        split=split,
-        protocol=protocol,
-        window=window,
-        unknown=unknown,
-        encoding=encoding,
-        ngram=ngram,
-        per_char=per_char,
-        dynamic=dynamic,
-        errors=errors,
-        device=device,
-    )
-    if per_char:
-        must_be_writable(per_char)
+    if options.per_char:
+        must_be_writable(options.per_char)
     console = stderr()
-    result = evaluate_files(
-        (model, *others), texts, options, lambda message: console.print(message, style="dim")
-    )
+    say = partial(console.print, style="dim")
+    result = evaluate_files((model, *others), texts, options, say)
     name = result.pop("text")
     if json:
         print_json(result)
     else:
-        _show(name, result, per_char)
+        _show(name, result, options.per_char)
     return 0
 
 

@@ -86,10 +86,13 @@ def command(
         return _timeline(model, output, json)
     if not texts:
         raise TextError("no text was given; name a file, a folder, - for standard input, or --timeline")
-    from nextchar.inspection.files import Inspection, InspectOptions  # noqa: PLC0415  torch takes long to import
+    from nextchar.inspection.files import Inspection  # noqa: PLC0415  torch takes long to import
     from nextchar.inspection.gates import gate_table  # noqa: PLC0415  as above
 
-    options = InspectOptions(
+    inspection = Inspection(
+        model=model,
+        texts=texts,
+        on_message=stderr().print,
         neurons=neurons or units,
         signal=signal,
         length=length,
@@ -97,7 +100,6 @@ def command(
         encoding=encoding,
         device=device,
     )
-    inspection = Inspection(model, texts, options, stderr().print)
     if gates:
         result = inspection.gates()
         if not json:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -122,6 +123,8 @@ def _mark(before: str, word: str) -> str:
 def _unmark(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_unmark, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _unmark(getattr(value, each.name)) for each in fields(value)})
     if isinstance(value, str | Path) and str(value).startswith(LITERAL):
         return type(value)(str(value)[len(LITERAL) :])
     return value

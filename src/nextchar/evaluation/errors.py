@@ -8,7 +8,6 @@ punctuation or white space; the rest.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,42 +39,6 @@ KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorKind:
-    """One class of errors.
-
-    Attributes:
-        name: See `KINDS`.
-        errors: How many.
-        share: Of all errors.
-        nats: Sum of the surprisals of these characters.
-    """
-
-    name: str
-    errors: int
-    share: float
-    nats: float
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """The probability of closing brackets at a range of distances from the opening bracket.
-
-    Attributes:
-        bracket: The closing one.
-        least: The smallest distance, in characters.
-        most: The largest distance.
-        count: How many brackets.
-        probability: Mean probability of these brackets, by the name of the predictor.
-    """
-
-    bracket: str
-    least: int
-    most: int
-    count: int
-    probability: dict[str, float]
-
-
 def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Ids) -> dict[str, Any]:
     """Return "errors" and "closing" for JSON: the classes of errors, and the probability of closing brackets.
 
@@ -90,9 +53,8 @@ def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Id
     near, far = (
         NGram(training, len(vocabulary), order=order).nats(ids) for order in (ERROR_ORDER, BRACKET_ORDER)
     )
-    closings = closing_brackets(text, {"model": nats, f"{BRACKET_ORDER}-grams": far})
-    kinds = kinds_of_error(text, nats, near, learnt)
-    return {"errors": [asdict(kind) for kind in kinds], "closing": [asdict(row) for row in closings]}
+    closing = closing_brackets(text, {"model": nats, f"{BRACKET_ORDER}-grams": far})
+    return {"errors": kinds_of_error(text, nats, near, learnt), "closing": closing}
 
 
 def _one_character_each(vocabulary: Vocabulary, ids: Ids) -> str:
@@ -100,14 +62,18 @@ def _one_character_each(vocabulary: Vocabulary, ids: Ids) -> str:
     return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> list[ErrorKind]:
-    """Assign the errors of a model to classes.
+def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> list[dict[str, Any]]:
+    """Assign the errors of a model to classes, for JSON.
 
     Args:
         text: The scored text, T characters.
         nats: The surprisal of each under the model, `(T,)`.
         ngram: The surprisal of each under an n-gram table, `(T,)`.
         training: The training text, which says which words are rare.
+
+    Returns:
+        For each class its "name" out of `KINDS`; "errors", how many; their "share" of all errors; and "nats", the sum of
+        their surprisals.
 
     Raises:
         TextError: The numbers of characters and surprisals differ.
@@ -132,7 +98,8 @@ def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> l
     ):
         here = left & fits
         count = int(here.sum())
-        found.append(ErrorKind(name, count, count / max(total, 1), float(nats[here].sum())))
+        share = count / max(total, 1)
+        found.append({"name": name, "errors": count, "share": share, "nats": float(nats[here].sum())})
         left &= ~fits
     return found
 
@@ -161,15 +128,16 @@ def _mask(text: str, spans: Iterable[tuple[int, int]]) -> Mask:
     return mask
 
 
-def closing_brackets(text: str, nats: Mapping[str, Doubles]) -> list[Closing]:
-    """Return the mean probability of closing brackets by the distance to the opening one.
+def closing_brackets(text: str, nats: Mapping[str, Doubles]) -> list[dict[str, Any]]:
+    """Return the mean probability of closing brackets by the distance to the opening one, for JSON.
 
     Args:
         text: The scored text, T characters.
         nats: The surprisal of each character, `(T,)`, by the name of the predictor.
 
     Returns:
-        A row for each bracket and range of distances that occurs.
+        A row for each closing bracket and range of distances that occurs: "bracket"; "least" and "most", the bounds of
+        the range; "count", how many brackets; and their mean "probability" by the name of the predictor.
     """
     rows = []
     for opening, bracket in PAIRS.items():
@@ -178,7 +146,8 @@ def closing_brackets(text: str, nats: Mapping[str, Doubles]) -> list[Closing]:
             there = ends[(distances >= least) & (distances <= most)]
             if len(there):
                 p = {name: float(np.exp(-values[there]).mean()) for name, values in nats.items()}
-                rows.append(Closing(bracket, least, most, len(there), p))
+                span = {"bracket": bracket, "least": least, "most": most}
+                rows.append({**span, "count": len(there), "probability": p})
     return rows
 
 

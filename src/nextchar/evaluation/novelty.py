@@ -1,7 +1,7 @@
 """Novelty: how much of a text is copied from the training text, how many of its words are known, how much is in loops."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,12 @@ class Training:
         self.text = text
         self.words = frozenset(WORD.findall(text))
         self._codes = codes_of(text)
+        self._blocks = range(0, len(self._codes), BLOCK)
 
     def copies(self, texts: Sequence[str]) -> Copies:
         """Return how much of the texts occurs in the training text."""
         hashed = [hashes(codes_of(text), WINDOW) for text in texts]
-        found, _ = self._found(_distinct(hashed), WINDOW, list(self._blocks()))
+        found, _ = self._found(_distinct(hashed), WINDOW, self._blocks)
         windows = tuple((int(np.isin(each, found).sum()), len(each)) for each in hashed)
         longest, text = self._longest(texts)
         return Copies(windows, longest, text)
@@ -71,7 +72,7 @@ class Training:
         Every substring of a copy is a copy, so longer copies are searched only in blocks that have shorter ones.
         """
         codes = [codes_of(text) for text in texts]
-        blocks = list(self._blocks())
+        blocks: Sequence[int] = self._blocks
         low, high, text = 0, max((len(each) for each in codes), default=0) + 1, ""
         length = 16
         while low + 1 < high:
@@ -86,9 +87,6 @@ class Training:
                 high = length
                 length = (low + high) // 2
         return low, text
-
-    def _blocks(self) -> Iterator[int]:
-        return iter(range(0, len(self._codes), BLOCK))
 
     def _found(self, wanted: Hashes, length: int, blocks: Sequence[int]) -> tuple[Hashes, list[int]]:
         """Return which of the sorted hashes occur in some blocks of the training text, and the blocks with any of them."""

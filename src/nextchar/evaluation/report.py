@@ -3,65 +3,23 @@
 import csv
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nextchar.config import make_config, read_toml
 from nextchar.device import pick_device
-from nextchar.errors import ConfigError, TextError, check_choice
+from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.errors import analyse_errors
 from nextchar.evaluation.ngram import NGram
-from nextchar.evaluation.score import ProtocolName, score_ids
+from nextchar.evaluation.options import EvaluationOptions
+from nextchar.evaluation.score import score_ids
 from nextchar.model.reading import Doubles, Ids
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, to_language_model, write_atomically
-from nextchar.text.corpus import cached_corpus, open_corpus, read_ids
-from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
-
-Split = Literal["train", "valid", "test"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationOptions:
-    """What to score, and how.
-
-    Attributes:
-        split: The part of the training text to score if no text is given; the test part if there is one, else "valid".
-        protocol: "stream" or "windows".
-        window: Characters of a window.
-        unknown: "error", or "skip" to leave out characters that are not in the vocabulary.
-        encoding: Of the texts.
-        ngram: Also score with an n-gram table of this order.
-        per_char: A CSV file for the surprisal of every character.
-        dynamic: Also score while learning from what was scored.
-        errors: Also classify errors, and tabulate the probability of closing brackets.
-        device: "auto", "cpu", "cuda" or "mps".
-    """
-
-    split: Split | None = None
-    protocol: ProtocolName = "stream"
-    window: int = 256
-    unknown: Unknown = "error"
-    encoding: str = "utf-8"
-    ngram: int | None = None
-    per_char: Path | None = None
-    dynamic: bool = False
-    errors: bool = False
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse options that exclude each other, and a split that does not exist."""
-        if self.split is not None:
-            check_choice("split", self.split, Split)
-        if self.per_char and self.errors:
-            raise ConfigError("both --per-char and --errors were given; give one of them")
-        if self.dynamic and self.protocol != "stream":
-            raise ConfigError(
-                f"--dynamic reads the text in order, not in {self.protocol}; leave out --protocol"
-            )
+from nextchar.text.corpus import Split, cached_corpus, open_corpus, read_ids
+from nextchar.text.vocabulary import Vocabulary, common_vocabulary
 
 
 def evaluate_files(

@@ -7,11 +7,12 @@ windows, each from the empty state. In both, the first character after an empty 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from nextchar.errors import ConfigError, TextError, check_choice
+from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
 from nextchar.model.reading import (
     CHUNK,
@@ -28,9 +29,6 @@ from nextchar.model.reading import (
 from nextchar.storage import ModelSource, to_language_models
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
-
-ProtocolName = Literal["stream", "windows"]
-PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
 
 WINDOW_ROWS = 256  # windows that are read in parallel
 BLOCK = 1 << 20  # characters whose surprisals are in memory at a time

@@ -13,8 +13,6 @@ from nextchar.inspection.strip import PICTURES, Strip, strip
 from nextchar.inspection.summary import most_varied, summarize
 from nextchar.inspection.trace import SHOWN, pieces, trace
 from nextchar.inspection.unit import Unit
-from nextchar.language_model import LanguageModel
-from nextchar.model.reading import Ids
 from nextchar.storage import read_model, to_language_model, write_text
 from nextchar.text.corpus import read_ids
 from nextchar.text.vocabulary import Unknown
@@ -23,19 +21,30 @@ IN_STRIP = 400  # characters
 ARRAYS = (".npz", ".safetensors")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InspectOptions:
-    """What to show of a text.
+@dataclass(kw_only=True)
+class Inspection:
+    """A model and a text, read from files, and what is shown of them.
 
     Attributes:
+        model: A run folder or a model file.
+        texts: Files, folders, globs, "-" or names of corpora.
+        on_message: Called with a sentence about what was skipped or written.
         neurons: LAYER:UNIT,...; by default the units that vary most: 64, or 1 in a strip.
         signal: What colours a strip; tanh_c, or h, by default.
         length: Characters shown, from the beginning; by default 20,000, or 400 in a strip.
         unknown: "error", or "skip" to leave out characters that are not in the vocabulary.
         encoding: Of the texts.
         device: "auto", "cpu", "cuda" or "mps".
+        lm: The model, on that device.
+        ids: The text, `(T,)`.
+
+    Raises:
+        ConfigError: The length is below 1.
     """
 
+    model: Path
+    texts: Sequence[str]
+    on_message: Callable[[str], object]
     neurons: str | None = None
     signal: str | None = None
     length: int | None = None
@@ -44,36 +53,16 @@ class InspectOptions:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse a length below 1."""
+        """Read the files."""
         if self.length is not None and self.length < 1:
             raise ConfigError(f"the length is {self.length}, but must be 1 or more")
-
-
-class Inspection:
-    """A model and a text, read from files, with the options for what is shown of them.
-
-    Args:
-        model: A run folder or a model file.
-        texts: Files, folders, globs, "-" or names of corpora.
-        options: What to show.
-        on_message: Called with a sentence about what was skipped or written.
-    """
-
-    def __init__(
-        self,
-        model: Path,
-        texts: Sequence[str],
-        options: InspectOptions,
-        on_message: Callable[[str], object],
-    ) -> None:
-        file = read_model(model)
-        ids, skipped = read_ids(texts, file.vocabulary, encoding=options.encoding, unknown=options.unknown)
+        file = read_model(self.model)
+        self.ids, skipped = read_ids(
+            self.texts, file.vocabulary, encoding=self.encoding, unknown=self.unknown
+        )
         if skipped:
-            on_message(f"skipped {skipped:,} characters that are not in the vocabulary")
-        self.lm: LanguageModel = to_language_model(file, pick_device(options.device))
-        self.ids: Ids = ids
-        self._options, self._say = options, on_message
-        self._title = f"{model.name}: {', '.join(Path(text).name for text in texts)}"
+            self.on_message(f"skipped {skipped:,} characters that are not in the vocabulary")
+        self.lm = to_language_model(file, pick_device(self.device))
 
     def gates(self) -> dict[str, Any]:
         """Return a row for each gate of each layer, for JSON."""
@@ -81,8 +70,8 @@ class Inspection:
 
     def strips(self) -> list[Strip]:
         """Return the strip of each unit."""
-        text = self.ids[: self._options.length or IN_STRIP]
-        return [strip(self.lm, text, *unit, signal=self._options.signal) for unit in self._units(1)]
+        text = self.ids[: self.length or IN_STRIP]
+        return [strip(self.lm, text, *unit, signal=self.signal) for unit in self._units(1)]
 
     def write(self, path: Path) -> dict[str, Any]:
         """Write the file that the ending of a name asks for; return what it holds, for JSON."""
@@ -92,11 +81,12 @@ class Inspection:
         return self._write_arrays(path) if ending in ARRAYS else self._write_page(path)
 
     def _write_page(self, path: Path) -> dict[str, Any]:
-        chosen = parse_neurons(self._options.neurons) if self._options.neurons else ()
-        shown = self._options.length or SHOWN
-        page = report(self.lm, self.ids, units=chosen, shown=shown, title=self._title)
+        chosen = parse_neurons(self.neurons) if self.neurons else ()
+        shown = self.length or SHOWN
+        title = f"{self.model.name}: {', '.join(Path(text).name for text in self.texts)}"
+        page = report(self.lm, self.ids, units=chosen, shown=shown, title=title)
         write_text(path, page)
-        self._say(f"{path}: {len(self.ids):,} characters; open it in a browser")
+        self.on_message(f"{path}: {len(self.ids):,} characters; open it in a browser")
         size = {"shown": min(shown, len(self.ids)), "bytes": len(page.encode())}
         return {"page": str(path), "chars": len(self.ids), **size}
 
@@ -107,7 +97,7 @@ class Inspection:
                 f"{len(strips)} units were given, and a picture shows one; give --neurons one LAYER:UNIT"
             )
         strips[0].save(path)
-        self._say(f"{path}: {strips[0].legend}")
+        self.on_message(f"{path}: {strips[0].legend}")
         shown = {"shown": len(strips[0].seen), "legend": strips[0].legend}
         return {"picture": str(path), "chars": len(self.ids), **shown}
 
@@ -115,14 +105,14 @@ class Inspection:
         by_layer: dict[int, list[int]] = {}
         for layer, unit in self._units(UNITS):
             by_layer.setdefault(layer, []).append(unit)
-        seen = trace(self.lm, self.ids[: self._options.length or SHOWN], units=by_layer)
+        seen = trace(self.lm, self.ids[: self.length or SHOWN], units=by_layer)
         seen.save(path)
-        self._say(f"{path}: {len(seen):,} characters, {sum(map(len, by_layer.values()))} units")
+        self.on_message(f"{path}: {len(seen):,} characters, {sum(map(len, by_layer.values()))} units")
         shown = {"shown": len(seen), "arrays": sorted(seen.arrays())}
         return {"trace": str(path), "chars": len(self.ids), **shown}
 
     def _units(self, count: int) -> list[Unit]:
         """Return the units that are asked for, or those that vary most."""
-        if self._options.neurons:
-            return parse_neurons(self._options.neurons)
+        if self.neurons:
+            return parse_neurons(self.neurons)
         return most_varied(summarize(pieces(self.lm, self.ids)), count)
