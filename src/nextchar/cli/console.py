@@ -4,9 +4,13 @@ import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +31,24 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=encoding, errors="backslashreplace", newline="\n")
+
+
+@contextmanager
+def handle_signals(handler: Callable[[int, FrameType | None], object], *names: str) -> Iterator[None]:
+    """Handle signals by name, in the main thread.
+
+    A signal that the system lacks, or that is ignored, as under nohup or in the background of a shell, is left as it is.
+    """
+    before = {}
+    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            with suppress(ValueError):  # this is not the main thread
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def encode_output(text: str) -> bytes:

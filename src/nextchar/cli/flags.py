@@ -1,5 +1,6 @@
 """What commands share: rules for all parameters, kinds of flags, exit codes, and the check of an output path."""
 
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any
@@ -23,8 +24,13 @@ def _shown_default(value: Any) -> Any:
 
 
 def _fits(_kind: Any, value: Any) -> None:
-    if isinstance(value, int) and not -LIMIT <= value < LIMIT:
-        raise ConfigError(f"is {value}, but must be between -2^63 and 2^63 - 1")
+    """Check the integer of one flag, or those of a dataclass of flags."""
+    given = {"": value}
+    if is_dataclass(value) and not isinstance(value, type):
+        given = {f"--{name} ": each for name, each in asdict(value).items()}
+    for flag, number in given.items():
+        if isinstance(number, int) and not -LIMIT <= number < LIMIT:
+            raise ConfigError(f"{flag}is {number}, but must be between -2^63 and 2^63 - 1")
 
 
 DEFAULTS = Parameter(

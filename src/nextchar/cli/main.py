@@ -5,8 +5,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import nextchar
-from nextchar.cli.console import prepare_streams
+from nextchar.cli.console import handle_signals, prepare_streams
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.text.display import visible
 
@@ -53,7 +53,7 @@ NO_MEMORY = ("can't allocate", "out of memory", "array is too big", "maximum all
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with _interruptible():
+    with handle_signals(_interrupt, "SIGINT"):
         try:
             prepare_streams()
             code = run(given)
@@ -130,25 +130,11 @@ def _unmark(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Make Ctrl-C end the command at any time; the second one ends the process without cleaning up.
-
-    Where it is ignored, as in the background of a shell, it stays ignored.
-    """
-    before = None
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        with suppress(ValueError):  # signals belong to the main thread
-            before = signal.signal(signal.SIGINT, _interrupt)
-    try:
-        yield
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, or exit at once while a module is imported: some libraries catch everything there."""
+    """Raise KeyboardInterrupt, or exit at once while a module is imported: some libraries catch everything there.
+
+    The second Ctrl-C ends the process without cleaning up.
+    """
     signal.signal(number, signal.SIG_DFL)
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -169,7 +155,7 @@ def _usage(error: Exception, given: list[str]) -> int:
     cause: Any = error.__cause__
     name = getattr(getattr(error, "argument", None), "name", "")
     if isinstance(cause, ConfigError):
-        return _fail(f"{name} {cause}")
+        return _fail(f"{name} {cause}".removeprefix("* "))
     if type(cause).__name__ == "ValidationError":
         from nextchar.config import explain  # noqa: PLC0415  only errors need it
 

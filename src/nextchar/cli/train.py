@@ -2,8 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +10,7 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import ReadingProgress, print_json, shell_command, stderr
+from nextchar.cli.console import ReadingProgress, handle_signals, print_json, shell_command, stderr
 from nextchar.cli.flags import INTERRUPTED, Flag
 from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from nextchar.text.corpus import Corpus
     from nextchar.training.events import Finished
     from nextchar.training.run import Run
-    from nextchar.training.trainer import Trainer
 
 GROUPS = {
     name: Group(name, sort_key=place)
@@ -196,9 +193,15 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
     spent = time.monotonic() - job.begun - reading
     trainer = run.trainer(corpus, spent=spent, say=job.console.print, **budget)
     done: Finished | None = None
+
+    def stop(number: int, _frame: object) -> None:
+        """Stop after the current step; the second signal ends the training at once."""
+        trainer.stop()
+        signal.signal(number, signal.default_int_handler)
+
     again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', run.folder)}"
     try:
-        with _stoppable(trainer):
+        with handle_signals(stop, "SIGINT", "SIGTERM", "SIGHUP"):
             events = record(trainer, run.folder, run.texts, init_from=run.init_from, **job.record)
             for event in TrainingView(job.console).follow(events):
                 done = event if isinstance(event, Finished) else done
@@ -230,31 +233,6 @@ def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
             f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)"
         )
     return corpus, time.monotonic() - begun
-
-
-@contextmanager
-def _stoppable(trainer: "Trainer") -> Iterator[None]:
-    """Let Ctrl-C, a kill and a closed terminal stop the training after the current step; the second one ends it at once.
-
-    A signal that the system lacks, or that is ignored as under nohup, is left as it is.
-    """
-
-    def stop(number: int, _frame: object) -> None:
-        trainer.stop()
-        signal.signal(number, signal.default_int_handler)
-
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {
-        number: signal.signal(number, stop)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(console: Console, folder: Path, done: "Finished") -> None:
