@@ -19,7 +19,7 @@ from nextchar.model.cells import Weights, lstm
 from nextchar.model.compiled import Lookup
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import dense
-from nextchar.model.regularization import Regularizer
+from nextchar.model.regularization import Dropout
 from nextchar.model.state import LayerState, State
 from nextchar.text.corpus import Corpus, open_corpus
 from nextchar.training.learner import Learner
@@ -109,7 +109,7 @@ class Varied(Network):
         return False
 
     def forward(
-        self, ids: Tensor, state: State, regularize: Regularizer | None = None, _: object = None
+        self, ids: Tensor, state: State, regularize: Dropout | None = None, _: object = None
     ) -> tuple[Tensor, State]:
         """Do the same as `Network.forward`, with this step function."""
         kinds = iter(self.kinds)

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from cache import ResultLog
 from nextchar.architecture import Architecture, Cell
-from nextchar.model.cells import STEPS
-from nextchar.model.network import Layer, Network, initialize
+from nextchar.model.cells import STEPS, Weights
+from nextchar.model.network import Network, initialize
 from nextchar.model.reading import Reader
 from tables import markdown
 
@@ -47,12 +47,12 @@ def gradient_norms(
     network = Network(Architecture(cell=cell, layers=1, hidden=hidden, embedding=64), 64)
     initialize(network, generator, forget_bias=forget_bias)
     layer = network.layers[0]
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, torch.nn.ParameterDict)
     inputs = network.embedding(torch.randint(64, (distance + 1, 32), generator=generator))
     state = tuple(torch.zeros(32, hidden) for _ in range(2 if cell == "lstm" else 1))
     states = []
     for x in inputs:
-        state, _ = STEPS[cell](x, state, layer.weights())
+        state, _ = STEPS[cell](x, state, Weights(**layer))
         carried = state[-1].requires_grad_()
         carried.retain_grad()
         states.append(carried)

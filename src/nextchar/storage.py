@@ -260,8 +260,6 @@ def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") 
     Raises:
         ModelFileError: The path leads to no model, or `model` is none of the three.
     """
-    import torch  # noqa: PLC0415  reading a file must not need torch
-
     from nextchar.language_model import LanguageModel  # noqa: PLC0415  as above
     from nextchar.model.network import Network, set_weights  # noqa: PLC0415  as above
 
@@ -269,7 +267,7 @@ def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") 
         return model
     file = to_file(model)
     network = Network(file.architecture, len(file.vocabulary))
-    set_weights(network, {name: torch.from_numpy(array.copy()) for name, array in file.arrays.items()})
+    set_weights(network, file.arrays)
     return LanguageModel(network.to(device), file.vocabulary, file.config, file.provenance)
 
 

@@ -9,6 +9,7 @@ from nextchar.architecture import Architecture
 from nextchar.kernels import threads
 from nextchar.kernels.cpu import HAS_BF16
 from nextchar.model import compiled
+from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup, own_threads
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import Recurrence, fastest, fused, reference
@@ -131,7 +132,7 @@ def test_more_rows_than_characters_are_looked_up() -> None:
 @given(lanes=st.integers(1, 13), cut=st.integers(1, 12), window=st.integers(1, 5))
 def test_a_row_does_not_depend_on_the_rest_of_the_batch(lanes: int, cut: int, window: int) -> None:
     """Lanes that run together come out, to the bit, as those that run apart, and so do windows cut in two."""
-    weights = _network(SHAPES[1]).layers[1].weights()
+    weights = Weights(**_network(SHAPES[1]).layers[1])
     generator = torch.Generator().manual_seed(lanes)
     x = torch.randn(2 * window, lanes, 48, generator=generator)
     state = (torch.rand(lanes, 48, generator=generator), torch.randn(lanes, 48, generator=generator))
@@ -225,7 +226,7 @@ def test_bfloat16_outputs_are_bfloat16() -> None:
     network = _network(SHAPES[1])
     with torch.autocast("cpu", torch.bfloat16):
         outputs, state = fastest(
-            "lstm", torch.zeros(2, 3, 48), network.empty_state(3)[0], network.layers[1].weights()
+            "lstm", torch.zeros(2, 3, 48), network.empty_state(3)[0], Weights(**network.layers[1])
         )
     assert outputs.dtype == torch.bfloat16
     assert {vector.dtype for vector in state} == {torch.float32}

@@ -6,7 +6,7 @@ from conftest import make_model
 from nextchar.architecture import CELLS, GATES, Architecture, Cell
 from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import fused, reference
-from nextchar.model.regularization import Regularizer
+from nextchar.model.regularization import Dropout
 from nextchar.model.state import State, detach, largest_difference, map_state, reset_rows
 from nextchar.text.vocabulary import Vocabulary
 
@@ -103,8 +103,9 @@ def test_summing_matters_from_the_second_layer_on(cell: Cell, layers: int) -> No
 def test_regularization_acts_between_layers_and_before_the_head(cell: Cell, layers: int) -> None:
     """It is applied to the outputs of each layer but the last and to the input of the head, never to the embedding."""
 
-    class Emptying(Regularizer):
+    class Emptying(Dropout):
         def __init__(self) -> None:
+            super().__init__(0.0, torch.device("cpu"))
             self.seen: list[Tensor] = []
 
         def __call__(self, x: Tensor) -> Tensor:

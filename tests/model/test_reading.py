@@ -1,6 +1,7 @@
 """The reader: rows and texts, recording, gradients, threads, and the one place that makes log-probabilities."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def _in_order(lm: LanguageModel, inputs: np.ndarray) -> tuple[torch.Tensor, list
         logits, _ = lm.network(
             torch.from_numpy(inputs.astype(np.int64))[:, None],
             lm.network.empty_state(1),
-            recurrence=reading.recording(layers),
+            recurrence=partial(reference, record=layers),
         )
     return logits[:, 0], [{name: values[:, 0] for name, values in layer.items()} for layer in layers]
 

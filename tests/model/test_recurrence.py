@@ -4,7 +4,7 @@ from torch import Tensor
 
 from nextchar.architecture import CELLS, GATES, STATES, Cell
 from nextchar.model.cells import Weights
-from nextchar.model.recurrence import Recurrence, fused, reference, with_signals
+from nextchar.model.recurrence import Recurrence, fused, reference
 from nextchar.model.state import LayerState
 
 BOTH = pytest.mark.parametrize("recurrence", [reference, fused])
@@ -108,7 +108,8 @@ def test_a_window_leaves_its_state_alone(recurrence: Recurrence, cell: Cell) -> 
 def test_signals_have_every_step_row_and_unit(cell: Cell) -> None:
     """The reference's signals have shape (T, B, H), beside the outputs it always returns."""
     x, state, weights = _case(cell, 7, 3)
-    outputs, after, gates = with_signals(cell, x, state, weights)
+    outputs, after = reference(cell, x, state, weights, record := [])
+    (gates,) = record
     memory = {"lstm": {"i", "f", "g", "o", "c", "tanh_c", "h"}, "gru": {"r", "z", "n", "h"}, "rnn": {"h"}}
     assert set(gates) == memory[cell]
     torch.testing.assert_close(gates["h"], outputs, rtol=0, atol=0)
@@ -120,7 +121,8 @@ def test_signals_have_every_step_row_and_unit(cell: Cell) -> None:
 def test_the_gates_of_a_window_retell_its_outputs() -> None:
     """From the first cell and the gates alone, c = f c + i g and h = o tanh(c) give every output."""
     x, state, weights = _case("lstm", 12, 2)
-    outputs, after, gates = with_signals("lstm", x, state, weights)
+    outputs, after = reference("lstm", x, state, weights, record := [])
+    (gates,) = record
     cell = state[1]
     for t in range(12):
         cell = gates["f"][t] * cell + gates["i"][t] * gates["g"][t]

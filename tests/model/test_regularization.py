@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from nextchar.architecture import Architecture
-from nextchar.model.cells import STEPS
-from nextchar.model.network import Layer, Network, initialize
+from nextchar.model.cells import STEPS, Weights
+from nextchar.model.network import Network, initialize
 from nextchar.model.recurrence import reference
-from nextchar.model.regularization import Dropout, Regularizer
+from nextchar.model.regularization import NO_DROPOUT, Dropout
 from nextchar.model.state import LayerState
 
 CPU = torch.device("cpu")
@@ -21,8 +21,8 @@ def test_dropping_nothing_is_the_identity() -> None:
     """At share 0, and without a regularizer, activations come back as they are."""
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     assert Dropout(0.0, CPU)(x) is x
-    assert Regularizer()(x) is x
-    assert Regularizer().recurrent(x) is x
+    assert NO_DROPOUT(x) is x
+    assert NO_DROPOUT.recurrent(x) is x
     assert Dropout(0.5, CPU).recurrent(x) is x
 
 
@@ -111,8 +111,8 @@ def test_recurrent_dropout_is_hidden_units_that_a_layer_does_not_see() -> None:
     ids = torch.tensor([[0, 1], [2, 3], [4, 0]])
     logits, _ = network(ids, network.empty_state(2), dropout, reference)
     layer = network.layers[0]
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, torch.nn.ParameterDict)
     state: LayerState = tuple(torch.zeros(2, 16) for _ in range(2))
     for step, row in enumerate(ids):
-        state, _ = STEPS["lstm"](network.embedding(row), (state[0] * seen[0], state[1]), layer.weights())
+        state, _ = STEPS["lstm"](network.embedding(row), (state[0] * seen[0], state[1]), Weights(**layer))
         torch.testing.assert_close(logits[step], network.head(state[0]))

@@ -89,8 +89,5 @@ def rnn(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Gat
     return (hidden,), {}
 
 
-STEPS: dict[Cell, Callable[[Tensor, LayerState, Weights], tuple[LayerState, Gates]]] = {
-    "lstm": lstm,
-    "gru": gru,
-    "rnn": rnn,
-}
+Step = Callable[[Tensor, LayerState, Weights], tuple[LayerState, Gates]]
+STEPS: dict[Cell, Step] = {"lstm": lstm, "gru": gru, "rnn": rnn}

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -10,24 +12,8 @@ from nextchar.architecture import GATES, Architecture
 from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup, own_threads, suits
 from nextchar.model.recurrence import Recurrence, fastest
-from nextchar.model.regularization import Regularizer
+from nextchar.model.regularization import NO_DROPOUT, Dropout
 from nextchar.model.state import State, empty_state
-
-
-class Layer(nn.Module):
-    """The weights of one recurrent layer, with PyTorch's names and gate order."""
-
-    def __init__(self, shape: tuple[int, ...], hidden: int) -> None:
-        super().__init__()
-        rows = shape[0]
-        self.weight_ih = nn.Parameter(torch.zeros(shape))
-        self.weight_hh = nn.Parameter(torch.zeros(rows, hidden))
-        self.bias_ih = nn.Parameter(torch.zeros(rows))
-        self.bias_hh = nn.Parameter(torch.zeros(rows))
-
-    def weights(self) -> Weights:
-        """Return the weights as a tuple."""
-        return Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
 class Network(nn.Module):
@@ -48,7 +34,9 @@ class Network(nn.Module):
         if architecture.embedding:
             self.embedding = nn.Embedding(vocabulary_size + 1, architecture.embedding)
         self.layers = nn.ModuleList(
-            Layer(shapes[f"layers.{layer}.weight_ih"], architecture.hidden)
+            nn.ParameterDict(
+                [(part, torch.zeros(shapes[f"layers.{layer}.{part}"])) for part in Weights._fields]
+            )
             for layer in range(architecture.layers)
         )
         self.head = nn.Linear(architecture.hidden, vocabulary_size)
@@ -57,7 +45,7 @@ class Network(nn.Module):
         self,
         ids: Tensor,
         state: State,
-        regularize: Regularizer | None = None,
+        regularize: Dropout | None = None,
         recurrence: Recurrence = fastest,
     ) -> tuple[Tensor, State]:
         """Return the logits for the id after each id.
@@ -71,13 +59,13 @@ class Network(nn.Module):
         Returns:
             Logits `(T, B, V)` and the state after the last id.
         """
-        regularize = regularize or Regularizer()
+        regularize = regularize or NO_DROPOUT
         x: Tensor | Lookup = Lookup(ids, self._vectors())
         total: Tensor | None = None
         after = []
         for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
-            assert isinstance(layer, Layer)
-            weights = layer.weights()
+            assert isinstance(layer, nn.ParameterDict)
+            weights = Weights(**layer)
             weights = weights._replace(weight_hh=regularize.recurrent(weights.weight_hh))
             outputs, layer_after = recurrence(self.architecture.cell, x, layer_state, weights)
             total = outputs if total is None or not self.architecture.sum_outputs else total + outputs
@@ -144,11 +132,8 @@ def initialize(
                 parameter.normal_(std=0.02, generator=generator)
             else:
                 parameter.zero_()
-        if network.architecture.cell == "lstm":
-            for layer in network.layers:
-                assert isinstance(layer, Layer)
-                layer.bias_hh[hidden : 2 * hidden] = 0
-                layer.bias_ih[hidden : 2 * hidden] = forget_bias
+            if network.architecture.cell == "lstm" and ".bias_" in name:
+                parameter[hidden : 2 * hidden] = forget_bias if name.endswith("bias_ih") else 0
 
 
 def same_weights(network: Network) -> Network:
@@ -159,8 +144,6 @@ def same_weights(network: Network) -> Network:
     return twin
 
 
-def set_weights(network: Network, arrays: Mapping[str, Tensor]) -> None:
+def set_weights(network: Network, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Copy weights by name into a network of the same architecture."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(arrays[name])
+    network.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})

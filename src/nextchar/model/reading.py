@@ -26,6 +26,7 @@ A caller needs no `torch.no_grad`, no `Network.threads` and no device: inputs ar
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -37,7 +38,7 @@ from torch.nn import functional
 from nextchar.kernels.threads import parallel_for
 from nextchar.model.compiled import own_threads
 from nextchar.model.network import Network
-from nextchar.model.recurrence import Recurrence, Signals, recording
+from nextchar.model.recurrence import Recurrence, Signals, reference
 from nextchar.model.state import (
     State,
     concatenate_rows,
@@ -219,7 +220,9 @@ class Reader:
         layers: list[Signals] = []
         if self.record or recurrence:
             assert isinstance(self.network, Network)
-            logits, state = self.network(ids, state, recurrence=recurrence or recording(layers))
+            logits, state = self.network(
+                ids, state, recurrence=recurrence or partial(reference, record=layers)
+            )
         else:
             logits, state = self.network(ids, state)
         if visit:

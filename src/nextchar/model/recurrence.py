@@ -22,7 +22,11 @@ def dense(x: Tensor | Lookup) -> Tensor:
 
 
 def reference(
-    cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
+    cell: Cell,
+    x: Tensor | Lookup,
+    state: LayerState,
+    weights: Weights,
+    record: list[Signals] | None = None,
 ) -> tuple[Tensor, LayerState]:
     """Run a layer over consecutive steps, one after the other.
 
@@ -31,18 +35,11 @@ def reference(
         x: Inputs, `(T, B, X)`, or a lookup of them.
         state: Before the first step, vectors `(B, H)`.
         weights: Of the layer.
+        record: The signals of the layer, each `(T, B, H)`, are appended to this list.
 
     Returns:
         Outputs `(T, B, H)` and the state after the last step.
     """
-    outputs, after, _ = with_signals(cell, x, state, weights)
-    return outputs, after
-
-
-def with_signals(
-    cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-) -> tuple[Tensor, LayerState, Signals]:
-    """Run the reference and also return its signals, each `(T, B, H)`."""
     steps = []
     for step in dense(x):
         state, gates = STEPS[cell](step, state, weights)
@@ -51,20 +48,9 @@ def with_signals(
     signals = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
     if cell == "lstm":
         signals["tanh_c"] = torch.tanh(signals["c"])
-    return signals["h"], state, signals
-
-
-def recording(layers: list[Signals]) -> Recurrence:
-    """Return the reference recurrence; it appends the signals of each layer to a list."""
-
-    def recurrence(
-        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-    ) -> tuple[Tensor, LayerState]:
-        outputs, after, signals = with_signals(cell, x, state, weights)
-        layers.append(signals)
-        return outputs, after
-
-    return recurrence
+    if record is not None:
+        record.append(signals)
+    return signals["h"], state
 
 
 def fused(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:

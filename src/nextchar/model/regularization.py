@@ -10,19 +10,7 @@ from nextchar.kernels import masks
 from nextchar.model.compiled import array
 
 
-class Regularizer:
-    """What a network applies to activations and recurrent weights; this one changes nothing."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return activations of any shape, regularized."""
-        return x
-
-    def recurrent(self, weight: Tensor) -> Tensor:
-        """Return recurrent weights `(G H, H)`, regularized for one sequence."""
-        return weight
-
-
-class Dropout(Regularizer):
+class Dropout:
     """Dropout between layers (Srivastava et al. 2014) and within the recurrence.
 
     Recurrent dropout drops hidden units, the same ones for all rows and steps of a batch (after Gal & Ghahramani 2016, arXiv
@@ -75,3 +63,6 @@ class Dropout(Regularizer):
         width = rows.shape[1] // (last - first)
         masks.fill(rows, probability, keys, first * width, count * width)
         return mask
+
+
+NO_DROPOUT = Dropout(0.0, torch.device("cpu"))

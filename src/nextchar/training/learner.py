@@ -105,7 +105,7 @@ class Learner:
 
     def restore(self, weights: Arrays, optimizer: Arrays, state: State) -> None:
         """Restore weights, optimizer and recurrent state."""
-        set_weights(self.network, {name: torch.from_numpy(array) for name, array in weights.items()})
+        set_weights(self.network, weights)
         tensors = {name: torch.from_numpy(array) for name, array in optimizer.items()}
         restore_optimizer(self._optimizer, self.network, tensors)
         self.state = tuple(tuple(vector.to(self._device) for vector in layer) for layer in state)

@@ -137,4 +137,4 @@ def load_extended_vocabulary(model: ModelFile, network: Network, vocabulary: Voc
             arrays[name][:, places] = array
         else:
             arrays[name][...] = array
-    set_weights(network, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    set_weights(network, arrays)
