@@ -6,7 +6,7 @@ import torch
 
 from nextchar.architecture import Architecture
 from nextchar.language_model import LanguageModel
-from nextchar.model.network import Layer, Network
+from nextchar.model.network import Network
 from nextchar.text.vocabulary import Vocabulary
 
 LATCH, DEPTH, COLUMN, W, WW, WWW = range(6)
@@ -22,7 +22,7 @@ def golden_model() -> LanguageModel:
     network = Network(Architecture(layers=1, hidden=hidden, embedding=0), len(VOCABULARY))
     random = torch.Generator().manual_seed(0)
     (layer,) = network.layers
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, torch.nn.ParameterDict)
     inputs, recurrent = (w.detach().view(4, hidden, -1) for w in (layer.weight_ih, layer.weight_hh))
     bias = layer.bias_ih.detach().view(4, hidden)
     i, f, g, o = range(4)
