@@ -10,11 +10,7 @@ from nextchar.text.catalogue import CATALOGUE, cache_folder, fetch, place
 
 
 def command(
-    action: Literal["list", "get"] = "list",
-    name: str | None = None,
-    /,
-    *,
-    json: Flag = False,
+    action: Literal["list", "get"] = "list", name: str | None = None, /, *, json: Flag = False
 ) -> int:
     """List the named corpora, or get one and print its path.
 

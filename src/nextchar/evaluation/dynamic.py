@@ -287,12 +287,7 @@ def score_dynamic(
 
 
 def _learn(
-    network: Network,
-    ids: Ids,
-    start: int,
-    training: Ids,
-    tune_on: Ids | None,
-    adaptation: Adaptation | None,
+    network: Network, ids: Ids, start: int, training: Ids, tune_on: Ids | None, adaptation: Adaptation | None
 ) -> Learner:
     """Return a learner that has read ids `(T,)`, with the settings given or with those of the best score."""
     candidates = CANDIDATES if adaptation is None else (adaptation,)

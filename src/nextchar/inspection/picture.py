@@ -4,21 +4,22 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-Colour = tuple[int, int, int]
-
 FONT = "DejaVu Sans Mono"  # part of matplotlib, so a picture is the same on every machine
 BASELINE = 13  # of the character of a cell, in pixels below its top
 
 
 class Cell(NamedTuple):
-    """One character of a picture: its upper left corner in pixels, text, font size, colours, and whether it is marked."""
+    """One character of a picture: its upper left corner in pixels, text, font size, colours, and whether it is marked.
+
+    Colours are written #rrggbb.
+    """
 
     x: int
     y: int
     shown: str
     size: float
-    colour: Colour
-    ink: Colour
+    colour: str
+    ink: str
     marked: bool
 
 
@@ -41,7 +42,7 @@ def png(cells: Sequence[Cell], legend: Sequence[str], size: tuple[int, int], cel
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     corners = [[(c.x, c.y), (c.x + wide, c.y), (c.x + wide, c.y + high), (c.x, c.y + high)] for c in cells]
-    axes.add_collection(PolyCollection(corners, facecolors=[_share(c.colour) for c in cells], linewidths=0))
+    axes.add_collection(PolyCollection(corners, facecolors=[c.colour for c in cells], linewidths=0))
     marks = [[(c.x + 1, c.y + high - 2), (c.x + wide - 1, c.y + high - 2)] for c in cells if c.marked]
     axes.add_collection(PolyCollection(marks, closed=False, edgecolors="black", linewidths=2))
     for y, line in zip((14, 30), legend, strict=True):
@@ -54,7 +55,7 @@ def png(cells: Sequence[Cell], legend: Sequence[str], size: tuple[int, int], cel
             each.y + BASELINE,
             shown,
             fontsize=each.size if known else 22 / len(shown),
-            color=_share(each.ink),
+            color=each.ink,
             ha="center",
             family=FONT,
             weight="bold" if each.marked else "normal",
@@ -63,8 +64,3 @@ def png(cells: Sequence[Cell], legend: Sequence[str], size: tuple[int, int], cel
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=144)
     return out.getvalue()
-
-
-def _share(colour: Colour) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255

@@ -135,17 +135,15 @@ def _text(lm: LanguageModel, seen: Trace) -> dict[str, Any]:
 
 def _signals(seen: Trace, chosen: Sequence[Unit]) -> dict[str, Any]:
     """Return the values of the chosen units at every character, the main signal first."""
-    signals = []
-    for name in _names(seen.cell):
-        columns = np.stack([seen.of(*unit, name) for unit in chosen])
-        signals.append(
-            {
-                "name": "tanh(c)" if name == "tanh_c" else name,
-                "steps": _steps(seen.cell, name),
-                "low": 0 if name in GATES[seen.cell] else -1,
-                "values": pack(columns),
-            }
-        )
+    signals = [
+        {
+            "name": "tanh(c)" if name == "tanh_c" else name,
+            "steps": _steps(seen.cell, name),
+            "low": 0 if name in GATES[seen.cell] else -1,
+            "values": pack(np.stack([seen.of(*unit, name) for unit in chosen])),
+        }
+        for name in _names(seen.cell)
+    ]
     return {"signals": signals}
 
 

@@ -15,10 +15,12 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from nextchar.errors import ConfigError
-from nextchar.inspection.picture import BASELINE, Cell, Colour, png
+from nextchar.inspection.picture import BASELINE, Cell, png
 from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
 from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Vocabulary
+
+Colour = tuple[int, int, int]
 
 RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tanh_c"), (-1.0, 1.0))
 """The bounds of each signal; c has none."""
@@ -182,7 +184,8 @@ class Strip:
             for row in range(-1, self.seen.likeliest.shape[1]):
                 index, colour, true = self._cell(t, row, colours)
                 size = 12 if len(shown[index]) < 3 else 22 / len(shown[index])
-                yield Cell(x, top + (row + 1) * LINE, shown[index], size, colour, ink(colour), true)
+                paint = _hex(colour), _hex(ink(colour))
+                yield Cell(x, top + (row + 1) * LINE, shown[index], size, *paint, true)
 
     def _colours(self) -> list[Colour]:
         low, high = self.range
@@ -211,8 +214,8 @@ def _svg_cell(cell: Cell) -> str:
         f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
     )
     return (
-        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{_hex(colour)}"/>'
-        f'<text x="{x + COLUMN / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{_hex(letter)}" '
+        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{colour}"/>'
+        f'<text x="{x + COLUMN / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{letter}" '
         f'unicode-bidi="bidi-override"{weight}>{escape(shown)}</text>{line}'
     )
 

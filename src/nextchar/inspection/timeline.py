@@ -1,7 +1,7 @@
 """The timeline: the samples that a run kept during training, each with the losses known at that step."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nextchar.inspection.page import asset, page
@@ -25,6 +25,18 @@ def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return samples
 
 
+def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """Return the points of the training and the validation loss of a log: step and bits per character."""
+    return {
+        "training": [
+            (each["step"], each["loss"] / math.log(2)) for each in entries if each["event"] == "progress"
+        ],
+        "validation": [
+            (each["step"], each["score"]["bits_per_char"]) for each in entries if each["event"] == "validated"
+        ],
+    }
+
+
 def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
     """Return a page of the samples side by side, below the loss curve.
 
@@ -32,15 +44,10 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
         entries: The log of a run, event after event.
         title: The name of the run.
     """
-    data = {
+    data: dict[str, Any] = {
         "title": title,
         "samples": [{**sample, "text": seen(sample["text"])} for sample in timeline(entries)],
-        "training": [
-            [each["step"], each["loss"] / math.log(2)] for each in entries if each["event"] == "progress"
-        ],
-        "validation": [
-            [each["step"], each["score"]["bits_per_char"]] for each in entries if each["event"] == "validated"
-        ],
+        **loss_curves(entries),
     }
     return page(data, asset("timeline.html"), asset("page.css"), [asset(name) for name in PROGRAMS])
 

@@ -35,10 +35,7 @@ class Engine:
     """
 
     def __init__(
-        self,
-        model: "ModelSource | Sequence[ModelSource]",
-        weights: WeightKind = "fp32",
-        device: str = "cpu",
+        self, model: "ModelSource | Sequence[ModelSource]", weights: WeightKind = "fp32", device: str = "cpu"
     ) -> None:
         check_choice("weights", weights, WeightKind)
         models = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]

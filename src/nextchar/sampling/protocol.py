@@ -23,15 +23,14 @@ class Batch(Protocol):
     """Streams that generate side by side, the first `count` of them in use.
 
     What a stream draws does not depend on the others.
+
+    Attributes:
+        size: The most streams.
+        count: The number of streams in use.
     """
 
-    @property
-    def size(self) -> int:
-        """The most streams."""
-
-    @property
-    def count(self) -> int:
-        """The number of streams in use."""
+    size: int
+    count: int
 
     def add(
         self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()

@@ -1,20 +1,15 @@
 """The curve of a run: training and validation in bits per character against steps."""
 
-import math
 from pathlib import Path
 from typing import Any
 
+from nextchar.inspection.timeline import loss_curves
 from nextchar.storage import write_atomically
 
 
 def draw_curve(entries: list[dict[str, Any]], path: Path) -> None:
     """Draw the log of a run as an SVG; nothing if there is nothing to draw."""
-    training = [
-        (entry["step"], entry["loss"] / math.log(2)) for entry in entries if entry["event"] == "progress"
-    ]
-    valid = [
-        (entry["step"], entry["score"]["bits_per_char"]) for entry in entries if entry["event"] == "validated"
-    ]
+    training, valid = loss_curves(entries).values()
     if not training:
         return
     from matplotlib.figure import Figure  # noqa: PLC0415  takes long to import, and only the end of a run needs it

@@ -56,11 +56,7 @@ def training_step(
 
 
 def measure_flops(
-    recipe: Recipe,
-    vocabulary_size: int,
-    device: torch.device,
-    precision: str,
-    seconds: float = PROBE_SECONDS,
+    recipe: Recipe, vocabulary_size: int, device: torch.device, precision: str, seconds: float = PROBE_SECONDS
 ) -> float:
     """Measure the speed of training in FLOP/s.
 
