@@ -3,6 +3,7 @@
 This module imports neither torch nor pydantic: reading and sampling from a model file need only this.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -64,10 +65,7 @@ class Architecture:
 
     def parameters(self, vocabulary_size: int) -> int:
         """Return the number of weights of a network of this shape."""
-        total = 0
-        for shape in self.shapes(vocabulary_size).values():
-            total += shape[0] * (shape[1] if len(shape) > 1 else 1)
-        return total
+        return sum(map(math.prod, self.shapes(vocabulary_size).values()))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the five values by name."""

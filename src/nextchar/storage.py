@@ -35,14 +35,8 @@ TRAINING = "training.safetensors"
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
-RETRIES = (
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    0.8,
-    0.0,
-)  # seconds between attempts; virus scanners open new files for a moment
+RETRIES = (0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
+"""Seconds between attempts to replace a file: virus scanners open new files for a moment."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -2,12 +2,13 @@ import inspect
 import json
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 
 from nextchar.parsing import abc, c, drama, latex, python, wikitext
-from nextchar.parsing.brackets import C_LITERALS, balanced, blank_literals
+from nextchar.parsing.brackets import C_LITERALS, PYTHON_LITERALS, balanced, blank_literals
 from nextchar.parsing.domain import Program
 from nextchar.parsing.report import DOMAINS, get_domain
 from parsing.texts import TEXTS
@@ -77,7 +78,7 @@ def test_the_standard_library_parses() -> None:
     [
         ("def f(:\n    pass\n", python.parses),
         ("def f():\nreturn 1\n", python.parses),
-        ("def f():\n    return [1)\n", python.brackets),
+        ("def f():\n    return [1)\n", partial(balanced, literals=PYTHON_LITERALS)),
         ("def f(x):\n    return 08\n", python.parses),
         ("int f(void)\n{\n\treturn (1;\n}\n", c.brackets),
         ("int f(void)\n{\n\tif x\n\t\treturn 1;\n}\n", lambda code: not c.errors(code)),

@@ -124,11 +124,6 @@ def test_the_shortest_text_wraps_around() -> None:
     assert sorted(batch.targets.ravel().tolist()) == list(range(12))
 
 
-def test_a_sequence_longer_than_the_text_wraps_more_than_once() -> None:
-    """The ring goes round as often as it must."""
-    assert BatchLoader(distinct(5), 1, 1)._ring(3, 12).tolist() == [3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
-
-
 def test_too_short_a_text_is_refused_with_numbers() -> None:
     """A text that does not fill one batch is refused with what there is and what it takes."""
     message = "has 1,199 characters, fewer than one batch of 30 sequences of 40 \\(1,200\\); give more text"

@@ -49,11 +49,6 @@ def parses(function: str) -> bool:
     return True
 
 
-def brackets(function: str) -> bool:
-    """Return whether the brackets outside of strings and comments match."""
-    return balanced(function, PYTHON_LITERALS)
-
-
 def indentation(function: str) -> Ratio:
     """Return the share of lines whose indentation is possible after the line before.
 
@@ -79,7 +74,9 @@ def check(sample: str, _learned: None) -> Tally:
     pieces = functions(sample)
     return {
         "functions that parse": share(pieces.whole, parses),
-        "functions with balanced brackets": share(pieces.whole, brackets),
+        "functions with balanced brackets": share(
+            pieces.whole, lambda piece: balanced(piece, PYTHON_LITERALS)
+        ),
         "lines indented as they must be": pooled([indentation(piece) for piece in pieces.whole]),
         "functions cut off by the end": pieces.cut_share(),
     }

@@ -70,21 +70,14 @@ class BatchLoader:
         epoch, index = divmod(step, self.steps_per_epoch)
         length = len(self.corpus)
         offset = int(_random(self._seed, 0, epoch).integers(length)) + index * self.seq_length
-        begins = (offset + np.arange(self.batch_size) * (length // self.batch_size)) % length
-        rows = np.stack([self._ring(int(begin), self.seq_length + 1) for begin in begins]).astype(np.int64)
+        begins = offset + np.arange(self.batch_size) * (length // self.batch_size)
+        rows = self.corpus.at((begins[:, None] + np.arange(self.seq_length + 1)) % length)
         reset = _random(self._seed, 1, step).random(self.batch_size) < self._state_reset_prob
         if not index:
             reset[:] = True
         inputs, targets = rows[:, :-1].T.copy(), rows[:, 1:].T.copy()
         inputs[0, reset] = self.corpus.vocabulary.start
         return Batch(inputs, targets, reset, epoch)
-
-    def _ring(self, begin: int, count: int) -> npt.NDArray[np.generic]:
-        """Return `count` ids from `begin` on, continuing at the start of the text after its end."""
-        piece = self.corpus.take(begin, begin + count)
-        while len(piece) < count:
-            piece = np.concatenate([piece, self.corpus.take(0, count - len(piece))])
-        return piece
 
 
 def _random(seed: int, purpose: int, counter: int) -> np.random.Generator:

@@ -72,7 +72,11 @@ class Corpus:
 
     def take(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return ids [start, stop) in `vocabulary`, `(stop - start,)`."""
-        block = self.ids[start:stop]
+        return self.at(slice(start, stop))
+
+    def at(self, places: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the ids at some places in `vocabulary`, in the shape of the places."""
+        block = self.ids[places]
         return (block if self.lookup is None else self.lookup[block]).astype(np.int64)
 
     def in_vocabulary(self, vocabulary: Vocabulary) -> "Corpus":
