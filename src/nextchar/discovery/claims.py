@@ -15,6 +15,9 @@ from nextchar.storage import write_text
 
 FORMAT = 1
 
+Entry = dict[str, Any]
+"""Values by name, as they are in the JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
@@ -73,30 +76,6 @@ class NullComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitStrength:
-    """A unit, LAYER:UNIT, and its signed held-out strength on a feature."""
-
-    unit: str
-    strength: float
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureStrength:
-    """A feature and the signed held-out strength of a unit on it."""
-
-    feature: str
-    strength: float
-
-
-@dataclass(frozen=True, slots=True)
-class SimilarUnit:
-    """A unit, LAYER:UNIT, and its correlation with another one."""
-
-    unit: str
-    r: float
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """What was found about one feature.
 
@@ -108,9 +87,9 @@ class Claim:
         because: What kept it from the next verdict.
         evidence: Scores of the unit on the held-out half, with its interval and its lead over tables of suffixes.
         nulls: p and q of the shifts, and the strength of the best under each null.
-        units: The next best units on the fit half.
-        others: Other features the unit follows, the strongest first.
-        alike: Units that are correlated with it.
+        units: The next best units on the fit half: `unit`, LAYER:UNIT, and its signed held-out `strength`.
+        others: Other features the unit follows, the strongest first: `feature` and signed held-out `strength`.
+        alike: Units that are correlated with it: `unit` and correlation `r`.
         probe: Strength of 1, 2, 4, 8, 16 and all units together.
         effect: What ablating the unit does; None if it was not ablated.
         patch: How much patching the unit alone restores of the effect of an opening mark; None likewise.
@@ -125,9 +104,9 @@ class Claim:
     because: str
     evidence: Evidence
     nulls: NullComparison
-    units: list[UnitStrength]
-    others: list[FeatureStrength]
-    alike: list[SimilarUnit]
+    units: list[Entry]
+    others: list[Entry]
+    alike: list[Entry]
     probe: Probe
     effect: Effect | None
     patch: Patching | None
@@ -144,38 +123,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class UnexplainedUnit:
-    """A unit whose ablation costs many bits and that follows no feature more than the nulls allow.
-
-    Attributes:
-        unit: LAYER:UNIT.
-        bits: Bits per character that its ablation costs on average.
-        best: The feature it follows most.
-        strongest: The text before the characters at which it is highest.
-    """
-
-    unit: str
-    bits: float
-    best: FeatureStrength
-    strongest: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class StrengthTable:
-    """Signed held-out strengths of the claimed units on all features.
-
-    Attributes:
-        features: Names, F.
-        units: LAYER:UNIT of each of U.
-        strengths: `(F, U)`.
-    """
-
-    features: list[str]
-    units: list[str]
-    strengths: list[list[float]]
-
-
-@dataclass(frozen=True, slots=True)
 class Claims:
     """All that was searched for in a model and a text, found or not.
 
@@ -185,8 +132,10 @@ class Claims:
         settings: Features, split, nulls, seed.
         claims: One per feature, the best verdict first.
         dropped: Features that are too rare, and how rare.
-        unexplained: Units that matter and that no feature explains.
-        table: Strengths of the claimed units on all features.
+        unexplained: Units whose ablation increases the loss and that follow no feature more than the nulls allow: `unit`,
+            LAYER:UNIT; `bits` per character by which its ablation increases the loss on average; `best`, the feature it
+            follows most and the strength; `strongest`, the text before the characters at which it is highest.
+        table: Names of F `features` and of U claimed `units`, and the signed held-out `strengths`, `(F, U)`.
     """
 
     model: dict[str, Any]
@@ -194,8 +143,8 @@ class Claims:
     settings: dict[str, Any]
     claims: list[Claim]
     dropped: dict[str, str]
-    unexplained: list[UnexplainedUnit]
-    table: StrengthTable
+    unexplained: list[Entry]
+    table: Entry
 
     def __getitem__(self, feature: str) -> Claim:
         """Return the claim about a feature."""

@@ -20,8 +20,8 @@ from nextchar.model.recurrence import Recurrence, dense
 from nextchar.model.state import LayerState
 
 Place = Literal["cell", "output"]
-NewValues = Callable[[Tensor, Tensor, int], Tensor]
-"""Makes new values `(B, units)` from those after the step, those before it, and the number of the step."""
+NewValues = Callable[[Tensor, int], Tensor]
+"""Makes new values `(B, units)` from those after the step and the number of the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +47,14 @@ class Edit:
     steps: Callable[[int], bool] | None = None
 
 
-def zero() -> NewValues:
-    """Set the units to 0."""
-    return clamp(0.0)
-
-
 def clamp(values: float | Tensor) -> NewValues:
     """Set the units to one value, or to `(B, units)` values; with means this is mean ablation."""
-    return lambda now, _before, _step: torch.as_tensor(values, dtype=now.dtype, device=now.device).expand_as(
-        now
-    )
-
-
-def flip() -> NewValues:
-    """Change the sign of the units."""
-    return lambda now, _before, _step: -now
-
-
-def freeze() -> NewValues:
-    """Keep the values of the step before."""
-    return lambda _now, before, _step: before
+    return lambda now, _: torch.as_tensor(values, dtype=now.dtype, device=now.device).expand_as(now)
 
 
 def patch(values: Tensor) -> NewValues:
     """Set the units to their values in another text, `(T, B, units)`."""
-    return lambda now, _before, step: values[step].to(now)
-
-
-def resample(values: Tensor, seed: int) -> NewValues:
-    """Set the units to rows of `(places, units)`, drawn at random for each step and row of the batch."""
-
-    def draw(now: Tensor, _before: Tensor, step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        chosen = torch.randint(len(values), (len(now),), generator=generator)
-        return values[chosen].to(now)
-
-    return draw
+    return lambda now, step: values[step].to(now)
 
 
 def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> Recurrence:
@@ -111,7 +83,7 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
             after, gates = STEPS[cell](step, state, weights)
             for edit, index in mine:
                 if edit.steps is None or edit.steps(number):
-                    after = _edited(edit, index, (state, after), gates.get("o"), number)
+                    after = _edited(edit, index, after, gates.get("o"), number)
             state = after
             outputs.append(state[0])
         return torch.stack(outputs), state
@@ -127,17 +99,12 @@ def _index(edit: Edit, batch: int) -> tuple[Tensor, Tensor]:
 
 
 def _edited(
-    edit: Edit,
-    index: tuple[Tensor, Tensor],
-    states: tuple[LayerState, LayerState],
-    output_gate: Tensor | None,
-    step: int,
+    edit: Edit, index: tuple[Tensor, Tensor], after: LayerState, output_gate: Tensor | None, step: int
 ) -> LayerState:
     """Apply one edit to the state after a step; `output_gate` is None unless the cell is an lstm."""
-    before, after = states
     which = -1 if edit.place == "cell" else 0
     changed = after[which].clone()
-    changed[index] = edit.set_to(after[which][index], before[which][index], step)
+    changed[index] = edit.set_to(after[which][index], step)
     if output_gate is None:
         return (changed,)
     if edit.place == "output":

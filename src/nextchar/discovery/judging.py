@@ -13,22 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.discovery import scores
 from nextchar.discovery.features import Feature
 from nextchar.discovery.nulls import Suffixes, as_codes
-from nextchar.discovery.scores import (
-    Bools,
-    Doubles,
-    auc,
-    average_precision,
-    blocks_of,
-    correlation,
-    draw_blocks,
-    eta_squared,
-    interval,
-    mcc,
-    moments,
-    tally,
-)
+from nextchar.discovery.scores import Bools, Doubles, blocks_of, draw_blocks, interval
 from nextchar.discovery.states import LEVELS, Ints, Split, States
 
 VERDICTS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
@@ -120,7 +108,7 @@ def choose_unit(context: ScoringContext, feature: Feature, fit: Doubles) -> tupl
     order = np.argsort(-np.abs(fit), kind="stable")[:CANDIDATES]
     if feature.kind == "binary":
         best = [
-            mcc(*_level_counts(context, feature, int(row), _sign(fit[row]), context.halves.fit)).max()
+            scores.mcc(*_level_counts(context, feature, int(row), _sign(fit[row]), context.halves.fit)).max()
             for row in order
         ]
         order = order[[int(np.argmax(best))]]
@@ -141,7 +129,9 @@ def _level_counts(
 ) -> tuple[Ints, Ints]:
     """Return how often each level of a unit occurs where the feature is off, and where it is on, `(256,)` each."""
     codes = _oriented(context.states, row, sign, places)
-    counts = tally(codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64))
+    counts = scores.tally(
+        codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64)
+    )
     return counts.off[0], counts.on[0]
 
 
@@ -169,31 +159,31 @@ def in_phase(context: ScoringContext, feature: Feature, row: int) -> Feature:
 
 def _judge_binary(context: ScoringContext, feature: Feature, row: int, sign: int) -> Evidence:
     places = context.halves.held
-    threshold = int(np.argmax(mcc(*_level_counts(context, feature, row, sign, context.halves.fit))))
+    threshold = int(np.argmax(scores.mcc(*_level_counts(context, feature, row, sign, context.halves.fit))))
     off, on = _level_counts(context, feature, row, sign, places)
     codes = _oriented(context.states, row, sign, places)
     label, known = feature.values[places] != 0, feature.known[places]
-    strata = tally(codes, label, known, context.last[places])
+    strata = scores.tally(codes, label, known, context.last[places])
     weight = strata.off.sum(1) * strata.on.sum(1) / (strata.off.sum(1) + strata.on.sum(1) + 1)
-    scores = {
-        "auc": float(auc(off, on)),
-        "mcc": float(mcc(off, on)[threshold]),
-        "average_precision": average_precision(off, on),
-        "stratified_auc": float((auc(strata.off, strata.on) * weight).sum() / max(weight.sum(), 1e-9)),
+    measured = {
+        "auc": float(scores.auc(off, on)),
+        "mcc": float(scores.mcc(off, on)[threshold]),
+        "average_precision": scores.average_precision(off, on),
+        "stratified_auc": float((scores.auc(strata.off, strata.on) * weight).sum() / max(weight.sum(), 1e-9)),
     }
     tables = [as_codes(each)[places] for each in context.suffixes.predictions(feature, context.halves.fit)]
     resampled = _Areas([codes, *tables], label, blocks_of(places, feature), context.seed)
-    return _evidence(feature, places, resampled, (row, sign, threshold), scores, known)
+    return _evidence(feature, places, resampled, (row, sign, threshold), measured, known)
 
 
 def _judge_ordinal(context: ScoringContext, feature: Feature, row: int, sign: int) -> Evidence:
     places = context.halves.held
     x, y, known = context.states.values([row], places)[0], feature.values[places], feature.known[places]
-    scores = {"r": float(correlation(moments(x, y, known, np.zeros(len(x), np.int64)))[0])}
-    scores["eta_squared"] = eta_squared(x[known], y[known])
+    measured = {"r": float(scores.correlation(scores.moments(x, y, known, np.zeros(len(x), np.int64)))[0])}
+    measured["eta_squared"] = scores.eta_squared(x[known], y[known])
     tables = [each[places] for each in context.suffixes.predictions(feature, context.halves.fit)]
     resampled = _Correlations([sign * x, *tables], y, blocks_of(places, feature), context.seed)
-    return _evidence(feature, places, resampled, (row, sign, -1), scores, known)
+    return _evidence(feature, places, resampled, (row, sign, -1), measured, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +197,8 @@ class _Areas:
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's strength where `where` is true: on the text, then in each draw, `(1 + draws,)`."""
-        counts, weights = tally(self.predictors[which], self.label, where, self.block), self.weights()
-        return 2 * auc(weights @ counts.off, weights @ counts.on) - 1
+        counts, weights = scores.tally(self.predictors[which], self.label, where, self.block), self.weights()
+        return 2 * scores.auc(weights @ counts.off, weights @ counts.on) - 1
 
     def weights(self) -> Doubles:
         """Return the weight of each block: 1, then as often as each draw takes it, `(1 + draws, blocks)`."""
@@ -221,7 +211,9 @@ class _Correlations(_Areas):
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's correlation likewise."""
-        return correlation(self.weights() @ moments(self.predictors[which], self.label, where, self.block))
+        return scores.correlation(
+            self.weights() @ scores.moments(self.predictors[which], self.label, where, self.block)
+        )
 
 
 def _evidence(
@@ -229,7 +221,7 @@ def _evidence(
     places: Ints,
     resampled: _Areas,
     chosen: tuple[int, int, int],
-    scores: dict[str, float],
+    measured: dict[str, float],
     known: Bools,
 ) -> Evidence:
     strengths, suffix = _lead(resampled, known)
@@ -241,7 +233,7 @@ def _evidence(
         there, lead = _lead(resampled, late)
         bounds = lead.lead_low, lead.lead_high
         deep = LateLead(lead.k, lead.best, *bounds, float(there[0]), int(on.sum()))
-    return Evidence(*chosen, scores, float(strengths[0]), low, high, suffix, deep)
+    return Evidence(*chosen, measured, float(strengths[0]), low, high, suffix, deep)
 
 
 def _lead(resampled: _Areas, where: Bools) -> tuple[Doubles, TableLead]:

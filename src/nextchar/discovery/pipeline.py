@@ -10,17 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import ablation, nulls, steering
-from nextchar.discovery.claims import (
-    Claim,
-    Claims,
-    FeatureStrength,
-    NullComparison,
-    Search,
-    SimilarUnit,
-    StrengthTable,
-    UnexplainedUnit,
-    UnitStrength,
-)
+from nextchar.discovery.claims import Claim, Claims, Entry, NullComparison, Search
 from nextchar.discovery.features import Feature
 from nextchar.discovery.judging import ALPHA, VERDICTS, Evidence, ScoringContext, judge, verdict
 from nextchar.discovery.probes import Probe, probe
@@ -79,7 +69,7 @@ class CausalTests:
     effects: dict[str, ablation.Effect | None] = field(default_factory=dict)
     patches: dict[str, steering.Patching | None] = field(default_factory=dict)
     steered: dict[str, steering.Steering] = field(default_factory=dict)
-    unexplained: list[UnexplainedUnit] = field(default_factory=list)
+    unexplained: list[Entry] = field(default_factory=list)
 
 
 def discover(
@@ -190,7 +180,7 @@ def _steer(study: Study, finding: Finding) -> steering.Steering:
 
 def _unexplained(
     study: Study, strengths: Strengths, findings: Sequence[Finding], ablations: ablation.Ablations
-) -> list[UnexplainedUnit]:
+) -> list[Entry]:
     """Return the units of the highest cost among those ablated that are stronger than the nulls on no feature."""
     networks = np.concatenate([strengths.null_untrained, strengths.null_shuffled])
     bar = np.maximum(networks.max(0), np.quantile(strengths.null_shifted, 0.95, axis=0))
@@ -203,8 +193,9 @@ def _unexplained(
         if (held > bar).any() or cost[k] < np.median(cost):
             continue
         best = int(np.argmax(held))
-        closest = FeatureStrength(findings[best].feature.name, float(held[best]))
-        result.append(UnexplainedUnit(study.states.name(row), float(cost[k]), closest, _highest(study, row)))
+        closest = {"feature": findings[best].feature.name, "strength": float(held[best])}
+        entry = {"unit": study.states.name(row), "bits": float(cost[k]), "best": closest}
+        result.append(entry | {"strongest": _highest(study, row)})
     return result[:MAX_UNEXPLAINED]
 
 
@@ -261,14 +252,14 @@ def _claim(study: Study, strengths: Strengths, f: int, finding: Finding, tests: 
         finding.evidence,
         finding.nulls,
         units=[
-            UnitStrength(study.states.name(each), float(strengths.held[each, f]))
+            {"unit": study.states.name(each), "strength": float(strengths.held[each, f])}
             for each in rows[:RUNNERS_UP]
         ],
         others=[
-            FeatureStrength(study.features[each].name, float(strengths.held[row, each]))
+            {"feature": study.features[each].name, "strength": float(strengths.held[row, each])}
             for each in others[:OTHER_FEATURES]
         ],
-        alike=[SimilarUnit(study.states.name(each), r) for each, r in finding.alike],
+        alike=[{"unit": study.states.name(each), "r": r} for each, r in finding.alike],
         probe=finding.probe,
         effect=effect,
         patch=tests.patches.get(feature.name),
@@ -277,15 +268,17 @@ def _claim(study: Study, strengths: Strengths, f: int, finding: Finding, tests: 
     )
 
 
-def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> StrengthTable:
+def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> Entry:
     units = list(dict.fromkeys(claim.unit for claim in claims))
     rows = [study.states.units.index(unit) for unit in units]
     column = {feature.name: f for f, feature in enumerate(study.features)}
-    return StrengthTable(
-        [claim.feature for claim in claims],
-        [study.states.name(row) for row in rows],
-        [[float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims],
-    )
+    return {
+        "features": [claim.feature for claim in claims],
+        "units": [study.states.name(row) for row in rows],
+        "strengths": [
+            [float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims
+        ],
+    }
 
 
 def _model(lm: LanguageModel) -> dict[str, Any]:

@@ -18,18 +18,9 @@ from nextchar.recipe import Recipe
 from nextchar.storage import ModelFile, to_file, to_language_model
 from nextchar.text.batches import BatchLoader
 from nextchar.text.corpus import Corpus
+from nextchar.training import events as event_types
 from nextchar.training.autosize import VALIDATIONS, check_memory
 from nextchar.training.clock import Clock
-from nextchar.training.events import (
-    CheckpointDue,
-    Event,
-    Finished,
-    Progress,
-    SampleDue,
-    Started,
-    Stopped,
-    Validated,
-)
 from nextchar.training.learner import Learner
 from nextchar.training.resume import Snapshot, load_extended_vocabulary
 from nextchar.training.schedule import is_sample_step, lr_factor
@@ -91,12 +82,12 @@ class Trainer:
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[event_types.Event]:
         """Train, and yield what happens. Reading the trainer between two events does not change the run."""
         self._begun = saved = time.monotonic()
         yield self._started()
         if self.step == self.begin:
-            yield CheckpointDue(self.step, self.seconds)
+            yield event_types.CheckpointDue(self.step, self.seconds)
         reason = "steps"
         while self._unfinished() and not self._stopping:
             self._advance()
@@ -105,17 +96,17 @@ class Trainer:
             if validating or time.monotonic() - self._metered_at >= PROGRESS_SECONDS:
                 yield self._progress()
             if is_sample_step(self.step) or last:
-                yield SampleDue(self.step, self.seconds)
+                yield event_types.SampleDue(self.step, self.seconds)
             if self._valid and validating:
                 yield self._validated()
             if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                yield CheckpointDue(self.step, self.seconds)
+                yield event_types.CheckpointDue(self.step, self.seconds)
                 saved = time.monotonic()
             if self._clock and self._unfinished():
                 reason = self._keep_time(self._clock) or reason
         if self._unfinished():
-            yield CheckpointDue(self.step, self.seconds)
-            yield Stopped(self.step, self.seconds, self.recipe.steps)
+            yield event_types.CheckpointDue(self.step, self.seconds)
+            yield event_types.Stopped(self.step, self.seconds, self.recipe.steps)
         else:
             yield self._finish("patience" if self.step < self.recipe.steps else reason)
 
@@ -144,8 +135,8 @@ class Trainer:
         """Seconds since `events` was called."""
         return time.monotonic() - self._begun
 
-    def _started(self) -> Started:
-        return Started(
+    def _started(self) -> event_types.Started:
+        return event_types.Started(
             step=self.step,
             seconds=self.seconds,
             steps=self.recipe.steps,
@@ -163,7 +154,7 @@ class Trainer:
         self._metered_at = time.monotonic()
         self._metered_step, self._metered_seconds = self.step, self._training_seconds
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> event_types.Progress:
         steps, seconds = self.step - self._metered_step, self._training_seconds - self._metered_seconds
         loss, norm = float(self.learner.losses) / steps, float(self.learner.norm)
         if not loss <= 2 * math.log(len(self.corpus.vocabulary) + 1) + 2:  # true for NaN, too
@@ -171,7 +162,7 @@ class Trainer:
         if not math.isfinite(norm):
             raise self._diverged(f"the norm of the gradient is {norm}")
         self._reset_meters()
-        return Progress(
+        return event_types.Progress(
             step=self.step,
             seconds=self.seconds,
             steps=self.recipe.steps,
@@ -189,7 +180,7 @@ class Trainer:
             f"--learning-rate (it was {self.recipe.learning_rate:g})"
         )
 
-    def _validated(self) -> Validated:
+    def _validated(self) -> event_types.Validated:
         begun = time.monotonic()
         score = self._validate()
         self._validation_seconds = time.monotonic() - begun
@@ -199,13 +190,13 @@ class Trainer:
         self._since_best = 0 if best else self._since_best + 1
         if best:
             self._best_nats, self.best = score.nats_per_char, to_file(self.current_model(score))
-        return Validated(self.step, self.seconds, score, best)
+        return event_types.Validated(self.step, self.seconds, score, best)
 
     def _validate(self) -> Score:
         assert self._valid is not None
         return score_spread(self.learner.network, self._valid, self.corpus.vocabulary, self.recipe.eval_chars)
 
-    def _finish(self, reason: str) -> Finished:
+    def _finish(self, reason: str) -> event_types.Finished:
         if reason == "steps" and self._clock and self.recipe.steps - self.begin >= self._clock.most_steps:
             reason = "text"
         score, temperature = None, 1.0
@@ -219,7 +210,7 @@ class Trainer:
             self.best = replace(
                 to_file(kept), config=self._options(), provenance={**kept.provenance, **final}
             )
-        return Finished(
+        return event_types.Finished(
             step=self.step,
             seconds=self.seconds,
             reason=reason,
