@@ -4,16 +4,17 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nextchar.errors import ConfigError, TextError, did_you_mean
+from nextchar.errors import ConfigError, TextError, check_choice
 from nextchar.evaluation.novelty import WINDOW, Training, looping
 from nextchar.kernels.threads import available_cores
 from nextchar.parsing.domain import Domain, Ratio, Tally, Unit
 
-DOMAINS = ("abc", "c", "drama", "latex", "python", "wikitext")
+DomainName = Literal["abc", "c", "drama", "latex", "python", "wikitext"]
+DOMAINS: tuple[str, ...] = get_args(DomainName)
 RESAMPLES = 1000
 COPIED = f"windows of {WINDOW} characters copied from training"
 KNOWN = "words known from training"
@@ -93,10 +94,7 @@ def get_domain(name: str) -> Domain:
     Raises:
         ConfigError: There is no such domain; the message lists the domains.
     """
-    if name not in DOMAINS:
-        raise ConfigError(
-            f"the domain is '{name}', but must be one of {', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
-        )
+    check_choice("the domain", name, DomainName)
     domain: Domain = import_module(f"nextchar.parsing.{name}").DOMAIN
     return domain
 

@@ -17,13 +17,14 @@ from nextchar.errors import TextError, check_choice
 from nextchar.text.catalogue import cache_folder, make_cache_folder
 from nextchar.text.paths import Text
 from nextchar.text.sources import (
+    OPENERS,
     Buffer,
+    Observed,
     OnBytes,
     Progress,
     Source,
     find_sources,
     no_progress,
-    read_chunks,
     read_codes,
     remove_spooled,
 )
@@ -190,12 +191,9 @@ def open_corpus(
 
 def _identify(source: Source, count: OnBytes) -> dict[str, Any]:
     """Return the name of a file with the size and the SHA-256 of its content."""
-    sha, size = hashlib.sha256(), 0
-    for chunk in read_chunks(source):
-        sha.update(chunk)
-        count(chunk)
-        size += len(chunk)
-    return {"name": source.name, "bytes": size, "sha256": sha.hexdigest()}
+    with source.path.open("rb", buffering=0) as file:
+        sha = hashlib.file_digest(Observed(file, [count]), "sha256")
+        return {"name": source.name, "bytes": file.tell(), "sha256": sha.hexdigest()}
 
 
 def _verified_codes(
@@ -272,7 +270,7 @@ def _counter(show: Progress, what: str, total: int) -> OnBytes:
 
 def _key(names: Sequence[dict[str, Any]], units: Units, encoding: str) -> str:
     # The suffix decides whether a file is decompressed, so it is part of the key; the rest of the name is not.
-    parts = [[entry["sha256"], Path(entry["name"]).suffix in (".gz", ".bz2", ".xz")] for entry in names]
+    parts = [[entry["sha256"], Path(entry["name"]).suffix in OPENERS] for entry in names]
     recipe = [CACHE_FORMAT, units, encoding if units == "characters" else "", parts]
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 

@@ -1,6 +1,10 @@
 """How texts and durations are shown on a terminal."""
 
-import unicodedata
+import re
+
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def duration(seconds: float) -> str:
@@ -25,15 +29,9 @@ def visible(text: str) -> str:
         >>> visible("a\x1b[2J\u202eé\u3000\n")
         'a\\x1b[2J\\u202eé\u3000\n'
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(c) if _is_control(c) else c for c in text)
+    return _CONTROLS.sub(_escaped, text)
 
 
-def _is_control(c: str) -> bool:
-    bidirectional = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-    return c not in "\n\t" and (unicodedata.category(c) in ("Cc", "Cs") or c in bidirectional)
-
-
-def _escaped(c: str) -> str:
-    return f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}"
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -160,27 +160,22 @@ def remove_spooled(sources: Sequence[Source]) -> None:
             shutil.rmtree(source.path.parent, ignore_errors=True)
 
 
-class _Observed(io.RawIOBase):
+class Observed(io.RawIOBase):
     """A file that passes every piece that is read from it to callbacks."""
 
     def __init__(self, file: io.FileIO, on_bytes: Sequence[OnBytes]) -> None:
         self._file, self._on_bytes = file, on_bytes
 
     def readable(self) -> bool:
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; return how many bytes were read."""
         count = self._file.readinto(buffer)
         for callback in self._on_bytes:
             callback(memoryview(buffer)[:count])
         return count
-
-
-def read_chunks(source: Source) -> Iterator[bytes]:
-    """Read a file in chunks as it is on disk, compressed or not."""
-    with source.path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 def read_codes(source: Source, units: Units, encoding: str, *on_bytes: OnBytes) -> Iterator[npt.NDArray[Any]]:
@@ -202,7 +197,7 @@ def read_codes(source: Source, units: Units, encoding: str, *on_bytes: OnBytes) 
     opener = OPENERS.get(source.path.suffix)
     try:
         with source.path.open("rb", buffering=0) as file:
-            raw = io.BufferedReader(_Observed(file, on_bytes), CHUNK)
+            raw = io.BufferedReader(Observed(file, on_bytes), CHUNK)
             with opener(raw) if opener else raw as stream:
                 while chunk := stream.read(CHUNK):
                     if len(codes := decode(chunk, False)):
