@@ -46,8 +46,8 @@ def test_strengths_are_those_of_the_textbook(random: np.random.Generator) -> Non
     assert found[0, 0] == pytest.approx(2 * pairs - 1, abs=1e-5)
     assert found[1, 1] == pytest.approx(np.corrcoef(kept[1], number)[0, 1], abs=1e-5)
     assert found[2, 2] == pytest.approx(1, abs=1e-3)
-    counts = tally(states.codes[0], label, np.ones(400, np.bool_), np.zeros(400, np.int64))
-    assert float(auc(counts.off[0], counts.on[0])) == pytest.approx(pairs)
+    off, on = tally(states.codes[0], label, np.ones(400, np.bool_), np.zeros(400, np.int64))
+    assert float(auc(off[0], on[0])) == pytest.approx(pairs)
     sums = moments(kept[1], number, np.ones(400, np.bool_), np.zeros(400, np.int64))
     assert float(correlation(sums)[0]) == pytest.approx(found[1, 1], abs=1e-5)
 
@@ -116,13 +116,13 @@ def test_suffix_tables_know_what_the_suffix_tells(random: np.random.Generator) -
     for label, known in ((two, (False, True, True)), (long, (False, False, False))):
         predictions = tables.predictions(binary("x", label), np.arange(20, 10_000))[:3]
         for values, knows in zip(predictions, known, strict=True):
-            counts = tally(
+            off, on = tally(
                 nulls.as_codes(values)[places],
                 label[places],
                 np.ones(10_000, np.bool_),
                 np.zeros(10_000, np.int64),
             )
-            area = float(auc(counts.off[0], counts.on[0]))
+            area = float(auc(off[0], on[0]))
             assert (area > 0.999) == knows
     assert len(tables.numbers) == nulls.MAX_SUFFIX
 

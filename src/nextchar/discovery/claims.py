@@ -7,7 +7,7 @@ from typing import Any
 
 from nextchar.discovery.ablation import Effect
 from nextchar.discovery.features import MIN_POSITIVES, MIN_RUNS, FeatureSummary
-from nextchar.discovery.judging import Evidence
+from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
 from nextchar.errors import ConfigError
@@ -112,6 +112,11 @@ class Claim:
     patch: Patching | None
     steer: Steering | None
     about: FeatureSummary
+
+    @property
+    def rank(self) -> int:
+        """Index of the verdict in `VERDICTS`."""
+        return VERDICTS.index(self.verdict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON; what was not measured is an empty object."""

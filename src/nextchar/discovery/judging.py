@@ -129,10 +129,10 @@ def _level_counts(
 ) -> tuple[Ints, Ints]:
     """Return how often each level of a unit occurs where the feature is off, and where it is on, `(256,)` each."""
     codes = _oriented(context.states, row, sign, places)
-    counts = scores.tally(
+    off, on = scores.tally(
         codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64)
     )
-    return counts.off[0], counts.on[0]
+    return off[0], on[0]
 
 
 def judge(context: ScoringContext, feature: Feature, fit: Doubles) -> Evidence:
@@ -164,12 +164,13 @@ def _judge_binary(context: ScoringContext, feature: Feature, row: int, sign: int
     codes = _oriented(context.states, row, sign, places)
     label, known = feature.values[places] != 0, feature.known[places]
     strata = scores.tally(codes, label, known, context.last[places])
-    weight = strata.off.sum(1) * strata.on.sum(1) / (strata.off.sum(1) + strata.on.sum(1) + 1)
+    absent, present = (counts.sum(1) for counts in strata)
+    weight = absent * present / (absent + present + 1)
     measured = {
         "auc": float(scores.auc(off, on)),
         "mcc": float(scores.mcc(off, on)[threshold]),
         "average_precision": scores.average_precision(off, on),
-        "stratified_auc": float((scores.auc(strata.off, strata.on) * weight).sum() / max(weight.sum(), 1e-9)),
+        "stratified_auc": float((scores.auc(*strata) * weight).sum() / max(weight.sum(), 1e-9)),
     }
     tables = [as_codes(each)[places] for each in context.suffixes.predictions(feature, context.halves.fit)]
     resampled = _Areas([codes, *tables], label, blocks_of(places, feature), context.seed)
@@ -197,8 +198,9 @@ class _Areas:
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's strength where `where` is true: on the text, then in each draw, `(1 + draws,)`."""
-        counts, weights = scores.tally(self.predictors[which], self.label, where, self.block), self.weights()
-        return 2 * scores.auc(weights @ counts.off, weights @ counts.on) - 1
+        weights = self.weights()
+        off, on = scores.tally(self.predictors[which], self.label, where, self.block)
+        return 2 * scores.auc(weights @ off, weights @ on) - 1
 
     def weights(self) -> Doubles:
         """Return the weight of each block: 1, then as often as each draw takes it, `(1 + draws, blocks)`."""

@@ -1,7 +1,7 @@
 """Discovery from end to end: study -> findings (associations) -> causal tests -> claims."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from nextchar.discovery import ablation, nulls, steering
 from nextchar.discovery.claims import Claim, Claims, Entry, NullComparison, Search
 from nextchar.discovery.features import Feature
-from nextchar.discovery.judging import ALPHA, VERDICTS, Evidence, ScoringContext, judge, verdict
-from nextchar.discovery.probes import Probe, probe
+from nextchar.discovery.judging import ALPHA, VERDICTS, ScoringContext, judge, verdict
+from nextchar.discovery.probes import probe
 from nextchar.discovery.states import Ints, similar_units
 from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
 from nextchar.language_model import LanguageModel
@@ -25,51 +25,6 @@ RUNNERS_UP = 5
 OTHER_FEATURES = 3
 WINDOW, WINDOWS = 40, 3  # characters shown before each of the places where an unexplained unit is highest
 HIGHEST = 5000  # of its places, among which they are searched for
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What association says about one feature.
-
-    Attributes:
-        feature: The feature.
-        evidence: Its best unit, scored on the held-out half.
-        nulls: The strength of the best under each null.
-        probe: Strength of several units together.
-        alike: Rows of the units that are correlated with the best unit, and the correlations.
-        verdict: The highest verdict that the association earns.
-        because: What kept it from the next.
-    """
-
-    feature: Feature
-    evidence: Evidence
-    nulls: NullComparison
-    probe: Probe
-    alike: list[tuple[int, float]]
-    verdict: str
-    because: str
-
-    @property
-    def rank(self) -> int:
-        """Index of the verdict in `VERDICTS`."""
-        return VERDICTS.index(self.verdict)
-
-
-@dataclass(frozen=True, slots=True)
-class CausalTests:
-    """What interventions did, by the name of the feature whose best unit was tested.
-
-    Attributes:
-        effects: Of ablation.
-        patches: Of patching into texts without the opening mark.
-        steered: Of holding the unit while generating.
-        unexplained: Units whose ablation costs many bits and that no feature explains.
-    """
-
-    effects: dict[str, ablation.Effect | None] = field(default_factory=dict)
-    patches: dict[str, steering.Patching | None] = field(default_factory=dict)
-    steered: dict[str, steering.Steering] = field(default_factory=dict)
-    unexplained: list[Entry] = field(default_factory=list)
 
 
 def discover(
@@ -102,15 +57,14 @@ def claims_of(study: Study, requested: str, on_progress: OnProgress = ignore) ->
     """Take a study through all stages; `requested` is the name of the features as the user gave it."""
     strengths = measure(study, on_progress)
     on_progress("judging")
-    findings = judge_features(study, strengths)
-    tests = (
-        run_causal_tests(study, strengths, findings, on_progress) if study.search.causal else CausalTests()
-    )
-    return make_claims(study, strengths, findings, tests, requested)
+    claims, unexplained = judge_features(study, strengths), list[Entry]()
+    if study.search.causal:
+        claims, unexplained = run_causal_tests(study, strengths, claims, on_progress)
+    return sort_claims(study, strengths, claims, unexplained, requested)
 
 
-def judge_features(study: Study, strengths: Strengths) -> list[Finding]:
-    """Judge every feature by association alone; one finding each, in the order of the features."""
+def judge_features(study: Study, strengths: Strengths) -> list[Claim]:
+    """Judge every feature by association alone; one claim each, in the order of the features."""
     last = np.asarray(study.ids, np.int64)
     context = ScoringContext(study.states, study.halves, nulls.Suffixes(study.ids), last, study.search.seed)
     evidence = [judge(context, feature, strengths.fit[:, f]) for f, feature in enumerate(study.features)]
@@ -123,43 +77,78 @@ def judge_features(study: Study, strengths: Strengths) -> list[Finding]:
     networks = strengths.null_untrained.max(0), strengths.null_shuffled.max(0)
     compared = np.stack([p, q, *by_chance, *networks, rotated.mean(0), rotated.max(0)], 1)
     alike = similar_units(study.states, [each.row for each in evidence], study.halves.fit)
-    findings = []
+    claims = []
     for f, feature in enumerate(study.features):
-        null = NullComparison(*compared[f].tolist())
+        row, null = evidence[f].row, NullComparison(*compared[f].tolist())
         word, why = verdict(evidence[f], q=null.q, untrained=max(null.untrained, null.shuffled))
-        findings.append(Finding(feature, evidence[f], null, probes[f], alike[f], word, why))
-    return findings
+        rows = [each for each in np.argsort(-np.abs(strengths.fit[:, f]), kind="stable") if each != row]
+        others = [each for each in np.argsort(-np.abs(strengths.held[row]), kind="stable") if each != f]
+        claim = Claim(
+            feature.name,
+            feature.kind,
+            study.states.units[row],
+            word,
+            why,
+            evidence[f],
+            null,
+            units=[
+                {"unit": study.states.name(each), "strength": float(strengths.held[each, f])}
+                for each in rows[:RUNNERS_UP]
+            ],
+            others=[
+                {"feature": study.features[each].name, "strength": float(strengths.held[row, each])}
+                for each in others[:OTHER_FEATURES]
+            ],
+            alike=[{"unit": study.states.name(each), "r": r} for each, r in alike[f]],
+            probe=probes[f],
+            effect=None,
+            patch=None,
+            steer=None,
+            about=feature.summary(),
+        )
+        claims.append(claim)
+    return claims
 
 
 def run_causal_tests(
-    study: Study, strengths: Strengths, findings: Sequence[Finding], on_progress: OnProgress = ignore
-) -> CausalTests:
-    """Ablate, patch and steer the units of the findings that are at least `detects`, the strongest first."""
-    strong = [finding for finding in findings if finding.rank >= VERDICTS.index("detects")]
-    strong.sort(key=lambda finding: (-finding.rank, -finding.evidence.strength))
-    rows = list(dict.fromkeys(finding.evidence.row for finding in strong))[:MAX_ABLATED]
-    if not rows:
-        return CausalTests()
-    on_progress(f"ablating {len(rows)} units and their controls")
-    starts = ablation.choose_windows([finding.feature for finding in strong], study.halves.held)
-    controls = ablation.control_units(study.states, rows, study.search.seed)
-    every = np.concatenate([rows, controls]).astype(np.int64)
-    ablations = ablation.ablate(study.lm, study.ids, study.states, every, starts)
-    tests = CausalTests(unexplained=_unexplained(study, strengths, findings, ablations))
-    for finding in strong:
-        row, name = finding.evidence.row, finding.feature.name
-        if row in rows:
-            tests.effects[name] = ablation.effect(ablations, finding.feature, row, study.states, controls)
-            tests.patches[name] = _patch(study, finding.feature, row, controls)
+    study: Study, strengths: Strengths, claims: Sequence[Claim], on_progress: OnProgress = ignore
+) -> tuple[list[Claim], list[Entry]]:
+    """Ablate, patch and steer the units of the claims that are at least `detects`, the strongest first.
+
+    Returns:
+        The claims with the effects, in the same order, and the units that no feature explains.
+    """
+    tested, by_name = {c.feature: c for c in claims}, {f.name: f for f in study.features}
+    strong = [claim for claim in claims if claim.rank >= VERDICTS.index("detects")]
+    strong.sort(key=lambda claim: (-claim.rank, -claim.evidence.strength))
+    rows = list(dict.fromkeys(claim.evidence.row for claim in strong))[:MAX_ABLATED]
+    unexplained: list[Entry] = []
+    if rows:
+        on_progress(f"ablating {len(rows)} units and their controls")
+        starts = ablation.choose_windows([by_name[claim.feature] for claim in strong], study.halves.held)
+        controls = ablation.control_units(study.states, rows, study.search.seed)
+        every = np.concatenate([rows, controls]).astype(np.int64)
+        ablations = ablation.ablate(study.lm, study.ids, study.states, every, starts)
+        unexplained = _unexplained(study, strengths, claims, ablations)
     spans = [
-        finding
-        for finding in strong
-        if finding.feature.kind == "binary" and finding.feature.mean_run() >= steering.MIN_MEAN_RUN
+        name
+        for name in (claim.feature for claim in strong)
+        if by_name[name].kind == "binary" and by_name[name].mean_run() >= steering.MIN_MEAN_RUN
     ]
-    for finding in spans[: study.search.steered]:
-        on_progress(f"steering {finding.feature.name}")
-        tests.steered[finding.feature.name] = _steer(study, finding)
-    return tests
+    for claim in strong:
+        row, feature, name = claim.evidence.row, by_name[claim.feature], claim.feature
+        if row in rows:
+            effect = ablation.effect(ablations, feature, row, study.states, controls)
+            patch = _patch(study, feature, row, controls)
+            tested[name] = replace(claim, effect=effect, patch=patch)
+        if name in spans[: study.search.steered]:
+            on_progress(f"steering {name}")
+            tested[name] = replace(tested[name], steer=_steer(study, claim, feature))
+    for name, claim in tested.items():
+        if claim.verdict == "tracks":
+            word, why = ablation.verdict(claim.effect)
+            tested[name] = replace(claim, verdict=word, because=why)
+    return list(tested.values()), unexplained
 
 
 def _patch(study: Study, feature: Feature, row: int, controls: Ints) -> steering.Patching | None:
@@ -171,20 +160,19 @@ def _patch(study: Study, feature: Feature, row: int, controls: Ints) -> steering
     return steering.patch_unit(study.lm, pairs, unit, others[: steering.MAX_OTHERS])
 
 
-def _steer(study: Study, finding: Finding) -> steering.Steering:
-    row, feature = finding.evidence.row, finding.feature
-    doses = steering.doses_of(study.states, row, feature, study.halves.fit, finding.evidence.sign)
-    unit = study.states.units[row]
-    return steering.steer(study.lm, unit, doses, study.label, feature, seed=study.search.seed)
+def _steer(study: Study, claim: Claim, feature: Feature) -> steering.Steering:
+    row, sign = claim.evidence.row, claim.evidence.sign
+    doses = steering.doses_of(study.states, row, feature, study.halves.fit, sign)
+    return steering.steer(study.lm, claim.unit, doses, study.label, feature, seed=study.search.seed)
 
 
 def _unexplained(
-    study: Study, strengths: Strengths, findings: Sequence[Finding], ablations: ablation.Ablations
+    study: Study, strengths: Strengths, claims: Sequence[Claim], ablations: ablation.Ablations
 ) -> list[Entry]:
     """Return the units of the highest cost among those ablated that are stronger than the nulls on no feature."""
     networks = np.concatenate([strengths.null_untrained, strengths.null_shuffled])
     bar = np.maximum(networks.max(0), np.quantile(strengths.null_shifted, 0.95, axis=0))
-    bar = np.maximum(bar, [finding.evidence.suffix.best for finding in findings])
+    bar = np.maximum(bar, [claim.evidence.suffix.best for claim in claims])
     cost = ablations.bits.mean(1)
     result = []
     for k in np.argsort(-cost, kind="stable"):
@@ -193,7 +181,7 @@ def _unexplained(
         if (held > bar).any() or cost[k] < np.median(cost):
             continue
         best = int(np.argmax(held))
-        closest = {"feature": findings[best].feature.name, "strength": float(held[best])}
+        closest = {"feature": claims[best].feature, "strength": float(held[best])}
         entry = {"unit": study.states.name(row), "bits": float(cost[k]), "best": closest}
         result.append(entry | {"strongest": _highest(study, row)})
     return result[:MAX_UNEXPLAINED]
@@ -211,12 +199,11 @@ def _highest(study: Study, row: int) -> list[str]:
     return [study.text[max(0, at + 1 - WINDOW) : at + 1] for at in chosen]
 
 
-def make_claims(
-    study: Study, strengths: Strengths, findings: Sequence[Finding], tests: CausalTests, requested: str
+def sort_claims(
+    study: Study, strengths: Strengths, claims: list[Claim], unexplained: list[Entry], requested: str
 ) -> Claims:
-    """Make a claim of every finding and its causal tests, and sort them, the best verdict first."""
-    claims = [_claim(study, strengths, f, finding, tests) for f, finding in enumerate(findings)]
-    claims.sort(key=lambda c: (-VERDICTS.index(c.verdict), -c.evidence.strength, c.feature))
+    """Sort the claims, the best verdict first, and add what was searched."""
+    claims = sorted(claims, key=lambda claim: (-claim.rank, -claim.evidence.strength, claim.feature))
     settings = {
         "features": study.profile,
         "asked": Path(requested).name,
@@ -231,41 +218,7 @@ def make_claims(
         "characters": len(study.ids),
     }
     table = _strength_table(study, strengths, claims)
-    return Claims(_model(study.lm), text, settings, claims, study.dropped, tests.unexplained, table)
-
-
-def _claim(study: Study, strengths: Strengths, f: int, finding: Finding, tests: CausalTests) -> Claim:
-    """Put together what is known about one feature."""
-    feature, row = finding.feature, finding.evidence.row
-    word, why = finding.verdict, finding.because
-    effect = tests.effects.get(feature.name)
-    if word == "tracks" and study.search.causal:
-        word, why = ablation.verdict(effect)
-    rows = [each for each in np.argsort(-np.abs(strengths.fit[:, f]), kind="stable") if each != row]
-    others = [each for each in np.argsort(-np.abs(strengths.held[row]), kind="stable") if each != f]
-    return Claim(
-        feature.name,
-        feature.kind,
-        study.states.units[row],
-        word,
-        why,
-        finding.evidence,
-        finding.nulls,
-        units=[
-            {"unit": study.states.name(each), "strength": float(strengths.held[each, f])}
-            for each in rows[:RUNNERS_UP]
-        ],
-        others=[
-            {"feature": study.features[each].name, "strength": float(strengths.held[row, each])}
-            for each in others[:OTHER_FEATURES]
-        ],
-        alike=[{"unit": study.states.name(each), "r": r} for each, r in finding.alike],
-        probe=finding.probe,
-        effect=effect,
-        patch=tests.patches.get(feature.name),
-        steer=tests.steered.get(feature.name),
-        about=feature.summary(),
-    )
+    return Claims(_model(study.lm), text, settings, claims, study.dropped, unexplained, table)
 
 
 def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> Entry:

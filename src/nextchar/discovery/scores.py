@@ -118,25 +118,15 @@ def gathered(ranked: Tensor, scaled: Tensor, columns: Design) -> Doubles:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How often each of 256 levels of a predictor occurs in B consecutive blocks.
+def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints) -> tuple[Ints, Ints]:
+    """Count the 256 levels of a predictor at the known places, where a binary feature is off, and where it is on.
 
-    Attributes:
-        off: Where a binary feature is off, `(B, 256)`.
-        on: Where it is on, `(B, 256)`.
+    `block` is the number of each place's block; both counts are `(blocks, 256)`.
     """
-
-    off: Ints
-    on: Ints
-
-
-def tally(codes: npt.NDArray[np.uint8], label: Bools, known: Bools, block: Ints) -> Tally:
-    """Count levels at the known places; `block` is the number of each place's block."""
     count = int(block.max()) + 1
     index = (block * 2 + label) * LEVELS + codes
     table = np.bincount(index[known], minlength=count * 2 * LEVELS).reshape(count, 2, LEVELS)
-    return Tally(table[:, 0], table[:, 1])
+    return table[:, 0], table[:, 1]
 
 
 def auc(off: Doubles | Ints, on: Doubles | Ints) -> Doubles:
