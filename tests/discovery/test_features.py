@@ -95,7 +95,7 @@ def test_every_feature_is_as_long_as_the_text(text: str) -> None:
     """There are sixty and more, each with one label a character, and names are not used twice."""
     for profile in ("python", "c", "wiki", "latex", "prose"):
         found = of(profile, text)
-        assert {len(each) for each in found} == {len(text)}
+        assert {len(each.values) for each in found} == {len(text)}
         assert len({each.name for each in found}) == len(found)
     assert len(of("python", text)) >= 60
     assert guess(text) == "python"

@@ -62,10 +62,6 @@ class Feature:
     opener: str = ""
     closer: str = ""
 
-    def __len__(self) -> int:
-        """Return T."""
-        return len(self.values)
-
     @property
     def positive(self) -> Bools:
         """Where the label is known and not 0 (of a cyclic feature: where it is known), `(T,)`."""

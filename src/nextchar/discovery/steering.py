@@ -30,19 +30,9 @@ MIN_EFFECT = 1e-9  # of the opening mark, in nats, below which nothing can be re
 MAX_OTHERS = 20  # other units that are patched for comparison
 
 
-@dataclass(frozen=True, slots=True)
-class MinimalPairs:
-    """Texts of N pairs, which differ in one opening mark.
-
-    Attributes:
-        clean: Ids with the mark, `(T, N)`.
-        without: Ids with blanks in its place, `(T, N)`.
-        close: First id of the closing mark.
-    """
-
-    clean: npt.NDArray[np.int64]
-    without: npt.NDArray[np.int64]
-    close: int
+Ids = npt.NDArray[np.int64]
+MinimalPairs = tuple[Ids, Ids, int]
+"""Ids of N texts with an opening mark, `(T, N)`; with blanks in its place, `(T, N)`; first id of the closing mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +203,7 @@ def minimal_pairs(
     clean = np.stack([np.asarray(ids[at - before : at + DISTANCE + 1], np.int64) for at in chosen], 1)
     without = clean.copy()
     without[before + 1 - len(mark) : before + 1] = blank
-    return MinimalPairs(clean, without, close)
+    return clean, without, close
 
 
 def patch_unit(lm: LanguageModel, pairs: MinimalPairs, unit: Unit, others: Sequence[Unit]) -> Patching:
@@ -221,7 +211,8 @@ def patch_unit(lm: LanguageModel, pairs: MinimalPairs, unit: Unit, others: Seque
 
     The same is done with other units for comparison.
     """
-    size = pairs.clean.shape[1]
+    clean, without, close = pairs
+    size = clean.shape[1]
     state = begin_states(lm, np.zeros(0, np.int64), np.zeros(size, np.int64), 1)
     cells: list[Tensor] = []
     memory = "c" if lm.network.architecture.cell == "lstm" else "h"
@@ -231,14 +222,14 @@ def patch_unit(lm: LanguageModel, pairs: MinimalPairs, unit: Unit, others: Seque
 
     def closing(inputs: npt.NDArray[np.int64], edits: Sequence[Edit]) -> float:
         """Return the mean of ln p of the closing mark after the last input."""
-        targets = np.full(inputs.shape, pairs.close)
+        targets = np.full(inputs.shape, close)
         return -float(edited(lm, edits).surprisals(inputs, targets, state)[0][-1].mean())
 
-    Reader(lm.network, chunk=len(pairs.clean), record=True).read(pairs.clean, state, keep)
-    target, base = closing(pairs.clean, []), closing(pairs.without, [])
+    Reader(lm.network, chunk=len(clean), record=True).read(clean, state, keep)
+    target, base = closing(clean, []), closing(without, [])
     shares = []
     for layer, number in [unit, *others]:
         edit = Edit(layer, (number,), patch(cells[layer][:, :, [number]]))
-        restored = closing(pairs.without, [edit]) - base
+        restored = closing(without, [edit]) - base
         shares.append(restored / (target - base) if abs(target - base) > MIN_EFFECT else 0.0)
     return Patching(target - base, shares[0], max(shares[1:], default=0.0), size)
