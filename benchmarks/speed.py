@@ -127,8 +127,7 @@ def ceilings(seconds: float) -> Report:
     kinds = ("fp32", "bf16") if bench.cpu_precision() == "bf16" else ("fp32",)
     return {
         "gemm_gflops": {
-            kind: {name: flops([product], kind, seconds) / 1e9 for name, product in CEILINGS.items()}
-            for kind in kinds
+            kind: {name: flops([product], kind, seconds) / 1e9 for name, product in CEILINGS.items()} for kind in kinds
         },
         "read_gbps": {f"{mib} MiB": read_rate(mib << 20, seconds) / 1e9 for mib in (1, 4, 13, 33)},
     }
@@ -168,9 +167,7 @@ def stock_step(size: Size, precision: str) -> Callable[[], object]:
     return step
 
 
-def seconds_by_turns(
-    steps: Mapping[str, Callable[[], object]], seconds: float, rounds: int = 3
-) -> dict[str, float]:
+def seconds_by_turns(steps: Mapping[str, Callable[[], object]], seconds: float, rounds: int = 3) -> dict[str, float]:
     """Return the median duration of several functions that take turns, so that a slow moment affects all of them."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
@@ -266,8 +263,7 @@ def onnx_model(size: Size) -> bytes:
         names = [f"{part}{layer}" for part in "hc"]
         for values, suffix in ((inputs, ""), (outputs, "_out")):
             values += [
-                helper.make_tensor_value_info(name + suffix, TensorProto.FLOAT, [1, 1, hidden])
-                for name in names
+                helper.make_tensor_value_info(name + suffix, TensorProto.FLOAT, [1, 1, hidden]) for name in names
             ]
         arguments = [
             f"x{layer}",
@@ -301,9 +297,7 @@ def onnx_loop(size: Size, seconds: float) -> float:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx_model(size), options, ["CPUExecutionProvider"])
     state = {
-        f"{part}{layer}": np.zeros((1, 1, size.hidden), np.float32)
-        for layer in range(size.layers)
-        for part in "hc"
+        f"{part}{layer}": np.zeros((1, 1, size.hidden), np.float32) for layer in range(size.layers) for part in "hc"
     }
     names = [output.name for output in session.get_outputs()]
     random, ids = np.random.default_rng(0), np.zeros((1, 1), np.int64)
@@ -415,11 +409,7 @@ def all_tables(report: Report) -> dict[str, Rows]:
     if "training" in report:
         rows = [["size", "chars/s", "GFLOP/s", "of ceiling", "x nn.LSTM fp32", "x nn.LSTM bf16"]]
         for size, row in report["training"].items():
-            speed = [
-                f"{row['chars_per_second']:,.0f}",
-                f"{row['gflops']:,.0f}",
-                f"{row['ceiling_share']:.0%}",
-            ]
+            speed = [f"{row['chars_per_second']:,.0f}", f"{row['gflops']:,.0f}", f"{row['ceiling_share']:.0%}"]
             bf16 = f"{row['times_stock_bf16']:.2f}" if row["times_stock_bf16"] else "-"
             rows.append([size, *speed, f"{row['times_stock_fp32']:.2f}", bf16])
         found["Training, all cores"] = rows
@@ -449,9 +439,7 @@ def all_tables(report: Report) -> dict[str, Rows]:
 
 def main() -> None:
     """Read the command line, measure, print tables or JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=list(bench.SIZES), help="networks, layers x units")
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each measurement is repeated")

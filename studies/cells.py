@@ -94,10 +94,7 @@ class Varied(Network):
 
     def __init__(self, architecture: Architecture, vocabulary_size: int, kind: str, seed: int) -> None:
         super().__init__(architecture, vocabulary_size)
-        widths = [
-            architecture.shapes(vocabulary_size)[f"layers.{k}.weight_ih"][1]
-            for k in range(architecture.layers)
-        ]
+        widths = [architecture.shapes(vocabulary_size)[f"layers.{k}.weight_ih"][1] for k in range(architecture.layers)]
         self.kinds = nn.ModuleList(STEPS[kind](width, architecture.hidden) for width in widths)
         initialize(self, torch.Generator().manual_seed(seed))
         for module in self.kinds.modules():
@@ -114,9 +111,7 @@ class Varied(Network):
         """Do the same as `Network.forward`, with this step function."""
         kinds = iter(self.kinds)
 
-        def recurrence(
-            _: Cell, x: Tensor | Lookup, own: LayerState, weights: Weights
-        ) -> tuple[Tensor, LayerState]:
+        def recurrence(_: Cell, x: Tensor | Lookup, own: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
             step, outputs = next(kinds), []
             for at in dense(x):
                 own = step(at, own, weights)

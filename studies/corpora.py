@@ -143,9 +143,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder of texts")
     parser.add_argument("--minutes", type=float, default=5.0, help="of training, for each contender")
     parser.add_argument("--only", nargs="+", default=[], help="words, one of which a path must contain")
-    parser.add_argument(
-        "--bytes", nargs="+", default=["stacks.tex"], help="files that are also read as bytes"
-    )
+    parser.add_argument("--bytes", nargs="+", default=["stacks.tex"], help="files that are also read as bytes")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/corpora"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

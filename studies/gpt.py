@@ -73,9 +73,7 @@ def rate(step: int, steps: int) -> float:
     return LEAST + 0.5 * (PEAK - LEAST) * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
 
 
-def train(
-    ids: Ids, vocabulary_size: int, *, seconds: float | None, seed: int
-) -> Iterator[tuple[GPT, int, int]]:
+def train(ids: Ids, vocabulary_size: int, *, seconds: float | None, seed: int) -> Iterator[tuple[GPT, int, int]]:
     """Train, and yield the network, the step and the number of steps after every step.
 
     Args:

@@ -61,13 +61,9 @@ def figure_of_gradients() -> Figure:
         axes.plot(norms, color=f"C{index}", label=f"lstm, forget bias {bias:g}")
         theory = (1 / (1 + np.exp(-bias))) ** np.arange(len(norms))
         axes.plot(theory, color=f"C{index}", linestyle="--", linewidth=1)
-    axes.set(
-        yscale="log", ylim=(1e-12, 1e3), xlabel="steps back", ylabel="norm of the gradient, 1 at the end"
-    )
+    axes.set(yscale="log", ylim=(1e-12, 1e3), xlabel="steps back", ylabel="norm of the gradient, 1 at the end")
     axes.legend(fontsize=8)
-    axes.set_title(
-        "Untrained networks of 128 units; dashed: sigmoid(bias) to the power of the steps", fontsize=10
-    )
+    axes.set_title("Untrained networks of 128 units; dashed: sigmoid(bias) to the power of the steps", fontsize=10)
     return figure
 
 
@@ -90,9 +86,7 @@ def figure_of_recall(results: list[Recall]) -> Figure:
     return figure
 
 
-def brackets(
-    models: list[Model], table: NGram, ids: Any, text: str
-) -> dict[str, list[tuple[int, int, int, float]]]:
+def brackets(models: list[Model], table: NGram, ids: Any, text: str) -> dict[str, list[tuple[int, int, int, float]]]:
     """Return the accuracy of each predictor at the kind of closing brackets, by distance."""
     places, kinds, distances = reach.closers(text)
     guesses = {model.name: reach.kinds_by_network(model.lm, ids, places) for model in models}
@@ -229,14 +223,10 @@ def main() -> None:
     """Read the command line, measure what is asked for, write the page."""
     parser = argument_parser(__doc__)
     parser.add_argument("text", nargs="?", default="stdlib", help="a text with brackets; default: stdlib")
-    parser.add_argument(
-        "--minutes", type=float, default=5.0, help="of training, for each of two networks; 0 for none"
-    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="of training, for each of two networks; 0 for none")
     parser.add_argument("--chars", type=int, default=400_000, help="of the test part, at most")
     parser.add_argument("--distances", type=int, nargs="+", default=DISTANCES)
-    parser.add_argument(
-        "--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), help="that recall"
-    )
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), help="that recall")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--cache", type=Path, default=Path("runs/memory"), help="where results are kept")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))

@@ -130,11 +130,7 @@ def rows(found: Found) -> Iterator[Sequence[str]]:
             continue
         evidence, nulls, effect = claim["evidence"], claim["nulls"], claim["effect"]
         score = evidence["scores"].get("mcc", evidence["scores"].get("r"))
-        used = (
-            f"{effect['on_bits']:.4f} / {effect['off_bits']:.4f} ({effect['percentile']:.0f} %)"
-            if effect
-            else "-"
-        )
+        used = f"{effect['on_bits']:.4f} / {effect['off_bits']:.4f} ({effect['percentile']:.0f} %)" if effect else "-"
         yield (
             found.kind,
             cell,
@@ -195,9 +191,7 @@ def figure(every: list[Found], path: Path) -> None:
             }
             for which, value in values.items():
                 axes.plot(value, y, marks[which], color="#555", ms=6, label="" if y else which)
-        axes.set_yticks(
-            range(len(points)), [f"{label} ({claim['verdict']})" for label, claim in points], fontsize=8
-        )
+        axes.set_yticks(range(len(points)), [f"{label} ({claim['verdict']})" for label, claim in points], fontsize=8)
         axes.set_ylim(len(points) - 0.4, -0.6)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("strength on held-out text: |2 AUC - 1| or |r|")
@@ -213,14 +207,7 @@ def page(every: list[Found], command: str) -> str:
         word: sorted({c["feature"] for c in claims if VERDICTS.index(c["verdict"]) >= VERDICTS.index(word)})
         for word in ("tracks", "uses")
     }
-    head = [
-        "text",
-        "claimed cell",
-        "feature and unit",
-        "verdict",
-        "what kept it from the next verdict",
-        "strength",
-    ]
+    head = ["text", "claimed cell", "feature and unit", "verdict", "what kept it from the next verdict", "strength"]
     head += ["MCC or r", "chance", "untrained", "table (k)", "ablated: bits on / off"]
     lines = [line for found in every for line in rows(found)]
     return f"""# The cells of 2015, searched for by a program
@@ -248,18 +235,12 @@ Samples at the first and the last dose of the claims that can be steered well:
 
 def main() -> None:
     """Read the command line, do what is missing, write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", nargs="+", help=f"KIND=TEXT, or KIND alone; kinds are {', '.join(CLAIMED)}")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--steps", type=int, help="optimizer steps instead of minutes")
     parser.add_argument(
-        "--last-chars",
-        "--length",
-        type=int,
-        default=200_000,
-        help="characters to discover on, at the end of the text",
+        "--last-chars", "--length", type=int, default=200_000, help="characters to discover on, at the end of the text"
     )
     parser.add_argument("--shifts", type=int, default=200)
     parser.add_argument("--runs", type=Path, default=Path("runs/neurons"))
@@ -277,11 +258,7 @@ def main() -> None:
             continue
         run = options.runs / "-".join([kind, *Path(text).stem.split(), *budget.removeprefix("--").split()])
         train(text or kind, run, config)
-        length = (
-            max(options.last_chars, LENGTHS.get(kind, 0))
-            if options.last_chars >= 200_000
-            else options.last_chars
-        )
+        length = max(options.last_chars, LENGTHS.get(kind, 0)) if options.last_chars >= 200_000 else options.last_chars
         claims = discover(kind, text or kind, run, length, Search(shifts=options.shifts)).as_dict()
         on = machine()
         cpu = f"{on['cpu']}, {on['cores']} cores"

@@ -80,11 +80,7 @@ def article(samples: list[str], path: Path) -> None:
         for raw in html.unescape(fragment).splitlines():
             level = len(raw) - len(raw.lstrip("=")) if raw.endswith("=") else 0
             plain = re.sub(r"<ref.*?(?:</ref>|/>)", "", raw)
-            shown = (
-                str(import_parser("mwparserfromhell").parse(plain).strip_code())
-                .replace("$", r"\$")
-                .strip("= ")
-            )
+            shown = str(import_parser("mwparserfromhell").parse(plain).strip_code()).replace("$", r"\$").strip("= ")
             lines += [(line, level) for line in textwrap.wrap(shown, WIDTH)]
         lines.append(("", 0))
     if not lines:

@@ -121,10 +121,7 @@ def learn(name: str, distance: int, seed: int) -> Recall:
 
 
 def recall(
-    log: Path,
-    distances: Sequence[int] = DISTANCES,
-    seeds: int = SEEDS,
-    networks: Sequence[str] = tuple(NETWORKS),
+    log: Path, distances: Sequence[int] = DISTANCES, seeds: int = SEEDS, networks: Sequence[str] = tuple(NETWORKS)
 ) -> Iterator[Recall]:
     """Yield every network, distance and seed; results in the log are not made again."""
     results = ResultLog(log, Recall)

@@ -148,9 +148,7 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("corpora"), help="the folder of corpora")
     parser.add_argument("--minutes", type=float, default=15.0, help="for which the models were trained")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("runs/universality"), help="of studies/universality.py"
-    )
+    parser.add_argument("--cache", type=Path, default=Path("runs/universality"), help="of studies/universality.py")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
     options = parser.parse_args()
     log = ResultLog(options.cache / "universality.jsonl", Result)

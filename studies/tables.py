@@ -37,9 +37,7 @@ def measured_on() -> str:
 
 def argument_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser that prints the docstring of a script as its help."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def wrapped(page: str) -> str:

@@ -24,12 +24,7 @@ from plots import save, subplots
 from tables import argument_parser, markdown, write_page
 
 VALID = 0.1
-COLORS = {
-    "nextchar": "#0072b2",
-    "karpathy2015": "#d55e00",
-    "small GPT": "#009e73",
-    "small GPT, 2,000 steps": "#999999",
-}
+COLORS = {"nextchar": "#0072b2", "karpathy2015": "#d55e00", "small GPT": "#009e73", "small GPT, 2,000 steps": "#999999"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +116,7 @@ def draw(done: list[Run], path: Path) -> None:
         ends = sorted((run.seconds, run.stream) for run in own)
         axes.plot(*zip(*ends, strict=True), color=color, marker="o", linewidth=2, label=name)
         for seconds, nats in ends:
-            axes.annotate(
-                f"{nats:.3f}", (seconds, nats), xytext=(6, 5), textcoords="offset points", fontsize=8
-            )
+            axes.annotate(f"{nats:.3f}", (seconds, nats), xytext=(6, 5), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
     ticks = [10, 30, 60, 180, 300, 900, 3600]
     shown = [tick for tick in ticks if tick <= 1.5 * max(run.seconds for run in done)]

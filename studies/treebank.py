@@ -99,21 +99,15 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("data", type=Path, help="the folder of the word-level files")
     parser.add_argument("--minutes", type=float, default=120.0, help="of training")
-    parser.add_argument(
-        "--model", type=Path, default=Path("runs/treebank.safetensors"), help="the file of the model"
-    )
-    parser.add_argument(
-        "--dynamic", action="store_true", help="also score under dynamic evaluation, which takes long"
-    )
+    parser.add_argument("--model", type=Path, default=Path("runs/treebank.safetensors"), help="the file of the model")
+    parser.add_argument("--dynamic", action="store_true", help="also score under dynamic evaluation, which takes long")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs"))
     options = parser.parse_args()
     corpus, valid, test = read(options.data)
     train_into(options.model, corpus, minutes=options.minutes, valid=valid, test=test)
     lm = load(options.model)
     scores = measure(lm, corpus, (valid, test), dynamic=options.dynamic)
-    command = (
-        f"python studies/treebank.py FOLDER --minutes {options.minutes:g}{' --dynamic' * options.dynamic}"
-    )
+    command = f"python studies/treebank.py FOLDER --minutes {options.minutes:g}{' --dynamic' * options.dynamic}"
     write_page(options.output / "treebank.md", page(lm, scores, command, options.minutes))
 
 

@@ -70,9 +70,7 @@ CORPORA = {
         {"functions with balanced brackets": 90, "functions without a parse error": 50},
     ),
     "latex": Text("Stacks LaTeX", "latex/stacks.tex", "latex", {"fragments with matched environments": 80}),
-    "wikipedia": Text(
-        "Wikipedia XML", "wikipedia/enwiki_2016.xml", "wikitext", {"fragments well-formed": 60}
-    ),
+    "wikipedia": Text("Wikipedia XML", "wikipedia/enwiki_2016.xml", "wikitext", {"fragments well-formed": 60}),
     "abc": Text("tunes in ABC", "music/folk.abc", "abc", {"tunes that abc2midi accepts": 70}),
     "python": Text("Python's standard library", "", "python", {"functions that parse": 60}),
     "names": Text("names", "names/names.txt", "", longest=1),
@@ -200,9 +198,7 @@ def results(options: argparse.Namespace, log: ResultLog[Result]) -> Iterator[Res
         for minutes in options.minutes:
             known = log.get((name, trained_minutes(name, minutes)))
             if known is None:
-                known = log.add(
-                    study(name, opened(name, options.data), minutes, options, shown=minutes == longest)
-                )
+                known = log.add(study(name, opened(name, options.data), minutes, options, shown=minutes == longest))
             yield known
 
 
@@ -236,9 +232,7 @@ def targets_table(all_results: list[Result]) -> str:
     rows = []
     for each in all_results:
         for name, target in CORPORA[each.corpus].targets.items():
-            columns = [
-                each.structure[column].get(name) for column in ("model", f"{ORDER}-grams", "real text")
-            ]
+            columns = [each.structure[column].get(name) for column in ("model", f"{ORDER}-grams", "real text")]
             cells = [cell(values) if values else "not checked" for values in columns]
             reached = columns[0] is not None and columns[0][0] >= target
             mark = "reached" if reached else "not reached"
@@ -268,11 +262,7 @@ def curves(all_results: list[Result]) -> Figure:
             axes.errorbar(minutes, value, [value - low, high - value], **style)
             axes.axhline(target, color=f"C{color}", linestyle="--", linewidth=1)
         axes.set(
-            title=CORPORA[name].title,
-            xlabel="minutes",
-            xlim=(0, 1.1 * max(minutes)),
-            xticks=minutes,
-            ylim=(0, 100),
+            title=CORPORA[name].title, xlabel="minutes", xlim=(0, 1.1 * max(minutes)), xticks=minutes, ylim=(0, 100)
         )
         axes.legend(fontsize=6, loc="lower right")
     grid[0, 0].set_ylabel("percent; dashed: target")
@@ -288,16 +278,9 @@ def section(result: Result, folder: Path) -> str:
         if known.domain
         else ["words known from training", COPIED, "characters in loops"]
     )
-    rows = [
-        [name, *(cell(result.structure[column].get(name, (np.nan,) * 3)) for column in columns)]
-        for name in names
-    ]
+    rows = [[name, *(cell(result.structure[column].get(name, (np.nan,) * 3)) for column in columns)] for name in names]
     rows.append(["longest substring copied, characters", *(str(result.longest[each]) for each in columns)])
-    shown = [
-        path
-        for path in sorted(folder.glob(f"universality-{result.corpus}*"))
-        if path.suffix in (".svg", ".png")
-    ]
+    shown = [path for path in sorted(folder.glob(f"universality-{result.corpus}*")) if path.suffix in (".svg", ".png")]
     seen = "\n\n".join(f"![{known.title}]({path.name})" for path in shown)
     return f"""## {known.title}
 
@@ -358,23 +341,16 @@ def main() -> None:
     parser = argument_parser(__doc__)
     parser.add_argument("--data", type=Path, default=Path("corpora"), help="the folder of corpora")
     parser.add_argument("--corpora", nargs="+", default=list(CORPORA), choices=list(CORPORA))
-    parser.add_argument(
-        "--minutes", type=float, nargs="+", default=[15.0], help="of training, for each corpus"
-    )
+    parser.add_argument("--minutes", type=float, nargs="+", default=[15.0], help="of training, for each corpus")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="that are generated and parsed")
-    parser.add_argument(
-        "--cache", type=Path, default=Path("runs/universality"), help="where results are kept"
-    )
+    parser.add_argument("--cache", type=Path, default=Path("runs/universality"), help="where results are kept")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/studies"))
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     options.output.mkdir(parents=True, exist_ok=True)
     log = ResultLog(options.cache / "universality.jsonl", Result)
     for each in results(options, log):
-        print(
-            f"{each.corpus}: {each.bits:.3f} bits, sweet spot {each.temperature:g}, {each.seconds:.0f} s",
-            flush=True,
-        )
+        print(f"{each.corpus}: {each.bits:.3f} bits, sweet spot {each.temperature:g}, {each.seconds:.0f} s", flush=True)
     names = list(CORPORA)
     found = sorted(log.all(), key=lambda each: (names.index(each.corpus), each.minutes))
     if found:

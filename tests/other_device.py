@@ -80,9 +80,7 @@ class _Generator(torch.Generator):
 
 def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     # What an operation changes in place is returned as the tensor that was given.
-    given = {
-        id(value.inner): value for value in tree_leaves((args, kwargs)) if isinstance(value, OtherTensor)
-    }
+    given = {id(value.inner): value for value in tree_leaves((args, kwargs)) if isinstance(value, OtherTensor)}
     target = kwargs.get("device")
     on_device = bool(given) if target is None else torch.device(target) == META
 

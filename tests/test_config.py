@@ -8,16 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nextchar.architecture import Architecture
-from nextchar.config import (
-    BUDGETS,
-    OLD_NAMES,
-    PRESETS,
-    Config,
-    compose,
-    make_config,
-    read_toml,
-    to_toml,
-)
+from nextchar.config import BUDGETS, OLD_NAMES, PRESETS, Config, compose, make_config, read_toml, to_toml
 from nextchar.errors import ConfigError
 from nextchar.model.network import Network
 from nextchar.recipe import Recipe

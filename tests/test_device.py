@@ -44,9 +44,7 @@ def test_cpu_is_cpu() -> None:
 @pytest.mark.parametrize("name", ["cuda", "mps", "tpu"])
 def test_what_is_not_there_is_refused_in_one_sentence(name: str) -> None:
     """A device this machine lacks is an error that names it, what there is, and the remedy."""
-    with pytest.raises(
-        ConfigError, match=f"the device is '{name}', .* have cpu; give --device auto"
-    ) as error:
+    with pytest.raises(ConfigError, match=f"the device is '{name}', .* have cpu; give --device auto") as error:
         pick_device(name)
     assert "\n" not in str(error.value)
 
@@ -59,9 +57,7 @@ def test_auto_takes_the_cpu_where_there_is_nothing_else() -> None:
 
 @pytest.mark.parametrize(("cuda", "expected"), [(True, "cuda"), (False, "cpu")])
 @pytest.mark.parametrize("mps", [True, False])
-def test_auto_is_cuda_or_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
-) -> None:
+def test_auto_is_cuda_or_the_cpu(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str) -> None:
     """Auto prefers cuda and never takes mps, which has to be named."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -195,9 +191,7 @@ def _sample(device: torch.device) -> float:
 WORK: dict[str, Callable[[torch.device], float]] = {
     "training": _train,
     "scoring": lambda device: nextchar.evaluate(_small(device), SHORT).nats_per_char,
-    "windows": lambda device: (
-        nextchar.evaluate(_small(device), SHORT, protocol="windows", window=32).bits_per_char
-    ),
+    "windows": lambda device: nextchar.evaluate(_small(device), SHORT, protocol="windows", window=32).bits_per_char,
     "dynamic": _dynamic,
     "calibration": lambda device: calibrate(_small(device).network, Corpus.from_text(SHORT)),
     "tracing": lambda device: float(trace(_small(device), SHORT).entropy.mean()),

@@ -28,8 +28,7 @@ def test_unknown_characters_are_an_error_of_the_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"),
-    [("hiden", "; did you mean 'hidden'?"), ("xyz", ""), ("layer", "; did you mean 'layers'?")],
+    ("word", "hint"), [("hiden", "; did you mean 'hidden'?"), ("xyz", ""), ("layer", "; did you mean 'layers'?")]
 )
 def test_the_nearest_word_is_suggested(word: str, hint: str) -> None:
     """A near miss is named, and nothing far-fetched."""

@@ -176,9 +176,7 @@ def torch_pickle() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    "make", [torch_pickle, *(lambda p=p: pickle.dumps({"a": 1}, p) for p in range(2, 6))]
-)
+@pytest.mark.parametrize("make", [torch_pickle, *(lambda p=p: pickle.dumps({"a": 1}, p) for p in range(2, 6))])
 def test_a_pickle_is_refused_by_name(path: Path, make: Any) -> None:
     """A checkpoint of PyTorch or a pickle is never opened."""
     refused(path, make(), "is a pickle, which can run any code")

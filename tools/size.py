@@ -14,14 +14,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "nextchar"
 LONGEST_SHOWN = 10
 
-_NOT_CODE = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
+_NOT_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
 
 def lines_of_code(source: str) -> int:
@@ -64,9 +57,7 @@ def main(source: Path = SOURCE) -> None:
     functions.sort(reverse=True)
     for room, count in [*rooms.most_common(), ("in all", rooms.total())]:
         print(f"{count:7,}  {room}")
-    print(
-        f"\n{len(functions):,} functions, 95 % of at most {functions[len(functions) // 20][0]} lines. The longest:"
-    )
+    print(f"\n{len(functions):,} functions, 95 % of at most {functions[len(functions) // 20][0]} lines. The longest:")
     for lines, name in functions[:LONGEST_SHOWN]:
         print(f"{lines:7,}  {name}")
 

@@ -59,9 +59,7 @@ def build(folder: Path) -> Path:
 def assert_complete(wheel: Path) -> None:
     """End the test if a file of src/nextchar is not in the wheel."""
     source = ROOT / "src"
-    files = {
-        path.relative_to(source).as_posix() for path in (source / "nextchar").rglob("*") if path.is_file()
-    }
+    files = {path.relative_to(source).as_posix() for path in (source / "nextchar").rglob("*") if path.is_file()}
     missing = {name for name in files if "__pycache__" not in name} - set(zipfile.ZipFile(wheel).namelist())
     if missing:
         sys.exit(f"not in {wheel.name}: {', '.join(sorted(missing))}")
@@ -78,9 +76,7 @@ def check_commands(programs: Path, folder: Path) -> None:
     assert "train" in command("--help")
     assert command("--version").strip()
     (folder / "small.txt").write_text(TEXT.read_text(encoding="utf-8")[:20_000], encoding="utf-8")
-    trained = json.loads(
-        command("train", "small.txt", "--steps", "20", "--hidden", "32", "-o", "run", "--json")
-    )
+    trained = json.loads(command("train", "small.txt", "--steps", "20", "--hidden", "32", "-o", "run", "--json"))
     assert trained["steps"] == 20, trained
     assert len(command("sample", "run", "-p", "def ", "-n", "100", "--seed", "1")) == len("def ") + 100
     for weights in ("fp32", "bf16", "int8"):
@@ -95,12 +91,8 @@ def check_commands(programs: Path, folder: Path) -> None:
 
 def main() -> None:
     """Build where no archive is given, install, and run the commands."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "archive", nargs="?", type=Path, help="a wheel or a source archive; without it, one is built"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", nargs="?", type=Path, help="a wheel or a source archive; without it, one is built")
     archive = parser.parse_args().archive
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()

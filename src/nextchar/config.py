@@ -44,9 +44,7 @@ def option(default: Any, group: str, *, old: str = "", alias: str = "") -> Any:
 class Config(BaseModel):
     """The options of a training, as a person gives them: model, optimization, text and budget."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
     minutes: Positive | None = option(None, "Budget")
     """Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."""
@@ -90,9 +88,7 @@ class Config(BaseModel):
     """Multiplier of the learning rate for the head, the output layer."""
     warmup: Natural = option(50, "Training")
     """Steps of linear learning rate warm-up."""
-    lr_schedule: Literal["linear", "cosine", "constant", "exponential"] = option(
-        "linear", "Training", old="fall"
-    )
+    lr_schedule: Literal["linear", "cosine", "constant", "exponential"] = option("linear", "Training", old="fall")
     """Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch."""
     lr_hold: Share = option(0.3, "Training", old="hold")
     """Fraction of the run at the peak before a linear or cosine schedule falls."""
@@ -206,7 +202,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss_sum": True,
         "calibrate": False,
         "init": "uniform",
-    },
+    }
 }
 
 
@@ -309,14 +305,11 @@ def to_toml(config: Config, texts: Sequence[str] = (), init_from: str = "") -> s
     """
     for text in (*texts, init_from):
         if not text.isprintable() and any(0xD800 <= ord(character) < 0xE000 for character in text):
-            raise ConfigError(
-                f"the name of the file {text!a} is not UTF-8; rename the file, or pipe a text in as -"
-            )
+            raise ConfigError(f"the name of the file {text!a} is not UTF-8; rename the file, or pipe a text in as -")
     beside = {"texts": list(texts), **({"init_from": init_from} if init_from else {})}
     values = {**beside, **config.model_dump(exclude_none=True, mode="json")}
     # A JSON string is a TOML basic string, and so with numbers, booleans and lists; but DEL must be escaped.
     lines = [
-        f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
-        for name, value in values.items()
+        f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for name, value in values.items()
     ]
     return "\n".join(["# Repeat this run: nextchar train --config THIS_FILE -o ELSEWHERE", *lines]) + "\n"

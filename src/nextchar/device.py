@@ -13,18 +13,12 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: The device is not on this machine.
     """
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = "cuda" if available["cuda"] else "cpu"
     if not available.get(name, False):
         names = ", ".join(kind for kind, present in available.items() if present)
-        raise ConfigError(
-            f"the device is '{name}', but this machine and this torch have {names}; give --device auto"
-        )
+        raise ConfigError(f"the device is '{name}', but this machine and this torch have {names}; give --device auto")
     return torch.device(name)
 
 

@@ -234,13 +234,8 @@ def to_file(model: ModelSource) -> ModelFile:
     if isinstance(model, (str, Path)):
         return read_model(model)
     if not hasattr(model, "network"):
-        raise ModelFileError(
-            f"a model is a LanguageModel, a ModelFile or a path, but {type(model).__name__} was given"
-        )
-    arrays = {
-        name: tensor.detach().float().cpu().numpy().copy()
-        for name, tensor in model.network.named_parameters()
-    }
+        raise ModelFileError(f"a model is a LanguageModel, a ModelFile or a path, but {type(model).__name__} was given")
+    arrays = {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in model.network.named_parameters()}
     return ModelFile(model.network.architecture, model.vocabulary, arrays, model.config, model.provenance)
 
 

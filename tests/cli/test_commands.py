@@ -21,18 +21,7 @@ from nextchar.storage import read_model
 from nextchar.text.corpus import Corpus
 from nextchar.training.folder import default_folder
 
-SIZES = [
-    "--hidden",
-    "12",
-    "--embedding",
-    "8",
-    "--batch-size",
-    "4",
-    "--seq-length",
-    "16",
-    "--eval-every",
-    "10",
-]
+SIZES = ["--hidden", "12", "--embedding", "8", "--batch-size", "4", "--seq-length", "16", "--eval-every", "10"]
 SCORE = {"protocol", "chars", "bytes", "nats_per_char", "bits_per_char", "bits_per_byte"}
 
 
@@ -55,23 +44,12 @@ def run(tmp_path: Path, trained: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_training_keeps_the_contract(
-    tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_training_keeps_the_contract(tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """`train --json` prints one object with the agreed keys, and talks on standard error."""
     result = shell("train", text_file, "--steps", 30, *SIZES, "-o", tmp_path / "run", "--json")
     assert result.code == 0
     value = json.loads(result.out)
-    assert set(value) == {
-        "run",
-        "model",
-        "steps",
-        "epochs",
-        "seconds",
-        "chars_per_second",
-        "parameters",
-        "valid",
-    }
+    assert set(value) == {"run", "model", "steps", "epochs", "seconds", "chars_per_second", "parameters", "valid"}
     assert set(value["valid"]) == SCORE
     assert value["steps"] == 30
     assert "bits/char" in result.err
@@ -126,9 +104,7 @@ def test_evaluation_keeps_the_contract(run: Path, text: str, shell: Callable[...
     assert windows["nats_per_char"] != value["nats_per_char"]
 
 
-def test_the_score_of_training_is_the_score_of_evaluation(
-    run: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_the_score_of_training_is_the_score_of_evaluation(run: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """What a run reports of its best model, `evaluate` finds again."""
     reported = read_model(run).provenance["valid"]
     found = json.loads(shell("evaluate", run, "--split", "valid", "--json").out)
@@ -136,25 +112,17 @@ def test_the_score_of_training_is_the_score_of_evaluation(
     assert found["nats_per_char"] == pytest.approx(reported["nats_per_char"], abs=1e-6)
 
 
-def test_every_character_can_be_looked_at(
-    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_every_character_can_be_looked_at(run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """The CSV has one line a character, and its mean is the score."""
     (tmp_path / "t.txt").write_text('import "os",\n\n', encoding="utf-8", newline="")
-    value = json.loads(
-        shell("evaluate", run, tmp_path / "t.txt", "--per-char", tmp_path / "p.csv", "--json").out
-    )
+    value = json.loads(shell("evaluate", run, tmp_path / "t.txt", "--per-char", tmp_path / "p.csv", "--json").out)
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert "".join(row["character"] for row in rows) == 'import "os",\n\n'
-    assert sum(float(row["nats"]) for row in rows) / len(rows) == pytest.approx(
-        value["nats_per_char"], abs=1e-5
-    )
+    assert sum(float(row["nats"]) for row in rows) / len(rows) == pytest.approx(value["nats_per_char"], abs=1e-5)
 
 
-def test_unseen_characters_of_a_text(
-    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_unseen_characters_of_a_text(run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """They are counted and named, and with `--unknown skip` the rest is scored and the number said."""
     (tmp_path / "t.txt").write_text("import é, é, ß", encoding="utf-8")
     refused = shell("evaluate", run, tmp_path / "t.txt")
@@ -190,18 +158,7 @@ def test_an_interrupt_without_anything_to_save_is_told(
 @pytest.mark.slow
 def test_bench_measures_the_parts_that_are_asked_for(shell: Callable[..., SimpleNamespace]) -> None:
     """`bench --json` has the machine and each part, with positive speeds; one `--only` takes several parts."""
-    words = [
-        "bench",
-        "--sizes",
-        "1x16",
-        "--seconds",
-        "0.001",
-        "--only",
-        "training",
-        "generation",
-        "--only",
-        "scoring",
-    ]
+    words = ["bench", "--sizes", "1x16", "--seconds", "0.001", "--only", "training", "generation", "--only", "scoring"]
     result = shell(*words, "--json")
     assert result.code == 0, result.err
     report = json.loads(result.out)
@@ -273,14 +230,11 @@ def test_a_finished_run_goes_on_with_a_new_budget(run: Path, shell: Callable[...
     value = json.loads(shell("train", "--resume", run, "--steps", 8, "--json").out)
     assert value["steps"] == 38
     assert (
-        "a resumed run keeps its options, but --hidden was given"
-        in shell("train", "--resume", run, "--hidden", 9).err
+        "a resumed run keeps its options, but --hidden was given" in shell("train", "--resume", run, "--hidden", 9).err
     )
 
 
-def test_fine_tuning_on_other_characters(
-    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_fine_tuning_on_other_characters(run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """`--init-from` takes a text with characters the model lacks."""
     (tmp_path / "other.txt").write_text("Ärger über Öl. " * 200, encoding="utf-8")
     tuned = tmp_path / "tuned"
@@ -301,16 +255,10 @@ def test_training_from_standard_input_can_be_resumed(
 
 def test_a_recipe_by_name(tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """The preset of the post trains its own network, and flags win over it."""
-    done = shell(
-        "train", text_file, "--preset", "karpathy2015", "--steps", 2, "--hidden", 16, "-o", tmp_path / "r"
-    )
+    done = shell("train", text_file, "--preset", "karpathy2015", "--steps", 2, "--hidden", 16, "-o", tmp_path / "r")
     assert done.code == 0
     file = read_model(tmp_path / "r")
-    assert (file.architecture.hidden, file.architecture.embedding, file.config["optimizer"]) == (
-        16,
-        0,
-        "rmsprop",
-    )
+    assert (file.architecture.hidden, file.architecture.embedding, file.config["optimizer"]) == (16, 0, "rmsprop")
 
 
 def bad(tmp_path: Path, run: Path, kind: str) -> list[Any]:
@@ -436,18 +384,7 @@ def test_sampling_does_not_import_torch(run: Path) -> None:
 def test_an_interrupt_saves_and_says_how_to_resume(tmp_path: Path, text_file: Path) -> None:
     """Ctrl-C ends with code 130 after saving, and the message names the command that resumes."""
     folder = tmp_path / "r"
-    train = [
-        sys.executable,
-        "-m",
-        "nextchar",
-        "train",
-        str(text_file),
-        *SIZES,
-        "--steps",
-        "1000000",
-        "-o",
-        str(folder),
-    ]
+    train = [sys.executable, "-m", "nextchar", "train", str(text_file), *SIZES, "--steps", "1000000", "-o", str(folder)]
     with subprocess.Popen(train, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""
@@ -497,19 +434,7 @@ def test_inspect_writes_what_the_name_asks_for(
 ) -> None:
     """A picture of one unit, every number as npz or safetensors, the timeline as a page: by the ending of -o."""
     for name in ("strip.svg", "strip.png"):
-        words = (
-            run,
-            text_file,
-            "-o",
-            tmp_path / name,
-            "--neurons",
-            "0:3",
-            "--signal",
-            "f",
-            "-n",
-            30,
-            "--json",
-        )
+        words = (run, text_file, "-o", tmp_path / name, "--neurons", "0:3", "--signal", "f", "-n", 30, "--json")
         value = json.loads(shell("inspect", *words).out)
         assert value["shown"] == 30
         assert value["legend"].startswith("f of unit 0:3, scale 0 blue, 0.5 white, 1 orange")
@@ -532,9 +457,7 @@ def test_inspect_tells_how_saturated_the_gates_are(
 ) -> None:
     """`--gates` prints a line for each gate of each layer, and the same as JSON."""
     rows = json.loads(shell("inspect", run, text_file, "--gates", "--json").out)["gates"]
-    assert [(row["layer"], row["gate"]) for row in rows] == [
-        (layer, gate) for layer in (0, 1) for gate in "ifo"
-    ]
+    assert [(row["layer"], row["gate"]) for row in rows] == [(layer, gate) for layer in (0, 1) for gate in "ifo"]
     assert all(0 <= row["left"] + row["right"] <= 1 for row in rows)
     lines = shell("inspect", run, text_file, "--gates").out.splitlines()
     assert len(lines) == 7
@@ -587,16 +510,14 @@ def test_discover_writes_claims_and_a_page(
     assert {"space", "column"} <= names
     assert names.isdisjoint(kept["dropped"])
     page = (folder / "discover.html").read_text(encoding="utf-8")
-    assert "http" not in re.sub(
-        r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL
-    ).replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert "http" not in re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL).replace(
+        "http://www.w3.org/2000/svg", ""
+    ).replace("http-equiv", "")
     plain = shell("discover", run, text_file, *quick, "--no-causal")
     assert len(plain.out.splitlines()) == len(names)
 
 
-def test_old_flags_of_discover_still_work(
-    run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
-) -> None:
+def test_old_flags_of_discover_still_work(run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """`--length` and `-n` are `--last-chars`, `--births` is `--emergence`; the help shows the new names only."""
     for flag in ("--length", "--last-chars", "-n"):
         assert "the text has 100 characters" in shell("discover", run, text_file, flag, 100).err

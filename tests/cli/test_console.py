@@ -28,9 +28,7 @@ def stdout(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], io.BytesIO]:
 
     def replace(encoding: str) -> io.BytesIO:
         raw = io.BytesIO()
-        monkeypatch.setattr(
-            sys, "stdout", io.TextIOWrapper(raw, encoding, newline="\r\n", write_through=True)
-        )
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, newline="\r\n", write_through=True))
         return raw
 
     return replace
@@ -78,9 +76,7 @@ def test_messages_are_never_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "r/a[/b] [red]x[bold] :smile: http://a 50% {x}\n"
 
 
-def test_windows_streams_are_utf_8(
-    stdout: Callable[[str], io.BytesIO], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_streams_are_utf_8(stdout: Callable[[str], io.BytesIO], monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows, a pipe takes UTF-8 and line feeds; an encoding that the user asked for is kept."""
     monkeypatch.setattr(console, "WINDOWS", True)
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
@@ -137,12 +133,7 @@ def test_an_old_model_of_lone_surrogates_is_usable(
     """Texts with half characters are refused today; a model that has learnt some generates them escaped."""
     path = tmp_path / "m.safetensors"
     write_model(path, to_file(make_model(Vocabulary("characters", (97, 0xD800, 0xDCE9)))))
-    for words in (
-        ["info"],
-        ["info", "--json"],
-        ["sample", "-n", "40", "--seed", "1"],
-        ["sample", "-n", "9", "--json"],
-    ):
+    for words in (["info"], ["info", "--json"], ["sample", "-n", "40", "--seed", "1"], ["sample", "-n", "9", "--json"]):
         raw = stdout(encoding)
         assert main([words[0], str(path), *words[1:]]) == 0
         assert "\\ud800" in raw.getvalue().decode(encoding)
@@ -192,13 +183,7 @@ def test_no_integer_is_too_large(
     """Every integer option refuses a number that does not fit into 64 bits in one sentence, with its name."""
     monkeypatch.chdir(model.parent)
     usage = shell(command, "--help").out
-    arguments = {
-        "sample": [model],
-        "evaluate": [model],
-        "discover": [model],
-        "inspect": [model],
-        "train": [text_file],
-    }
+    arguments = {"sample": [model], "evaluate": [model], "discover": [model], "inspect": [model], "train": [text_file]}
     given = {**arguments, "structure": [model, "--as", "c"]}.get(command, [])
     options = [line.split() for line in usage.splitlines() if " INT " in line]
     assert bool(options) == (command in given_integers())

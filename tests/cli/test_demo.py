@@ -34,10 +34,7 @@ def test_the_demo_trains_and_samples(tmp_path: Path, shell: Shell) -> None:
     assert result.out.startswith("def ")
     assert len(result.out) == 404
     lines = [shlex.split(line[2:]) for line in result.err.splitlines() if line.startswith("$ nextchar ")]
-    assert [words[:3] for words in lines] == [
-        ["nextchar", "train", "stdlib"],
-        ["nextchar", "sample", str(folder)],
-    ]
+    assert [words[:3] for words in lines] == [["nextchar", "train", "stdlib"], ["nextchar", "sample", str(folder)]]
     assert f"Next:\n  nextchar sample {shlex.quote(str(folder))}" in result.err
     assert shell(*lines[1][1:]).out == result.out
 
@@ -46,8 +43,6 @@ def test_an_interrupted_demo_ends(tmp_path: Path, shell: Shell, monkeypatch: pyt
     """Where training is interrupted, nothing is sampled, and the exit code is that of the training."""
     ran = []
     real = program.run
-    monkeypatch.setattr(
-        program, "run", lambda words: real(words) if words[0] == "demo" else ran.append(words) or 130
-    )
+    monkeypatch.setattr(program, "run", lambda words: real(words) if words[0] == "demo" else ran.append(words) or 130)
     assert shell("demo", "-o", tmp_path).code == 130
     assert [words[0] for words in ran] == ["train"]

@@ -51,12 +51,7 @@ def test_a_place_to_write_to(tmp_path: Path) -> None:
     ],
 )
 def test_evaluate_refuses_before_it_scores(
-    model: Path,
-    text_file: Path,
-    shell: Shell,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    message: str,
+    model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     """A file that cannot be written and a table that cannot be counted are refused before the text is scored."""
     monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
@@ -99,12 +94,7 @@ def test_inspect_refuses_before_it_reads(
     ],
 )
 def test_structure_refuses_before_it_writes(
-    model: Path,
-    text_file: Path,
-    shell: Shell,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    message: str,
+    model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     """Options that n-grams do not allow and paths that cannot be written are refused before the model generates."""
     monkeypatch.chdir(text_file.parent)

@@ -50,9 +50,7 @@ def interrupted(tmp_path: Path, work: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.shell
 @pytest.mark.skipif(os.name != "posix", reason="os.kill cannot send Ctrl-C on Windows")
-@pytest.mark.parametrize(
-    "work", ["import swallows", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"]
-)
+@pytest.mark.parametrize("work", ["import swallows", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])
 def test_an_interrupt_is_never_lost(tmp_path: Path, work: str) -> None:
     """Ctrl-C during an import that catches everything, or at any other time, ends with 130 and one sentence."""
     done = interrupted(tmp_path, work)

@@ -33,9 +33,7 @@ def _json(result: SimpleNamespace) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_learning_is_reported_beside_not_learning(
-    trained: Callable[..., Path], tmp_path: Path, shell: Shell
-) -> None:
+def test_learning_is_reported_beside_not_learning(trained: Callable[..., Path], tmp_path: Path, shell: Shell) -> None:
     """`--dynamic` keeps the contract's keys, and puts the static score, the held-out half and the settings beside."""
     run = trained("one", "--hidden", 12)
     static = _json(shell("evaluate", run, "--split", "valid", "--json"))
@@ -96,10 +94,7 @@ def test_what_cannot_be_averaged_or_learnt_is_refused(
     assert result.code == 0, result.err
     for words, sentence in (
         (["sample", one, "--with", tmp_path / "digits"], "models 1 and 2 differ in "),
-        (
-            ["evaluate", one, "--with", cut, "--split", "valid"],
-            "may include the valid part; name a TEXT",
-        ),
+        (["evaluate", one, "--with", cut, "--split", "valid"], "may include the valid part; name a TEXT"),
         (["evaluate", one, "--dynamic", "--protocol", "windows"], "--dynamic reads the text in order"),
     ):
         refused = shell(*words)

@@ -46,9 +46,7 @@ def test_a_run_that_lost_patience_is_said_to_be_finished(
 ) -> None:
     """`--resume` makes no step more without a budget, and with one it goes on."""
     real, nats = Trainer._validate, itertools.count(1)
-    monkeypatch.setattr(
-        Trainer, "_validate", lambda self: replace(real(self), nats_per_char=float(next(nats)))
-    )
+    monkeypatch.setattr(Trainer, "_validate", lambda self: replace(real(self), nats_per_char=float(next(nats))))
     folder = tmp_path / "r"
     words = ["--steps", 500, "--eval-every", 5, "--patience", 1, *SIZES]
     assert json.loads(shell("train", text_file, *words, "-o", folder, "--json").out)["steps"] == 10
@@ -117,9 +115,7 @@ def test_a_model_whose_snapshot_is_gone_is_kept(run: Path, shell: Shell) -> None
         (["--overwrite", "--hidden", 9], "--hidden, --overwrite"),
     ],
 )
-def test_what_a_resumed_run_cannot_change_is_refused(
-    run: Path, shell: Shell, words: list[object], names: str
-) -> None:
+def test_what_a_resumed_run_cannot_change_is_refused(run: Path, shell: Shell, words: list[object], names: str) -> None:
     """Nothing that is given beside --resume is ignored."""
     refused(shell("train", "--resume", run, *words), f"keeps its options, but {names} was given")
 
@@ -129,10 +125,7 @@ def test_what_a_resumed_run_cannot_change_is_refused(
     ("words", "message"),
     [
         (["--hidden", 99], "keeps the hidden of its model, 12, but --hidden 99 was given"),
-        (
-            ["--no-sum-outputs"],
-            "keeps the sum_outputs of its model, True, but --sum-outputs False",
-        ),
+        (["--no-sum-outputs"], "keeps the sum_outputs of its model, True, but --sum-outputs False"),
         (["--units", "bytes"], "keeps the units of its model, characters, but --units bytes"),
     ],
 )
@@ -189,9 +182,7 @@ def test_a_piped_text_is_not_waited_for(
     assert result.code == 0, result.err
 
 
-def test_a_second_training_into_one_folder_is_refused(
-    tmp_path: Path, text_file: Path, run: Path, shell: Shell
-) -> None:
+def test_a_second_training_into_one_folder_is_refused(tmp_path: Path, text_file: Path, run: Path, shell: Shell) -> None:
     """While a folder is in use, neither a new run nor a resumed one touches it, even with --overwrite."""
     for folder in (run, tmp_path / "new"):
         with locked(folder):
@@ -229,9 +220,7 @@ def test_a_training_says_something_before_it_imports_torch(tmp_path: Path, text_
     """The first line of a training comes before the slow imports."""
     code = "import sys\nfrom nextchar.cli import train\nassert 'torch' not in sys.modules\n"
     code += "class Said(BaseException): pass\nimport rich.console\n"
-    code += (
-        "def said(self, line): raise Said(line, 'torch' in sys.modules)\nrich.console.Console.print = said\n"
-    )
+    code += "def said(self, line): raise Said(line, 'torch' in sys.modules)\nrich.console.Console.print = said\n"
     code += "try: train.command(sys.argv[1], output=__import__('pathlib').Path(sys.argv[2]))\n"
     code += "except Said as line: sys.exit(line.args != (f'training in {sys.argv[2]}', False))"
     done = subprocess.run([sys.executable, "-c", code, text_file, tmp_path / "r"], check=False)

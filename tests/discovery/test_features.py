@@ -17,9 +17,7 @@ from nextchar.errors import ConfigError
 def labels(features: object, name: str) -> str:
     """Return a binary feature as 0 and 1, and ? where it is unknown."""
     feature = next(each for each in features if each.name == name)  # type: ignore[attr-defined]
-    return "".join(
-        str(int(v)) if known else "?" for v, known in zip(feature.values, feature.known, strict=True)
-    )
+    return "".join(str(int(v)) if known else "?" for v, known in zip(feature.values, feature.known, strict=True))
 
 
 def of(profile: str, text: str) -> list[Feature]:
@@ -163,9 +161,7 @@ def test_what_stands_in_one_half_is_named() -> None:
     feature = binary("late", np.arange(8000) % 40 < 20 * (np.arange(8000) >= 4000))
     halves = np.arange(4000), np.arange(4000, 8000)
     assert keep([feature])[0] == [feature]
-    assert keep([feature], halves=halves)[1] == {
-        "late": "2,000 characters, nearly all of them in one half of the text"
-    }
+    assert keep([feature], halves=halves)[1] == {"late": "2,000 characters, nearly all of them in one half of the text"}
 
 
 def test_tokens_end_where_they_close() -> None:
@@ -242,9 +238,7 @@ def test_conditions_of_c_are_those_of_a_parser() -> None:
     """Conditions are those of tree-sitter's syntax tree, though strings and comments hold keywords and brackets."""
     grammar = pytest.importorskip("tree_sitter_c", reason="tree-sitter is an extra")
     library = pytest.importorskip("tree_sitter", reason="tree-sitter is an extra")
-    tree = library.Parser(library.Language(grammar.language())).parse(
-        C_TEXT.encode("utf-16-le"), encoding="utf16le"
-    )
+    tree = library.Parser(library.Language(grammar.language())).parse(C_TEXT.encode("utf-16-le"), encoding="utf16le")
     expected, nodes = np.zeros(len(C_TEXT)), [tree.root_node]
     while nodes:
         node = nodes.pop()

@@ -99,7 +99,5 @@ def test_a_model_is_given_as_a_value_a_file_or_a_path(tmp_path: Path) -> None:
     expected = claims.as_dict()
     for model in (study.lm, read_model(path), str(path)):
         assert discover(model, golden_text(LENGTH), "general", SEARCH).as_dict() == expected
-    with pytest.raises(
-        ModelFileError, match="a model is a LanguageModel, a ModelFile or a path, but int was given"
-    ):
+    with pytest.raises(ModelFileError, match="a model is a LanguageModel, a ModelFile or a path, but int was given"):
         discover(3, golden_text(LENGTH))  # type: ignore[arg-type]

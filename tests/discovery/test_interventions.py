@@ -12,13 +12,7 @@ from inspection.handset import DEPTH, LATCH, golden_model
 from nextchar.discovery import ablation, steering
 from nextchar.discovery.feature_sets import labeller
 from nextchar.discovery.features import Feature, binary
-from nextchar.discovery.interventions import (
-    Edit,
-    NewValues,
-    clamp,
-    intervening,
-    patch,
-)
+from nextchar.discovery.interventions import Edit, NewValues, clamp, intervening, patch
 from nextchar.discovery.profiles import general
 from nextchar.discovery.states import States, quantize, read_states
 from nextchar.errors import ConfigError
@@ -45,10 +39,7 @@ def test_doing_nothing_changes_no_bit(lm: LanguageModel, text: str) -> None:
         assert torch.equal(read(lm, text[:200], [edit]), plain)
 
 
-@pytest.mark.parametrize(
-    "set_to",
-    [clamp(0.0), clamp(0.7), patch(torch.full((80, 1, 1), 0.3))],
-)
+@pytest.mark.parametrize("set_to", [clamp(0.0), clamp(0.7), patch(torch.full((80, 1, 1), 0.3))])
 def test_an_edit_is_seen_from_its_step_on(lm: LanguageModel, text: str, set_to: NewValues) -> None:
     """Before the first step of an edit nothing differs, from then on something does."""
     begin = 30
@@ -238,9 +229,7 @@ def test_steering_the_latch_writes_more_brackets() -> None:
     doses = np.linspace(-0.5, 0.75, 4)
 
     def label(text: str) -> Iterator[Feature]:
-        yield Feature(
-            "closing", "binary", np.array([c == "]" for c in text], np.float32), np.ones(len(text), np.bool_)
-        )
+        yield Feature("closing", "binary", np.array([c == "]" for c in text], np.float32), np.ones(len(text), np.bool_))
 
     wanted = next(label("]"))
     steered = steering.steer(lm, (0, LATCH), doses, label, wanted)

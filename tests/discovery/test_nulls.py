@@ -58,12 +58,7 @@ def test_what_is_unknown_does_not_count(random: np.random.Generator) -> None:
     label = random.random(2000) < 0.3
     number = random.integers(0, 5, 2000)
     values = np.stack([np.where(known, label, 7), np.where(known, number, -40)]).astype(np.float32)
-    features = [
-        binary("a", label, known),
-        ordinal("b", number, known),
-        binary("c", label),
-        ordinal("d", number),
-    ]
+    features = [binary("a", label, known), ordinal("b", number, known), binary("c", label), ordinal("d", number)]
     found = strengths(states_of(values), features, np.arange(2000))
     assert found[0, 0] == pytest.approx(1, abs=1e-5)
     assert found[1, 1] == pytest.approx(1, abs=1e-3)  # 256 levels
@@ -117,10 +112,7 @@ def test_suffix_tables_know_what_the_suffix_tells(random: np.random.Generator) -
         predictions = tables.predictions(binary("x", label), np.arange(20, 10_000))[:3]
         for values, knows in zip(predictions, known, strict=True):
             off, on = tally(
-                nulls.as_codes(values)[places],
-                label[places],
-                np.ones(10_000, np.bool_),
-                np.zeros(10_000, np.int64),
+                nulls.as_codes(values)[places], label[places], np.ones(10_000, np.bool_), np.zeros(10_000, np.int64)
             )
             area = float(auc(off[0], on[0]))
             assert (area > 0.999) == knows

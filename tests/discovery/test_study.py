@@ -37,11 +37,7 @@ def found() -> list[neurons.Found]:
     effect = {"on_bits": 0.2, "off_bits": 0.01, "percentile": 100.0}
     claims = [claim("c_comment", "uses", steer=steer, effect=effect), claim("column", "detects")]
     dropped = {"c_string": "3 characters in 1 stretches"}
-    return [
-        neurons.Found(
-            "linux", "kernel.txt", "--minutes 30", claims, dropped, "some CPU, 2 cores", "2026-11-25"
-        )
-    ]
+    return [neurons.Found("linux", "kernel.txt", "--minutes 30", claims, dropped, "some CPU, 2 cores", "2026-11-25")]
 
 
 def test_every_claimed_cell_has_its_line(found: list[neurons.Found], tmp_path: Path) -> None:

@@ -49,9 +49,7 @@ def test_a_few_characters_change_little(trained: ModelFile, length: int) -> None
 def test_the_kept_model_is_calibrated_and_the_training_network_is_not() -> None:
     """It has the trained weights but for the head, and a smaller loss; calibrating it again changes nothing."""
     short = Corpus.from_text(inspect.getsource(inspect)[:8000])
-    given = nextchar.Config(
-        steps=150, hidden=64, batch_size=8, seq_length=32, dropout=0.0, valid=0.2, test=0.0
-    )
+    given = nextchar.Config(steps=150, hidden=64, batch_size=8, seq_length=32, dropout=0.0, valid=0.2, test=0.0)
     plain, trainer = (make_trainer(short, given.replace(calibrate=each)) for each in (False, True))
     for each in (plain, trainer):
         assert list(each.events())

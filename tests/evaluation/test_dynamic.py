@@ -6,14 +6,7 @@ from conftest import make_model
 from nextchar.architecture import CELLS, Cell
 from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation import dynamic
-from nextchar.evaluation.dynamic import (
-    CANDIDATES,
-    Adaptation,
-    Learner,
-    evaluate_dynamic,
-    gradient_rms,
-    race,
-)
+from nextchar.evaluation.dynamic import CANDIDATES, Adaptation, Learner, evaluate_dynamic, gradient_rms, race
 from nextchar.evaluation.score import evaluate, nats_of
 from nextchar.kernels.optimizer_steps import rms_decay_update
 from nextchar.language_model import LanguageModel
@@ -46,9 +39,7 @@ def test_without_a_rate_the_score_is_the_static_one(corpus: Corpus, text: str, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 15, 16, 40, 63])
-def test_no_character_is_learnt_from_before_it_is_scored(
-    lm: LanguageModel, corpus: Corpus, place: int
-) -> None:
+def test_no_character_is_learnt_from_before_it_is_scored(lm: LanguageModel, corpus: Corpus, place: int) -> None:
     """Another character changes no score before its own, and its own only by what it is; but it changes later ones."""
     ids = np.array(corpus.ids[:80])
     other = ids.copy()
@@ -100,9 +91,7 @@ def test_a_segment_moves_every_weight_as_the_paper_says(lm: LanguageModel, corpu
     weights = list(lm.network.parameters())
     gradients = torch.autograd.grad(torch.nn.functional.cross_entropy(logits[:, 0], ids), weights)
     floor = QUICK.epsilon * torch.cat([size.flatten() for size in usual]).mean()
-    for weight, size, gradient, found in zip(
-        weights, usual, gradients, reader.network.parameters(), strict=True
-    ):
+    for weight, size, gradient, found in zip(weights, usual, gradients, reader.network.parameters(), strict=True):
         expected = weight - QUICK.learning_rate * gradient / (size + floor)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 

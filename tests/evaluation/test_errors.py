@@ -71,9 +71,7 @@ def test_closing_brackets_by_distance() -> None:
     assert rows[1]["probability"]["one"] == pytest.approx(0.5)
 
 
-def test_the_command_tells_errors(
-    tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_tells_errors(tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`evaluate --errors` adds kinds and brackets to the score, in JSON and in words."""
     run = tmp_path / "run"
     words = ["train", str(text_file), "--steps", "3", "--hidden", "8", "--valid", "0.1", "-o", str(run)]

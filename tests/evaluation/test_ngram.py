@@ -19,9 +19,7 @@ class _ChenGoodman:
 
     def __init__(self, text: list[int], V: int, order: int) -> None:
         self.V, self.order = V, order
-        grams = {
-            n: Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1)) for n in range(1, order + 1)
-        }
+        grams = {n: Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1)) for n in range(1, order + 1)}
         self.counts: dict[int, Counter[Gram]] = {order: grams[order]}
         for n in range(1, order):
             # N1+(. gram): how many different characters precede it.
@@ -94,9 +92,7 @@ def test_a_text_of_repeated_passages_leaves_something_to_others(text: str) -> No
     ngram = NGram(corpus.take(0, len(corpus)), V, order=3)
     reference = _ChenGoodman(corpus.take(0, len(corpus)).tolist(), V, 3)
     assert any(
-        discounts[k] == fixed
-        for discounts in reference.discounts.values()
-        for k, fixed in ((2, 0.75), (3, 0.9))
+        discounts[k] == fixed for discounts in reference.discounts.values() for k, fixed in ((2, 0.75), (3, 0.9))
     )
     held = np.random.default_rng(0).integers(0, V, 500)
     costs = ngram.nats(held)
@@ -150,9 +146,7 @@ def test_longer_contexts_know_more(corpus: Corpus, text: str) -> None:
     """On real text order 8 beats order 4 beats order 1 beats a uniform distribution."""
     V = len(corpus.vocabulary)
     train, held = _ids(corpus, text[:16_000]), _ids(corpus, text[16_000:])
-    scores = [
-        NGram(train, V, order=order).score(held, corpus.vocabulary).bits_per_char for order in (8, 4, 1)
-    ]
+    scores = [NGram(train, V, order=order).score(held, corpus.vocabulary).bits_per_char for order in (8, 4, 1)]
     assert scores == sorted(scores)
     assert scores[-1] < math.log2(V)
     assert scores[0] < 0.7 * scores[-1]

@@ -28,11 +28,7 @@ def test_copies_are_what_their_definition_says(seed: int, monkeypatch: pytest.Mo
     generator = np.random.default_rng(seed)
     training = "".join(generator.choice(list("ab\né"), 500))
     begin = int(generator.integers(400))
-    text = (
-        "".join(generator.choice(list("abc"), 40))
-        + training[begin : begin + int(generator.integers(90))]
-        + "ca"
-    )
+    text = "".join(generator.choice(list("abc"), 40)) + training[begin : begin + int(generator.integers(90))] + "ca"
     windows, longest = naive(text, training)
     copies = Training(training).copies([text])
     assert copies.windows == ((windows, len(text) - WINDOW + 1),)

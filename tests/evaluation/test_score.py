@@ -80,8 +80,7 @@ def test_the_parts_of_a_real_text_are_read_as_one(
     monkeypatch.undo()
     assert len(corpus) > reading.MIN_DEPTH * 4
     one, many = (
-        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, rows=rows)))
-        for rows in (1, 64)
+        np.concatenate(list(score.stream(lm.network, corpus.ids, lm.vocabulary.start, rows=rows))) for rows in (1, 64)
     )
     assert many.mean() == pytest.approx(one.mean(), abs=1e-6)
     np.testing.assert_allclose(many, one, rtol=0, atol=1e-3)
@@ -126,12 +125,8 @@ def test_a_network_that_never_forgets_is_scored_exactly(length: int) -> None:
 
 
 @settings(max_examples=25)
-@given(
-    length=st.integers(1, 1500), block=st.integers(1, 700), chunk=st.integers(1, 64), seed=st.integers(0, 9)
-)
-def test_no_cut_of_a_stream_changes_what_is_remembered(
-    length: int, block: int, chunk: int, seed: int
-) -> None:
+@given(length=st.integers(1, 1500), block=st.integers(1, 700), chunk=st.integers(1, 64), seed=st.integers(0, 9))
+def test_no_cut_of_a_stream_changes_what_is_remembered(length: int, block: int, chunk: int, seed: int) -> None:
     """Whatever the sizes of blocks and chunks, the count is carried exactly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score, "BLOCK", block)
@@ -191,9 +186,7 @@ def test_the_work_of_a_score_is_bounded(monkeypatch: pytest.MonkeyPatch, exact: 
 
 
 @LENGTHS
-def test_an_estimate_is_exact_where_a_network_forgets(
-    known: tuple[LanguageModel, Ids, Nats], length: int
-) -> None:
+def test_an_estimate_is_exact_where_a_network_forgets(known: tuple[LanguageModel, Ids, Nats], length: int) -> None:
     """Two repairs are enough for a network that forgets within a part."""
     lm, ids, expected = known
     result = score.estimate(lm.network, ids[:length], lm.vocabulary)

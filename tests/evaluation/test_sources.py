@@ -71,9 +71,7 @@ def test_a_model_stays_where_it_is(lm: LanguageModel) -> None:
         (lambda lm: nextchar.evaluate_dynamic(lm, "a", "a", unknown=""), "unknown is '', .* error, skip"),
     ],
 )
-def test_choices_are_checked(
-    lm: LanguageModel, call: Callable[[LanguageModel], object], message: str
-) -> None:
+def test_choices_are_checked(lm: LanguageModel, call: Callable[[LanguageModel], object], message: str) -> None:
     """A value that is not among the choices is refused with the choices."""
     with pytest.raises(ConfigError, match=message):
         call(lm)

@@ -29,8 +29,7 @@ def golden() -> dict[str, Any]:
 def test_the_greedy_text(golden: dict[str, Any]) -> None:
     """Argmax from the empty state gives the same 200 characters."""
     assert (
-        sample(read_model(MODEL), "", SampleOptions(length=200, params=SamplingParams(0)))[0].text
-        == golden["greedy"]
+        sample(read_model(MODEL), "", SampleOptions(length=200, params=SamplingParams(0)))[0].text == golden["greedy"]
     )
 
 
@@ -41,9 +40,7 @@ def test_the_drawn_text(golden: dict[str, Any]) -> None:
 
 def test_the_score(golden: dict[str, Any]) -> None:
     """The torch network scores the same text the same."""
-    assert evaluate(load(MODEL), golden["text"]).nats_per_char == pytest.approx(
-        golden["nats_per_char"], abs=1e-5
-    )
+    assert evaluate(load(MODEL), golden["text"]).nats_per_char == pytest.approx(golden["nats_per_char"], abs=1e-5)
 
 
 @pytest.mark.parametrize(("weights", "bits"), [("fp32", 1e-5), ("bf16", 0.002), ("int8", 0.002)])

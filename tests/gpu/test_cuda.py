@@ -29,9 +29,7 @@ def test_the_network_is_the_same_on_both(cell: Cell) -> None:
         logits, state = moved(ids.to(device), moved.empty_state(5))
         logits.square().sum().backward()
         gradients = [parameter.grad.cpu() for parameter in moved.parameters()]
-        found.append(
-            [logits.detach().cpu(), *(v.detach().cpu() for layer in state for v in layer), *gradients]
-        )
+        found.append([logits.detach().cpu(), *(v.detach().cpu() for layer in state for v in layer), *gradients])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
@@ -40,13 +38,7 @@ def test_the_network_is_the_same_on_both(cell: Cell) -> None:
 def test_training_learns_and_scores(precision: str) -> None:
     """A run on the GPU ends with a model that knows its text, and whose score is the CPU's."""
     config = Config(
-        steps=150,
-        hidden=64,
-        batch_size=16,
-        seq_length=32,
-        device="cuda",
-        precision=precision,
-        learning_rate=1e-2,
+        steps=150, hidden=64, batch_size=16, seq_length=32, device="cuda", precision=precision, learning_rate=1e-2
     )
     trainer = make_trainer(Corpus.from_text(TEXT), config)
     for _ in trainer.events():

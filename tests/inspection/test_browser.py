@@ -122,10 +122,7 @@ def test_keys_search_and_address(page: Page, tmp_path: Path, text: str) -> None:
     page.open(address + view)
     assert page.ask("location.hash") == view
     assert page.ask("$('raster-here').textContent") == stretch
-    assert (
-        page.ask("$('name').textContent + $('find').value + $('order').value")
-        == f"Unit {names[-1]}selflikeness"
-    )
+    assert page.ask("$('name').textContent + $('find').value + $('order').value") == f"Unit {names[-1]}selflikeness"
 
 
 @pytest.mark.slow
@@ -134,9 +131,7 @@ def test_what_cannot_be_typed_is_found(page: Page, tmp_path: Path) -> None:
     lm = make_model(Vocabulary("bytes", tuple(range(256))))
     page.open(_address(tmp_path, report(lm, "é[x]é"), "#find=é"))
     assert page.ask("$('found').textContent") == "2 found"
-    page.open(
-        _address(tmp_path, report(make_model(Corpus.from_text("a\nb ").vocabulary), "a\nb a\n"), "#find=a↵")
-    )
+    page.open(_address(tmp_path, report(make_model(Corpus.from_text("a\nb ").vocabulary), "a\nb a\n"), "#find=a↵"))
     assert page.ask("$('found').textContent") == "2 found"
 
 
@@ -204,8 +199,7 @@ def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
     assert page.ask("$('title').textContent") == HOSTILE
     names = [claim.feature for claim in claims.claims]
     assert (
-        page.ask("[...document.querySelectorAll('#claims [data-feature]')].map((row) => row.dataset.feature)")
-        == names
+        page.ask("[...document.querySelectorAll('#claims [data-feature]')].map((row) => row.dataset.feature)") == names
     )
     page.ask("document.querySelector('[data-feature=brackets]').click()")
     assert page.ask("$('claim').querySelector('h2').textContent").startswith(f"brackets, unit 0:{LATCH}: ")

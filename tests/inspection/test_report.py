@@ -189,7 +189,5 @@ def test_the_reach_in_the_page_is_that_of_the_shown_text(text: str) -> None:
     largest = found.gradient.max(1, keepdims=True)
     np.testing.assert_array_equal(shades.max(1), 1)
     seen = found.gradient > largest * 10.0**-DECADES
-    np.testing.assert_allclose(
-        ((shades - 1) * DECADES)[seen], np.log10(found.gradient / largest)[seen], atol=0.02
-    )
+    np.testing.assert_allclose(((shades - 1) * DECADES)[seen], np.log10(found.gradient / largest)[seen], atol=0.02)
     assert _data(report(lm, "d"))["reach"] is None

@@ -37,9 +37,7 @@ def test_a_constant_gate_has_its_closed_form(random: np.random.Generator) -> Non
 def test_the_course_is_that_of_the_whole_text(random: np.random.Generator, piece: int) -> None:
     """The autocorrelation in passing is that of the whole, also where the values are small beside their mean."""
     steps = 3000 if piece > 1 else 1200
-    rows = np.cumsum(random.normal(size=(steps, 3)), 0).astype(np.float32) * np.array(
-        [1, 0.01, 0], np.float32
-    )
+    rows = np.cumsum(random.normal(size=(steps, 3)), 0).astype(np.float32) * np.array([1, 0.01, 0], np.float32)
     rows += np.array([0, 50, 7], np.float32)
     times = _seen(rows, None, piece)
     away = rows - rows.mean(0, dtype=np.float64)

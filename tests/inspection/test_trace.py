@@ -154,9 +154,7 @@ def test_summaries_are_those_of_the_whole(any_lm: LanguageModel, text: str, chun
         dips = np.array([main[begin : begin + WINDOW].min(0) for begin in range(0, 3000, WINDOW)])
         expected = WINDOW * np.argsort(-peaks, axis=0, kind="stable")[:WINDOWS]
         assert summary.strongest.tolist() == expected.tolist()
-        assert (
-            summary.weakest.tolist() == (WINDOW * np.argsort(dips, axis=0, kind="stable")[:WINDOWS]).tolist()
-        )
+        assert summary.weakest.tolist() == (WINDOW * np.argsort(dips, axis=0, kind="stable")[:WINDOWS]).tolist()
 
 
 def test_the_most_varied_units_come_first(lm: LanguageModel, text: str) -> None:
@@ -176,9 +174,7 @@ def test_a_piece_is_bounded(lm: LanguageModel, text: str) -> None:
     assert max(lengths) == 16 * ROWS
     (short, *_), (long, *_) = (summarize(pieces(lm, ids[:end])).values() for end in (4000, 20_000))
     size = {
-        name: value.shape
-        for name, value in vars(short).items()
-        if isinstance(value, np.ndarray) and name != "_rest"
+        name: value.shape for name, value in vars(short).items() if isinstance(value, np.ndarray) and name != "_rest"
     }
     assert size == {name: vars(long)[name].shape for name in size}
     assert len(vars(long.timescales)["_before"]) == LAGS[-1]

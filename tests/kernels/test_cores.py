@@ -63,9 +63,7 @@ def _system(root: Path, files: dict[str, str]) -> Path:
         ),
     ],
 )
-def test_the_quota_of_a_container_is_found(
-    tmp_path: Path, files: dict[str, str], limit: float | None
-) -> None:
+def test_the_quota_of_a_container_is_found(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
     """Quotas of both versions of control groups are read; no quota is no limit."""
     assert cgroup_limit(_system(tmp_path, files)) == (float("inf") if limit is None else limit)
 
@@ -153,9 +151,7 @@ def test_windows_is_asked_for_efficiency_classes(classes: list[int], count: int)
     assert windows_cores(SimpleNamespace(GetSystemCpuSetInformation=information)) == count
 
 
-@pytest.mark.parametrize(
-    ("name", "asked", "count"), [("Darwin", "macos_cores", 5), ("Windows", "windows_cores", 3)]
-)
+@pytest.mark.parametrize(("name", "asked", "count"), [("Darwin", "macos_cores", 5), ("Windows", "windows_cores", 3)])
 def test_each_system_is_asked_in_its_own_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str, count: int
 ) -> None:

@@ -55,9 +55,7 @@ def test_the_kernels_are_right_on_a_smaller_processor(name: str, features: str, 
         "sys.exit(pytest.main(sys.argv[1:]))"
     )
     tests = str(Path(__file__).with_name("test_gemm.py"))
-    printed = _run(
-        name, features, code, "--noconftest", "-p", "no:cacheprovider", "-x", "-k", "not mask", tests
-    )
+    printed = _run(name, features, code, "--noconftest", "-p", "no:cacheprovider", "-x", "-k", "not mask", tests)
     assert printed.split("\n")[0] == flags
 
 
@@ -81,7 +79,5 @@ def test_numba_s_settings_are_honoured() -> None:
     """Features are added and removed one by one, and removing those of AVX-512 removes what needs them."""
     code = "from nextchar.kernels import cpu; print('sse2' in cpu.FEATURES, cpu.HAS_AVX512, cpu.HAS_BF16)"
     environment = os.environ | {"NUMBA_CPU_FEATURES": "-avx512f"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "False"]

@@ -53,9 +53,7 @@ KINDS = [
     "float32",
     "widened bf16",
     "int8",
-    pytest.param(
-        "bf16", marks=pytest.mark.skipif(not cpu.HAS_BF16, reason="this CPU does not multiply bfloat16")
-    ),
+    pytest.param("bf16", marks=pytest.mark.skipif(not cpu.HAS_BF16, reason="this CPU does not multiply bfloat16")),
 ]
 
 
@@ -75,9 +73,9 @@ def _case(kind: str, depth: int, count: int) -> tuple[tuple[Array, Array, Array]
         return (pack_blocks(rows, pairs=False), x, scales), x.astype(np.float64) @ rows.T
     halves = _to_bfloat16(rows)
     if kind == "bf16":
-        return (pack_blocks(halves, pairs=True), _to_bfloat16(x), scales), _to_float32(
-            _to_bfloat16(x)
-        ).astype(np.float64) @ _to_float32(halves).T
+        return (pack_blocks(halves, pairs=True), _to_bfloat16(x), scales), _to_float32(_to_bfloat16(x)).astype(
+            np.float64
+        ) @ _to_float32(halves).T
     return (pack_blocks(halves, pairs=True), x, scales), x.astype(np.float64) @ _to_float32(halves).T
 
 
@@ -105,9 +103,7 @@ def test_the_machine_code_uses_what_the_processor_has() -> None:
 
 
 @compiled
-def _set_blocks(
-    weights: Array, x: Array, out: Array, scales: Array, begin: Array, part: tuple[int, int]
-) -> None:
+def _set_blocks(weights: Array, x: Array, out: Array, scales: Array, begin: Array, part: tuple[int, int]) -> None:
     set_blocks(weights, x, out, scales, begin, part[0], part[1])
 
 

@@ -67,9 +67,7 @@ def test_forward_and_backward_are_those_of_an_lstm() -> None:
         )
         lstm_training.backward(transposed, (gates, cells), gradients, ids, first, last)
     direction = random.standard_normal(table.shape)
-    losses = [
-        (_reference(table + side * direction, weight, ids) * loss_weights).sum() for side in (1e-5, -1e-5)
-    ]
+    losses = [(_reference(table + side * direction, weight, ids) * loss_weights).sum() for side in (1e-5, -1e-5)]
     slope = (losses[0] - losses[1]) / 2e-5
     assert abs(slope) > 1
     np.testing.assert_allclose((_blocks(direction) * d_table).sum(), slope, rtol=1e-4)

@@ -27,10 +27,7 @@ def _model(**shape: Any) -> ModelFile:
     """Return a model with random weights."""
     architecture = Architecture(**shape)
     random = np.random.default_rng(0)
-    arrays = {
-        name: random.uniform(-0.4, 0.4, size).astype(np.float32)
-        for name, size in architecture.shapes(V).items()
-    }
+    arrays = {name: random.uniform(-0.4, 0.4, size).astype(np.float32) for name, size in architecture.shapes(V).items()}
     return ModelFile(architecture, VOCABULARY, arrays)
 
 
@@ -38,9 +35,7 @@ def _sigmoid(x: Array) -> Array:
     return 1 / (1 + np.exp(-x))
 
 
-def _step(
-    cell: Cell, from_input: Array, from_hidden: Array, hidden: Array, memory: Array
-) -> tuple[Array, Array]:
+def _step(cell: Cell, from_input: Array, from_hidden: Array, hidden: Array, memory: Array) -> tuple[Array, Array]:
     """Return hidden and memory `(H,)` of a layer after a step, from its gates' two sums `(G, H)`, in PyTorch's order."""
     sums = from_input + from_hidden
     if cell == "lstm":

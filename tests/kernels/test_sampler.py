@@ -13,9 +13,7 @@ PLAIN = SamplingParams()
 
 # Whole weights, so that equals and zeros are common, and sums exact.
 weights_of = (
-    st.lists(st.integers(0, 20), min_size=1, max_size=25)
-    .filter(any)
-    .map(lambda weights: np.array(weights, np.float32))
+    st.lists(st.integers(0, 20), min_size=1, max_size=25).filter(any).map(lambda weights: np.array(weights, np.float32))
 )
 logits_of = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=25).map(
     lambda values: np.array(values, np.float32)
@@ -91,11 +89,7 @@ def test_filters_keep_a_subset_and_its_odds(weights: Array, params: SamplingPara
 )
 @given(data=st.data(), weights=weights_of)
 def test_a_tighter_setting_keeps_no_more(
-    name: str,
-    settings_: st.SearchStrategy[float],
-    tighter_is_smaller: bool,
-    data: st.DataObject,
-    weights: Array,
+    name: str, settings_: st.SearchStrategy[float], tighter_is_smaller: bool, data: st.DataObject, weights: Array
 ) -> None:
     """A smaller k, a smaller top_p and a larger min_p keep a subset of what a looser one keeps."""
     one, other = data.draw(settings_), data.draw(settings_)
@@ -131,9 +125,7 @@ def test_the_negative_log_likelihood_is_that_of_the_softmax(logits: Array, data:
 @given(logits=logits_of, number=st.floats(0, 1, exclude_max=True))
 def test_temperature_zero_takes_the_most_likely(logits: Array, number: float) -> None:
     """At temperature 0 the first of the largest logits is drawn."""
-    assert _draw(logits, SamplingParams(0.0, 0, 1.0, 0.0), number)[0] == logits.tolist().index(
-        max(logits.tolist())
-    )
+    assert _draw(logits, SamplingParams(0.0, 0, 1.0, 0.0), number)[0] == logits.tolist().index(max(logits.tolist()))
 
 
 @pytest.mark.parametrize("temperature", [1e-5, 1e-45, 1e-320])

@@ -59,9 +59,7 @@ def _in_torch(lm: LanguageModel, ids: Array, dtype: torch.dtype = torch.float64)
     return logits[:, 0].numpy(), np.array(vectors)
 
 
-def _logits(
-    network: CompiledNetwork, ids: Array, state: StreamState | None = None
-) -> tuple[Array, StreamState]:
+def _logits(network: CompiledNetwork, ids: Array, state: StreamState | None = None) -> tuple[Array, StreamState]:
     """Read ids one by one, from the empty state or another; return the logits after each, `(T, V)`, and the last state."""
     state, rows = state or network.empty, []
     for index in ids:
@@ -89,9 +87,7 @@ def test_the_compiled_step_is_the_network(
     An untrained rnn is chaotic: where even torch's float32 is further from float64 than a quarter of that,
     four times as far.
     """
-    lm = make_model(
-        VOCABULARY, cell=cell, sum_outputs=sum_outputs, embedding=embedding, layers=layers, hidden=hidden
-    )
+    lm = make_model(VOCABULARY, cell=cell, sum_outputs=sum_outputs, embedding=embedding, layers=layers, hidden=hidden)
     ids = _ids(30)
     expected, expected_state = _in_torch(lm, ids)
     engine = CompiledNetwork(to_file(lm))
@@ -99,9 +95,7 @@ def test_the_compiled_step_is_the_network(
     rounded, _ = _in_torch(lm, ids, torch.float32)
     tolerance = max(1e-5, 4 * float(np.abs(rounded - expected).max()))
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(
-        _vectors(lm.network.architecture, state), expected_state, rtol=0, atol=tolerance
-    )
+    np.testing.assert_allclose(_vectors(lm.network.architecture, state), expected_state, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("embedding", [0, 4])
@@ -252,9 +246,7 @@ def test_a_stream_does_not_depend_on_the_others(cell: Cell, kind: WeightKind, da
     keys = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=11, unique=True))
     params = data.draw(st.lists(st.sampled_from(PARAMS), min_size=len(keys), max_size=len(keys)))
     together = _generate(packed, keys, [25], params)
-    stream = 3 * data.draw(
-        st.integers(0, (len(keys) - 1) // 3)
-    )  # which has drawn 0 ids before, as when alone
+    stream = 3 * data.draw(st.integers(0, (len(keys) - 1) // 3))  # which has drawn 0 ids before, as when alone
     by_itself = _generate(packed, [keys[stream]], [25], [params[stream]])
     for alone, beside in zip(by_itself, together, strict=True):
         np.testing.assert_array_equal(alone[0], beside[stream])
@@ -285,8 +277,7 @@ def _in_threads(size: int, buffers: StepBuffers, *rest: object, wait: bool = Tru
     """Run with a thread for each helper; the leader begins when all have joined, or does not wait for them."""
     barrier = new_barrier(size, buffers.ids.shape[1])
     helpers = [
-        threading.Thread(target=run, args=(buffers, *rest, barrier._replace(rank=rank)))
-        for rank in range(1, size)
+        threading.Thread(target=run, args=(buffers, *rest, barrier._replace(rank=rank))) for rank in range(1, size)
     ]
     for helper in helpers:
         helper.start()
@@ -320,11 +311,7 @@ def test_helpers_may_join_at_any_step(sum_outputs: bool) -> None:
     """Helpers that join late, too late or in the middle of a call change nothing, for many calls."""
     packed = _packed(to_file(make_model(VOCABULARY, layers=3, hidden=70, sum_outputs=sum_outputs)))
     alone = _generate(packed, [7], [9] * 100)
-    for several in (
-        partial(_in_threads, 2, wait=False),
-        partial(run_in_threads, 2),
-        partial(run_in_threads, 3),
-    ):
+    for several in (partial(_in_threads, 2, wait=False), partial(run_in_threads, 2), partial(run_in_threads, 3)):
         for one, other in zip(_generate(packed, [7], [9] * 100, run=several), alone, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -380,7 +367,5 @@ def test_a_leader_that_waits_too_long_continues_alone() -> None:
         leader.join()
         return done[0]
 
-    for one, other in zip(
-        _generate(packed, [7], [4000], run=interrupted), _generate(packed, [7], [4000]), strict=True
-    ):
+    for one, other in zip(_generate(packed, [7], [4000], run=interrupted), _generate(packed, [7], [4000]), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -46,9 +46,7 @@ def help_faults(text: str) -> list[str]:
         elif inside and rows:
             rows[-1] += " " + inside
     for row in rows:
-        sentence = re.sub(
-            r"\[(?:default|choices|required|env)[^]]*\]|--?[a-z][\w-]*|\b[A-Z_]{2,}\b(?:\.{3})?", "", row
-        )
+        sentence = re.sub(r"\[(?:default|choices|required|env)[^]]*\]|--?[a-z][\w-]*|\b[A-Z_]{2,}\b(?:\.{3})?", "", row)
         if "[default: None]" in row or len(sentence.split()) < 2:
             faults.append(row)
     return faults
@@ -67,9 +65,7 @@ def generator() -> ModuleType:
 
 def test_reference_pages_are_what_the_program_says(generator: ModuleType) -> None:
     """Every page with a generated part is up to date; `make docs` writes them."""
-    stale = [
-        path.name for path, page in generator.pages().items() if path.read_text(encoding="utf-8") != page
-    ]
+    stale = [path.name for path, page in generator.pages().items() if path.read_text(encoding="utf-8") != page]
     assert stale == []
 
 
@@ -121,9 +117,7 @@ def test_links_resolve(page: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "tour.md"], ids=lambda path: path.name)
-def test_python_in_documents_runs(
-    page: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_in_documents_runs(page: Path, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Python code in README and tour runs, with a few steps in place of the minutes."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(text + "Once upon a time " * 20, encoding="utf-8")
@@ -148,9 +142,7 @@ def test_lines_of_markdown_are_short(page: Path) -> None:
 def test_long_lines_are_found() -> None:
     """Prose counts, with the text of its links; tables, code and targets of links do not."""
     link = f"[a page]({'x' * 200})"
-    page = (
-        f"{'short ' * 15}{link}\n| {'cell ' * 40}|\n```text\n{'y' * 200}\n```\n<https://a.org/{'z' * 200}>\n"
-    )
+    page = f"{'short ' * 15}{link}\n| {'cell ' * 40}|\n```text\n{'y' * 200}\n```\n<https://a.org/{'z' * 200}>\n"
     assert long_lines(page) == []
     assert long_lines(page + "word " * 30 + "\n") == ["word " * 30]
 
@@ -166,9 +158,9 @@ def test_faults_of_help_texts_are_found() -> None:
     """Each of the three rules finds its violation, also where the terminal's width breaks the line."""
     good = "│ --count -n INT   How many samples. [default: 1]  │\n│ *  MODEL  A run folder. [required] │\n"
     assert help_faults(good) == []
-    broken = "│ --minutes FLOAT  Minutes to train. [default:     │\n│                  None]                           │\n"
+    broken = (
+        "│ --minutes FLOAT  Minutes to train. [default:     │\n│                  None]                           │\n"
+    )
     assert help_faults(good + broken) == ["--minutes FLOAT  Minutes to train. [default: None]"]
-    assert help_faults("│ --hidden --hidden-size INT  [default: 2] │\n") == [
-        "--hidden --hidden-size INT  [default: 2]"
-    ]
+    assert help_faults("│ --hidden --hidden-size INT  [default: 2] │\n") == ["--hidden --hidden-size INT  [default: 2]"]
     assert help_faults("x" * 81) == ["x" * 81]

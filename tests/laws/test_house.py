@@ -109,10 +109,7 @@ def test_the_package_defines_nothing_but_its_lazy_imports() -> None:
 def test_only_code_counts() -> None:
     """Docstrings, comments and blank lines do not count; a statement over two lines counts as two."""
     assert (
-        lines_of_code(
-            '"""One\n\ntwo."""\n\n# three\nx = (1,\n  "a")\n\ndef f():\n    """Four."""\n    return x\n'
-        )
-        == 4
+        lines_of_code('"""One\n\ntwo."""\n\n# three\nx = (1,\n  "a")\n\ndef f():\n    """Four."""\n    return x\n') == 4
     )
 
 

@@ -15,14 +15,7 @@ from nextchar.text.corpus import Corpus
 from nextchar.training.run import train
 
 SMALL = Config(
-    steps=250,
-    hidden=32,
-    embedding=16,
-    batch_size=8,
-    seq_length=32,
-    learning_rate=8e-3,
-    dropout=0.0,
-    warmup=10,
+    steps=250, hidden=32, embedding=16, batch_size=8, seq_length=32, learning_rate=8e-3, dropout=0.0, warmup=10
 )
 
 
@@ -60,12 +53,8 @@ def test_windows_are_not_much_worse_than_the_stream(trained: LanguageModel, text
 def test_resets_of_the_state_teach_the_first_character(text: str) -> None:
     """Resets of the state during training train START: without them the first character is predicted worse."""
     firsts = list(text[100:2100:10])
-    with_resets, without = (
-        train(Corpus.from_text(text), SMALL.replace(state_reset_prob=prob)) for prob in (0.2, 0.0)
-    )
-    losses = (
-        np.mean([evaluate(lm, first).nats_per_char for first in firsts]) for lm in (with_resets, without)
-    )
+    with_resets, without = (train(Corpus.from_text(text), SMALL.replace(state_reset_prob=prob)) for prob in (0.2, 0.0))
+    losses = (np.mean([evaluate(lm, first).nats_per_char for first in firsts]) for lm in (with_resets, without))
     first_with, first_without = losses
     assert first_with < first_without - 0.05
 

@@ -24,10 +24,7 @@ def texts() -> Iterator[Path]:
 
 def test_no_file_names_a_private_path() -> None:
     """No absolute path of somebody's machine is left in code, documents or results."""
-    found = {
-        path.relative_to(ROOT).as_posix(): PRIVATE.findall(path.read_text(encoding="utf-8"))
-        for path in texts()
-    }
+    found = {path.relative_to(ROOT).as_posix(): PRIVATE.findall(path.read_text(encoding="utf-8")) for path in texts()}
     assert {name: paths for name, paths in found.items() if paths} == {}
 
 

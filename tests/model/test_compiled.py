@@ -91,8 +91,7 @@ def test_in_bfloat16_it_errs_no_more_than_the_library(shape: Architecture) -> No
     theirs = _learn(network, fused, 7, 9, bf16=True)
     for kind in (1, 2):
         errors = [
-            max(_relative(a, b) for a, b in zip(found[kind], exact[kind], strict=True))
-            for found in (ours, theirs)
+            max(_relative(a, b) for a, b in zip(found[kind], exact[kind], strict=True)) for found in (ours, theirs)
         ]
         assert errors[0] < max(0.02, 2 * errors[1])
 
@@ -100,9 +99,7 @@ def test_in_bfloat16_it_errs_no_more_than_the_library(shape: Architecture) -> No
 def test_it_runs_where_it_is_meant_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole vectors of float32 units on a CPU go through it; everything else through the library."""
     runs = []
-    monkeypatch.setattr(
-        compiled, "lstm", lambda x, state, weights: runs.append(1) or fused("lstm", x, state, weights)
-    )
+    monkeypatch.setattr(compiled, "lstm", lambda x, state, weights: runs.append(1) or fused("lstm", x, state, weights))
     for shape, kind, count in (
         (Architecture(hidden=16), torch.float32, 2),
         (Architecture(hidden=24), torch.float32, 0),
@@ -225,9 +222,7 @@ def test_bfloat16_outputs_are_bfloat16() -> None:
     """Under autocast outputs are bfloat16, and the state stays float32."""
     network = _network(SHAPES[1])
     with torch.autocast("cpu", torch.bfloat16):
-        outputs, state = fastest(
-            "lstm", torch.zeros(2, 3, 48), network.empty_state(3)[0], Weights(**network.layers[1])
-        )
+        outputs, state = fastest("lstm", torch.zeros(2, 3, 48), network.empty_state(3)[0], Weights(**network.layers[1]))
     assert outputs.dtype == torch.bfloat16
     assert {vector.dtype for vector in state} == {torch.float32}
     assert np.isfinite(outputs.detach().float().numpy()).all()

@@ -135,9 +135,7 @@ def test_start_among_one_hot_vectors_is_zero(cell: Cell) -> None:
 @EVERY_CELL
 @pytest.mark.parametrize("embedding", [0, 4])
 @pytest.mark.parametrize("layers", [1, 3])
-def test_weights_have_the_names_and_shapes_of_the_architecture(
-    cell: Cell, embedding: int, layers: int
-) -> None:
+def test_weights_have_the_names_and_shapes_of_the_architecture(cell: Cell, embedding: int, layers: int) -> None:
     """A network's parameters are what Architecture.shapes lists, in that order."""
     architecture = Architecture(cell=cell, layers=layers, hidden=6, embedding=embedding)
     network = Network(architecture, V)

@@ -15,15 +15,7 @@ from conftest import CountingNetwork, make_model
 from nextchar.architecture import CELLS
 from nextchar.language_model import LanguageModel
 from nextchar.model import reading
-from nextchar.model.reading import (
-    Chunk,
-    Reader,
-    in_parallel,
-    log_probabilities,
-    shift,
-    surprisal,
-    to_numpy,
-)
+from nextchar.model.reading import Chunk, Reader, in_parallel, log_probabilities, shift, surprisal, to_numpy
 from nextchar.model.recurrence import reference
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
@@ -127,9 +119,7 @@ def test_a_visitor_may_differentiate() -> None:
     assert len(losses) == 6
     assert losses[-1] < losses[0]
     plain: list[bool] = []
-    Reader(lm.network).read(
-        inputs, lm.network.empty_state(1), lambda chunk: plain.append(chunk.logits.requires_grad)
-    )
+    Reader(lm.network).read(inputs, lm.network.empty_state(1), lambda chunk: plain.append(chunk.logits.requires_grad))
     assert plain == [False]
 
 
@@ -202,10 +192,7 @@ THREADS = {
 
 @pytest.mark.parametrize(
     ("pattern", "allowed"),
-    [
-        (r"log_softmax\(|cross_entropy\(|\bsoftmax\(", PROBABILITIES),
-        (r"\.threads\(\)|own_threads\(", THREADS),
-    ],
+    [(r"log_softmax\(|cross_entropy\(|\bsoftmax\(", PROBABILITIES), (r"\.threads\(\)|own_threads\(", THREADS)],
 )
 def test_one_place_for_each(pattern: str, allowed: dict[str, str]) -> None:
     """No file besides those listed, each for a reason, makes probabilities of logits or sets threads."""

@@ -15,9 +15,7 @@ def _draw(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=generator) * 0.7
 
 
-def _case(
-    cell: Cell, T: int, N: int, *, hidden: int = 5, width: int = 4
-) -> tuple[Tensor, LayerState, Weights]:
+def _case(cell: Cell, T: int, N: int, *, hidden: int = 5, width: int = 4) -> tuple[Tensor, LayerState, Weights]:
     generator = torch.Generator().manual_seed(100 * T + N)
     rows = GATES[cell] * hidden
     state = tuple(_draw(generator, N, hidden) for _ in range(STATES[cell]))

@@ -68,9 +68,7 @@ def test_the_standard_library_parses() -> None:
     part, whole, *_ = tally["functions that parse"]
     assert whole > 100
     assert part / whole >= 0.98
-    assert (
-        tally["lines indented as they must be"].part >= 0.98 * tally["lines indented as they must be"].whole
-    )
+    assert tally["lines indented as they must be"].part >= 0.98 * tally["lines indented as they must be"].whole
 
 
 @pytest.mark.parametrize(
@@ -110,9 +108,7 @@ def test_broken_pieces_are_invalid(broken: str, check: Callable[[str], bool]) ->
 
 def test_a_piece_ends_at_its_error() -> None:
     """A fragment closed by the wrong end, and a function in which another begins, are invalid pieces."""
-    assert latex.fragments(
-        "\\begin{lemma}a\\end{proof} \\begin{proof}b\\begin{proof}c\\end{proof}"
-    ).whole == [
+    assert latex.fragments("\\begin{lemma}a\\end{proof} \\begin{proof}b\\begin{proof}c\\end{proof}").whole == [
         "\\begin{lemma}a\\end{proof}",
         "\\begin{proof}b",
         "\\begin{proof}c\\end{proof}",
@@ -144,9 +140,7 @@ def test_comments_are_closed() -> None:
 
 def test_indentation_in_c() -> None:
     """The tabs before a statement must equal the number of open curly brackets."""
-    good, lines, *_ = c.indentation(
-        "int f(void)\n{\n\tint a;\n\n\tif (a) {\n\t\tb(a,\n\t\t  c);\n\t}\n  d();\n}\n"
-    )
+    good, lines, *_ = c.indentation("int f(void)\n{\n\tint a;\n\n\tif (a) {\n\t\tb(a,\n\t\t  c);\n\t}\n  d();\n}\n")
     assert (good, lines) == (5, 6)
 
 

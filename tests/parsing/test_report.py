@@ -130,9 +130,7 @@ def test_the_sweet_spot_is_most_like_real_text() -> None:
 
 def test_a_model_is_swept(model_file: ModelFile, text: str) -> None:
     """Every temperature gives its own samples; at a lower one they have fewer bits per character."""
-    low, high = sweep(
-        model_file, "python", Training(text), SampleRequest(count=2, length=200), temperatures=(0.1, 1.5)
-    )
+    low, high = sweep(model_file, "python", Training(text), SampleRequest(count=2, length=200), temperatures=(0.1, 1.5))
     assert isinstance(low.structure, Structure)
     assert (low.structure.samples, low.structure.chars) == (2, 400)
     assert low.bits_per_char < high.bits_per_char

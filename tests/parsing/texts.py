@@ -7,10 +7,7 @@ PLAY = "\n\n".join(
         ("All", "Speak, speak, and let it be resolved by all."),
         ("KING HENRY VI", "O God! methinks it were a happy life,\nTo be no better than a homely swain;"),
         ("Ghost of Prince Edward", "Let me sit heavy on thy soul to-morrow!\nThink how thou stab'dst me so:"),
-        (
-            "Second Lord",
-            "Nay, but the man that was his bondman, sir,\nTo bear the burden of so great a grief.",
-        ),
+        ("Second Lord", "Nay, but the man that was his bondman, sir,\nTo bear the burden of so great a grief."),
         ("JULIET", "What's in a name? that which we call a rose\nBy any other name would smell as sweet;"),
     ]
 )

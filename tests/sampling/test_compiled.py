@@ -99,8 +99,7 @@ def test_temperature_zero_follows_the_argmax_of_torch(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize(
-    "params",
-    [SamplingParams(), SamplingParams(temperature=0), SamplingParams(0.5, top_k=3), SamplingParams(3.0)],
+    "params", [SamplingParams(), SamplingParams(temperature=0), SamplingParams(0.5, top_k=3), SamplingParams(3.0)]
 )
 def test_nats_are_those_of_the_unfiltered_model(params: SamplingParams) -> None:
     """The nats of an id are those of the model itself, whatever the parameters."""

@@ -16,9 +16,7 @@ from nextchar.text.vocabulary import Vocabulary
 VOCABULARY = Vocabulary("characters", tuple(range(ord("a"), ord("a") + 13)))
 DEVICES = [
     "cpu",
-    pytest.param(
-        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-    ),
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
 ]
 
 

@@ -138,9 +138,7 @@ def test_evaluation_agrees_with_what_each_model_says(mixed: list[LanguageModel],
             for lm in mixed
         ]
         score = evaluate(mixed, words, **options)  # type: ignore[arg-type]
-        assert score.nats_per_char == pytest.approx(
-            -np.log(np.exp(-np.array(each)).mean(0)).mean(), rel=1e-12
-        )
+        assert score.nats_per_char == pytest.approx(-np.log(np.exp(-np.array(each)).mean(0)).mean(), rel=1e-12)
         assert score.chars == len(words)
     expected = _mean_of_references(mixed, ids)[np.arange(len(ids)), ids]
     assert evaluate(mixed, words).nats_per_char == pytest.approx(-np.log(expected).mean(), abs=1e-6)
@@ -149,9 +147,7 @@ def test_evaluation_agrees_with_what_each_model_says(mixed: list[LanguageModel],
 def test_models_of_other_characters_are_refused(mixed: list[LanguageModel]) -> None:
     """Another vocabulary, other units, or no model at all, is an error that says what differs and what to do."""
     other = make_model(Vocabulary("characters", tuple(map(ord, "abcé"))))
-    with pytest.raises(
-        ConfigError, match=r"models 1 and 3 differ in 11 characters: only model 1 has 'd'.*same ch"
-    ):
+    with pytest.raises(ConfigError, match=r"models 1 and 3 differ in 11 characters: only model 1 has 'd'.*same ch"):
         evaluate([mixed[0], mixed[1], other], "abc")
     raw = make_model(Vocabulary("bytes", tuple(range(97, 110))))
     with pytest.raises(ConfigError, match="model 1 predicts characters and model 2 bytes"):

@@ -270,13 +270,9 @@ def test_an_engine_of_other_weights_is_refused() -> None:
     """Options that contradict the engine are an error; options that leave it open take what it has."""
     engine = Engine(LETTERS, "int8")
     assert sample(engine, "") == sample(LETTERS, "", SampleOptions(weights="int8"))
-    with pytest.raises(
-        ConfigError, match="the options ask for weights bf16, but the engine was made with int8"
-    ):
+    with pytest.raises(ConfigError, match="the options ask for weights bf16, but the engine was made with int8"):
         sample(engine, "", SampleOptions(weights="bf16"))
-    with pytest.raises(
-        ConfigError, match="the options ask for device cuda, but the engine was made with cpu"
-    ):
+    with pytest.raises(ConfigError, match="the options ask for device cuda, but the engine was made with cpu"):
         stream(engine, "", SampleOptions(device="cuda"))
 
 

@@ -118,11 +118,7 @@ def test_the_gates_of_trained_runs_have_a_table(
 @pytest.mark.usefixtures("short_trainings")
 def test_the_treebank_is_converted_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Characters are those of the usual file, regardless of spaces between words; another text is refused."""
-    words = {
-        "train": " aer banknote <unk>\n\n n years \n" * 60,
-        "valid": "a bank n\n" * 30,
-        "test": " years aer\n" * 9,
-    }
+    words = {"train": " aer banknote <unk>\n\n n years \n" * 60, "valid": "a bank n\n" * 30, "test": " years aer\n" * 9}
     digests = {}
     for part, text in words.items():
         (tmp_path / f"ptb.{part}.txt").write_text(text)

@@ -55,9 +55,7 @@ def test_words_recur_where_there_is_a_topic() -> None:
     """A text that repeats its rare word scores high at every distance, one with a new word each time does not."""
     names = [f"name{index}" for index in range(400)]
     topical = ["".join(f"{names[number]} is here. " for _ in range(300)) for number in range(4)]
-    mixed = [
-        "".join(f"{names[(37 * number + at) % 400]} is here. " for at in range(300)) for number in range(4)
-    ]
+    mixed = ["".join(f"{names[(37 * number + at) % 400]} is here. " for at in range(300)) for number in range(4)]
     counts = Counter(names * 2)
     assert min(reach.recurrence_of_words(topical, counts, 5)) > 10
     assert reach.recurrence_of_words(mixed, counts, 5)[1] <= 1

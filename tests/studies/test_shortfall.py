@@ -30,9 +30,7 @@ def test_pieces_are_checked_one_by_one() -> None:
 
 def test_names_of_environments_and_their_probability() -> None:
     """Only an end of its own environment counts; the probability is that of the whole name with its bracket."""
-    text = (
-        "\\begin{proof} \\begin{align*}x\\end{align*} y\\end{proof} \\begin{lemma}\\end{proof} \\end{lemma}"
-    )
+    text = "\\begin{proof} \\begin{align*}x\\end{align*} y\\end{proof} \\begin{lemma}\\end{proof} \\end{lemma}"
     ends = list(environment_ends(text))
     assert [text[place] for place, _ in ends] == ["align*}", "proof}"]
     assert [distance for _, distance in ends] == [len("\\begin{align*}x"), text.index("\\end{proof}")]

@@ -49,9 +49,7 @@ def test_minutes_make_a_curve(options: Namespace) -> None:
     for row in rows:
         universality.spent(options.cache).add(Trained(row.corpus, row.minutes, 60 * row.minutes))
     page = universality.page(rows, options)
-    assert (
-        "`python studies/universality.py --data FOLDER --corpora linux --minutes 5`: 6 minutes on one" in page
-    )
+    assert "`python studies/universality.py --data FOLDER --corpora linux --minutes 5`: 6 minutes on one" in page
     assert "--minutes 15`: 16 minutes on another machine, 2026-01-01" in page
     assert "| 90, not reached | 5 | 40.0 (35.0 to 45.0) |" in page
     assert "| 90, reached | 15 | 91.5 (86.5 to 96.5) |" in page

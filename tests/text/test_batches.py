@@ -28,9 +28,7 @@ def test_rows_concatenate_to_the_corpus(
     batch_size: int, seq_length: int, seed: int, length: int, state_reset_prob: float
 ) -> None:
     """Over an epoch every row reads a stretch of the ring, targets one character ahead of the inputs."""
-    stream = BatchLoader(
-        distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob
-    )
+    stream = BatchLoader(distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob)
     batches = [stream.batch(step) for step in range(stream.steps_per_epoch)]
     targets = np.concatenate([batch.targets for batch in batches])
     inputs = np.concatenate([batch.inputs for batch in batches])
@@ -49,9 +47,7 @@ def test_a_sequence_continues_where_the_one_before_ended(
     batch_size: int, seq_length: int, seed: int, length: int, state_reset_prob: float
 ) -> None:
     """Within an epoch, a row that is not reset first reads the last target of the batch before."""
-    stream = BatchLoader(
-        distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob
-    )
+    stream = BatchLoader(distinct(length), batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob)
     for step in range(1, stream.steps_per_epoch):
         before, after = stream.batch(step - 1), stream.batch(step)
         assert (after.inputs[0] == np.where(after.reset, length, before.targets[-1])).all()
@@ -65,8 +61,7 @@ def test_a_batch_is_a_function_of_the_step(
     """Two loaders agree on a step whatever was asked of them before."""
     corpus = distinct(length)
     one, other = (
-        BatchLoader(corpus, batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob)
-        for _ in range(2)
+        BatchLoader(corpus, batch_size, seq_length, seed=seed, state_reset_prob=state_reset_prob) for _ in range(2)
     )
     steps = [7, 0, 10_000, 1, 7]
     later = [other.batch(step) for step in reversed(steps)]

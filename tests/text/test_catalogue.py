@@ -61,10 +61,7 @@ def test_a_local_copy_of_another_text_is_refused(data: Path) -> None:
     ("problem", "reason"),
     [
         (OSError("no route"), "is not on this machine and it cannot be downloaded"),
-        (
-            ValueError("SHA256 hash of x does not match"),
-            "is not on this machine and the download has another checksum",
-        ),
+        (ValueError("SHA256 hash of x does not match"), "is not on this machine and the download has another checksum"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(
@@ -97,9 +94,7 @@ def test_a_cache_that_cannot_be_made_names_its_variable(
         fetch(name)
 
 
-def test_a_download_lies_in_the_cache(
-    monkeypatch: pytest.MonkeyPatch, data: Path, clean_environment: Path
-) -> None:
+def test_a_download_lies_in_the_cache(monkeypatch: pytest.MonkeyPatch, data: Path, clean_environment: Path) -> None:
     """What is fetched is asked for with its checksum, is kept in the cache, and is found there."""
     assert place("made-up") == "to be fetched"
     monkeypatch.delenv("NEXTCHAR_DATA")
@@ -123,20 +118,13 @@ def archive(data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("inner", TEXT)
     named = Named(
-        "packed",
-        "https://example.invalid/packed.zip",
-        sha256(path.read_bytes()),
-        ("inner",),
-        sha256(TEXT),
-        "inner",
+        "packed", "https://example.invalid/packed.zip", sha256(path.read_bytes()), ("inner",), sha256(TEXT), "inner"
     )
     monkeypatch.setitem(CATALOGUE, "packed", named)
     return path
 
 
-def test_an_archive_is_unpacked_once(
-    archive: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_is_unpacked_once(archive: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file inside a zip is put into the cache at the first call and taken from there after."""
     assert archive.exists()
     ((path, name),) = fetch("packed")

@@ -34,9 +34,7 @@ def written(path: Path, text: str) -> str:
 def same(one: Corpus, other: Corpus) -> bool:
     """Return whether two corpora are the same text."""
     return (
-        one.vocabulary == other.vocabulary
-        and one.ids.dtype == other.ids.dtype
-        and bool((one.ids == other.ids).all())
+        one.vocabulary == other.vocabulary and one.ids.dtype == other.ids.dtype and bool((one.ids == other.ids).all())
     )
 
 
@@ -73,8 +71,7 @@ def test_bytes_are_the_same_corpus_as_in_memory(tmp_path: Path, data: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    ("distinct", "dtype"),
-    [(256, "uint8"), (257, "uint16"), (300, "uint16"), (65_536, "uint16"), (65_537, "uint32")],
+    ("distinct", "dtype"), [(256, "uint8"), (257, "uint16"), (300, "uint16"), (65_536, "uint16"), (65_537, "uint32")]
 )
 def test_ids_grow_with_the_vocabulary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distinct: int, dtype: str
@@ -105,9 +102,7 @@ def test_a_corpus_counts_how_many_files_were_left_out(tmp_path: Path) -> None:
     assert open_corpus([str(tmp_path)]).skipped == 1
 
 
-@pytest.mark.parametrize(
-    "opening", [open_corpus, lambda texts: read_ids(texts, Vocabulary("characters", (97,)))]
-)
+@pytest.mark.parametrize("opening", [open_corpus, lambda texts: read_ids(texts, Vocabulary("characters", (97,)))])
 @pytest.mark.parametrize("data", [b"aa", b"\xff"])
 def test_standard_input_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opening: Any, data: bytes
@@ -207,15 +202,11 @@ def test_a_damaged_cache_is_built_again(
         ("vocabulary", [1]),
     ],
 )
-def test_a_cache_entry_that_is_wrong_is_built_again(
-    text_file: Path, entries: Path, field: str, value: object
-) -> None:
+def test_a_cache_entry_that_is_wrong_is_built_again(text_file: Path, entries: Path, field: str, value: object) -> None:
     """An entry whose description is readable but wrong is replaced."""
     first = open_corpus([str(text_file)])
     (meta,) = entries.glob("*/meta.json")
-    meta.write_text(
-        json.dumps(json.loads(meta.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8"
-    )
+    meta.write_text(json.dumps(json.loads(meta.read_text(encoding="utf-8")) | {field: value}), encoding="utf-8")
     assert same(open_corpus([str(text_file)]), first)
 
 
@@ -246,11 +237,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
     pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}.get(suffix, bytes)
     path = tmp_path / f"log{suffix}"
     before = pack(b"first line\n" * 100)
-    after = {
-        "grow": before + pack(b"more\n"),
-        "rewrite": pack(b"other line\n" * 100),
-        "shrink": pack(b"first\n"),
-    }
+    after = {"grow": before + pack(b"more\n"), "rewrite": pack(b"other line\n" * 100), "shrink": pack(b"first\n")}
     path.write_bytes(before)
     real = room._read_cache
 
@@ -310,9 +297,7 @@ def test_values_of_python_are_checked_as_those_of_the_command_line(text_file: Pa
 @pytest.mark.parametrize("encoding", ["utf-7", "raw_unicode_escape"])
 def test_lone_surrogates_are_refused(tmp_path: Path, entries: Path, encoding: str) -> None:
     """Half a character, which could be learnt but never printed, is refused in memory and from a file."""
-    with pytest.raises(
-        TextError, match=r"the lone surrogate U\+D800, which is half of a character; remove it"
-    ):
+    with pytest.raises(TextError, match=r"the lone surrogate U\+D800, which is half of a character; remove it"):
         Corpus.from_text("ab\ud800" * 900)
     (tmp_path / "half.txt").write_bytes({"utf-7": b"ab+2AA-c"}.get(encoding, b"ab\\ud800c"))
     with pytest.raises(TextError, match=r"the lone surrogate U\+D800"):
@@ -355,9 +340,7 @@ def test_another_process_may_be_first(tmp_path: Path, entries: Path, monkeypatch
     assert len(list(entries.iterdir())) == 1
 
 
-def test_a_cache_that_cannot_be_read_back_is_an_error(
-    text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_read_back_is_an_error(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache that loses what was written is named, with the remedy."""
     monkeypatch.setattr(room, "_read_cache", lambda _key: None)
     with pytest.raises(TextError, match="cannot be read back; empty it"):

@@ -94,13 +94,7 @@ def test_latin_1_is_read_as_named(tmp_path: Path) -> None:
     ],
 )
 def test_the_offset_of_a_wrong_byte_is_exact(  # noqa: PLR0917
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    chunk: int,
-    encoding: str,
-    data: bytes,
-    bad: str,
-    offset: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, encoding: str, data: bytes, bad: str, offset: int
 ) -> None:
     """The error names the byte, its place in the file and both remedies, wherever the chunks end."""
     monkeypatch.setattr(sources, "CHUNK", chunk)
@@ -138,9 +132,7 @@ def test_an_unknown_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
         read(path, encoding)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
-)
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])
 class TestCompressed:
     """Files that are unpacked while they are read."""
 
@@ -212,8 +204,7 @@ def test_texts_keep_the_order_they_were_given_in(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "message"),
-    [(["gone.txt"], "named 'gone.txt'"), (["no*.txt"], "named"), ([], "no text was given")],
+    ("texts", "message"), [(["gone.txt"], "named 'gone.txt'"), (["no*.txt"], "named"), ([], "no text was given")]
 )
 def test_a_missing_text_is_refused(texts: list[str], message: str) -> None:
     """A text that is not there is refused by name."""

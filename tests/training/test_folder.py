@@ -19,10 +19,7 @@ def test_a_folder_takes_one_training_at_a_time(tmp_path: Path) -> None:
     """A second lock is refused with the process that holds the first; afterwards nothing is left."""
     folder = tmp_path / "new" / "run"
     with locked(folder):
-        with (
-            pytest.raises(ConfigError, match=f"process {os.getpid()} is training into {folder}; wait"),
-            locked(folder),
-        ):
+        with pytest.raises(ConfigError, match=f"process {os.getpid()} is training into {folder}; wait"), locked(folder):
             pass
         assert (folder / LOCK).exists()
     assert not folder.exists()
@@ -110,9 +107,7 @@ if child == 0:
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    started = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code], env=environment, start_new_session=True
-    )
+    started = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment, start_new_session=True)
     try:
         assert started.wait(timeout=120) == 7
     finally:

@@ -124,9 +124,7 @@ def test_rmsprop_is_the_equation() -> None:
     """One step of RMSProp moves a weight by rate * g / sqrt((1 - decay) g^2), and the head's by as many times more as asked."""
     network = Network(SIZED.architecture, 5)
     before = deepcopy(network)
-    optimizer = make_optimizer(
-        network, SIZED.replace(optimizer="rmsprop", beta2=0.95, head_lr_multiplier=3.0)
-    )
+    optimizer = make_optimizer(network, SIZED.replace(optimizer="rmsprop", beta2=0.95, head_lr_multiplier=3.0))
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 2.0)
     optimizer.step()
@@ -138,9 +136,7 @@ def test_rmsprop_is_the_equation() -> None:
 @pytest.mark.parametrize("optimizer", ["cautious", "adamw", "rmsprop"])
 def test_the_head_has_a_rate_of_its_own_but_no_decay_of_its_own(optimizer: str) -> None:
     """Each step's rate reaches every group by its factor, and rate times decay is one and the same where there is decay."""
-    made = make_optimizer(
-        Network(SIZED.architecture, 5), SIZED.replace(optimizer=optimizer, head_lr_multiplier=4.0)
-    )
+    made = make_optimizer(Network(SIZED.architecture, 5), SIZED.replace(optimizer=optimizer, head_lr_multiplier=4.0))
     set_rate(made, 0.01)
     assert sorted({group["lr"] for group in made.param_groups}) == pytest.approx([0.01, 0.04])
     decays = {group["lr"] * group["weight_decay"] for group in made.param_groups if group["weight_decay"]}
@@ -189,9 +185,7 @@ def test_compiled_cautious_steps_are_the_plain_ones(share: int, monkeypatch: pyt
     other = deepcopy(one)
     plain = make_optimizer(other, SIZED.replace(optimizer="cautious"))
     compiled = make_optimizer(one, SIZED.replace(optimizer="cautious"))
-    remembered = {
-        weight: (torch.zeros_like(weight), torch.zeros_like(weight)) for weight in other.parameters()
-    }
+    remembered = {weight: (torch.zeros_like(weight), torch.zeros_like(weight)) for weight in other.parameters()}
     for step in range(1, 7):
         for optimizer in (plain, compiled):
             gradients(optimizer, step)
@@ -256,12 +250,9 @@ def test_more_compute_and_more_text_give_larger_networks() -> None:
 
 
 @given(
-    epochs=st.tuples(st.floats(0, 99), st.floats(0, 99)),
-    weights=st.tuples(st.floats(0.001, 9), st.floats(0.001, 9)),
+    epochs=st.tuples(st.floats(0, 99), st.floats(0, 99)), weights=st.tuples(st.floats(0.001, 9), st.floats(0.001, 9))
 )
-def test_dropout_grows_with_epochs_and_weights(
-    epochs: tuple[float, float], weights: tuple[float, float]
-) -> None:
+def test_dropout_grows_with_epochs_and_weights(epochs: tuple[float, float], weights: tuple[float, float]) -> None:
     """A text is learnt by heart by reading it often with many weights; either alone asks for less."""
     (seldom, often), (few, many) = sorted(epochs), sorted(weights)
     shares = [dropout(seldom, few), dropout(often, few), dropout(often, many)]

@@ -48,9 +48,7 @@ def test_a_run_is_resumed_and_continued_in_one_call(tmp_path: Path, text_file: P
         assert all(np.array_equal(one[key], two[key]) for key in one)
     done = Run.open(str(part))
     assert done.finished
-    with pytest.raises(
-        ConfigError, match=r"^this run is finished \(12 steps\); give minutes, epochs or steps"
-    ):
+    with pytest.raises(ConfigError, match=r"^this run is finished \(12 steps\); give minutes, epochs or steps"):
         done.resume(progress=False)
     with pytest.raises(ConfigError, match="a resumed run keeps its options, but hidden was given"):
         done.resume(hidden=3)

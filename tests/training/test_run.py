@@ -23,14 +23,7 @@ from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
-    steps=24,
-    hidden=12,
-    embedding=8,
-    batch_size=4,
-    seq_length=16,
-    dropout=0.2,
-    learning_rate=4e-3,
-    eval_every=6,
+    steps=24, hidden=12, embedding=8, batch_size=4, seq_length=16, dropout=0.2, learning_rate=4e-3, eval_every=6
 )
 
 
@@ -96,11 +89,7 @@ def test_the_config_of_a_run_repeats_it(tmp_path: Path, corpus: Corpus) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("place", "counts"),
-    [
-        ((Trainer, "_advance"), (1, 15, 2)),
-        ((os, "fsync"), (4, 9, 16)),
-        ((Path, "replace"), (2, 6, 11)),
-    ],
+    [((Trainer, "_advance"), (1, 15, 2)), ((os, "fsync"), (4, 9, 16)), ((Path, "replace"), (2, 6, 11))],
     ids=["in a step", "before a sync", "before a rename"],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
@@ -171,9 +160,7 @@ def test_a_model_without_its_snapshot_is_not_trained_over(tmp_path: Path, corpus
     """A folder whose model has learnt, but whose snapshot is gone, does not begin anew; before the first step it does."""
     finish(tmp_path, corpus)
     (tmp_path / TRAINING).unlink()
-    with pytest.raises(
-        ModelFileError, match=r"lacks training\.safetensors; --init-from .* starts from its model"
-    ):
+    with pytest.raises(ModelFileError, match=r"lacks training\.safetensors; --init-from .* starts from its model"):
         Run.open(tmp_path)
     for event in record(make_trainer(corpus, SMALL), tmp_path):
         if event.step:

@@ -17,29 +17,13 @@ from nextchar.text.corpus import Corpus
 from nextchar.training import probe, start
 from nextchar.training import trainer as room
 from nextchar.training.autosize import most_epochs
-from nextchar.training.events import (
-    CheckpointDue,
-    Event,
-    Finished,
-    Progress,
-    SampleDue,
-    Started,
-    Stopped,
-    Validated,
-)
+from nextchar.training.events import CheckpointDue, Event, Finished, Progress, SampleDue, Started, Stopped, Validated
 from nextchar.training.resume import Snapshot
 from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
 
 SMALL = Config(
-    steps=20,
-    hidden=12,
-    embedding=8,
-    batch_size=4,
-    seq_length=16,
-    dropout=0.3,
-    learning_rate=4e-3,
-    eval_every=5,
+    steps=20, hidden=12, embedding=8, batch_size=4, seq_length=16, dropout=0.3, learning_rate=4e-3, eval_every=5
 )
 
 
@@ -148,24 +132,18 @@ def test_patience_ends_a_run_early(corpus: Corpus, monkeypatch: pytest.MonkeyPat
 def test_a_run_that_lost_patience_is_finished(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps the steps it planned, its snapshot makes no other step, and a new budget comes with new patience."""
     pretend(monkeypatch, 1.0, 2.0, 3.0, 4.0, 0.5, 4.0)
-    monkeypatch.setattr(
-        Trainer, "_finish", lambda self, reason: Finished(self.step, 0.0, reason, 0.0, 0.0, None)
-    )
+    monkeypatch.setattr(Trainer, "_finish", lambda self, reason: Finished(self.step, 0.0, reason, 0.0, 0.0, None))
     trainer = make_trainer(corpus, SMALL.replace(patience=2, steps=100))
     saved = [trainer.snapshot() for event in trainer.events() if isinstance(event, CheckpointDue)]
     assert [(each.step, each.unfinished) for each in saved] == [(0, True), (5, True), (10, True), (15, False)]
     assert trainer.recipe.steps == saved[-1].recipe.steps == 100
     again = run(make_trainer(corpus, snapshot=saved[-1]))
     assert [type(event) for event in again] == [Started, Finished]
-    more = make_trainer(
-        corpus, saved[-1].recipe.to_config().replace(steps=15, eval_every=5), snapshot=saved[-1]
-    )
+    more = make_trainer(corpus, saved[-1].recipe.to_config().replace(steps=15, eval_every=5), snapshot=saved[-1])
     assert run(more)[-1] == Finished(30, 0.0, "steps", 0.0, 0.0, None)
 
 
-def test_nothing_is_asked_of_the_clock_after_patience(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_asked_of_the_clock_after_patience(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in minutes that loses patience ends for that reason, whatever the time."""
     measured(monkeypatch, 1e8)
     monkeypatch.setattr(Trainer, "_keep_time", lambda self, _: "time" if self._since_best else "")
@@ -254,9 +232,7 @@ def test_starting_from_a_model_keeps_shared_rows(corpus: Corpus, model_file: Mod
     """With a text of other characters, rows of shared characters are kept and new ones are fresh."""
     other = Corpus.from_text("äöü éè " * 300 + "def import return " * 100)
     trainer = make_trainer(other, SMALL.replace(hidden=99), init_from=model_file)
-    arrays = {
-        name: parameter.detach().numpy() for name, parameter in trainer.learner.network.named_parameters()
-    }
+    arrays = {name: parameter.detach().numpy() for name, parameter in trainer.learner.network.named_parameters()}
     assert trainer.learner.network.architecture == model_file.architecture
     assert set(trainer.corpus.vocabulary.codes) == {*corpus.vocabulary.codes, *other.vocabulary.codes}
     for character in "dei":

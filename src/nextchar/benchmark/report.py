@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nextchar.benchmark.workloads import (
-    STREAMS,
-    VOCABULARY_SIZE,
-    Size,
-    many_streams,
-    one_stream,
-    training_step_of,
-)
+from nextchar.benchmark.workloads import STREAMS, VOCABULARY_SIZE, Size, many_streams, one_stream, training_step_of
 from nextchar.device import pick_precision
 from nextchar.errors import ConfigError, did_you_mean
 from nextchar.evaluation.score import score_ids
@@ -58,9 +51,7 @@ def measure(
     """
     for part in parts:
         if part not in PARTS:
-            raise ConfigError(
-                f"the part is '{part}', but must be one of {', '.join(PARTS)}{did_you_mean(part, PARTS)}"
-            )
+            raise ConfigError(f"the part is '{part}', but must be one of {', '.join(PARTS)}{did_you_mean(part, PARTS)}")
     if not seconds > 0:
         raise ConfigError(f"the seconds are {seconds:g}, but must be more than 0")
     parsed = {name: Size.parse(name) for name in sizes}

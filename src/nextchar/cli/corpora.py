@@ -9,9 +9,7 @@ from nextchar.errors import ConfigError, did_you_mean
 from nextchar.text.catalogue import CATALOGUE, cache_folder, fetch, place
 
 
-def command(
-    action: Literal["list", "get"] = "list", name: str | None = None, /, *, json: Flag = False
-) -> int:
+def command(action: Literal["list", "get"] = "list", name: str | None = None, /, *, json: Flag = False) -> int:
     """List the named corpora, or get one and print its path.
 
     A name can be used in place of a text. A copy in the folder of the
@@ -32,10 +30,7 @@ def command(
     """
     if action == "get":
         return _get(name, json)
-    rows = {
-        name: {"about": named.about, "place": place(name), "url": named.url}
-        for name, named in CATALOGUE.items()
-    }
+    rows = {name: {"about": named.about, "place": place(name), "url": named.url} for name, named in CATALOGUE.items()}
     if json:
         print_json({"corpora": rows, "cache": str(cache_folder())})
         return 0

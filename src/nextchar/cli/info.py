@@ -44,9 +44,7 @@ def _as_json(file: ModelFile) -> dict[str, Any]:
         "format": VERSION,
         "parameters": file.architecture.parameters(len(vocabulary)),
         **file.architecture.as_dict(),
-        "vocabulary": list(vocabulary.codes)
-        if vocabulary.units == "bytes"
-        else vocabulary.decode(everything),
+        "vocabulary": list(vocabulary.codes) if vocabulary.units == "bytes" else vocabulary.decode(everything),
         "units": vocabulary.units,
         "provenance": file.provenance,
         "config": file.config,
@@ -67,8 +65,7 @@ def _rows(path: Path, file: ModelFile) -> dict[str, str]:
         "network": f"{shape.cell}, {shape.layers} layers of {shape.hidden} units, embedding {shape.embedding or 'one-hot'}",
         "parameters": f"{shape.parameters(len(vocabulary)):,}",
         "vocabulary": f"{len(vocabulary)} {vocabulary.units}: {known[:SHOWN]}{'…' if len(known) > SHOWN else ''}",
-        "texts": ", ".join(names[:TEXTS])
-        + (f" and {len(names) - TEXTS:,} more" if len(names) > TEXTS else ""),
+        "texts": ", ".join(names[:TEXTS]) + (f" and {len(names) - TEXTS:,} more" if len(names) > TEXTS else ""),
         "trained": f"{origin.get('step', 0):,} steps, {origin.get('epochs', 0):.2f} epochs, {origin.get('precision', '')}",
     }
     if valid := origin.get("valid"):

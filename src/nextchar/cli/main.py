@@ -210,7 +210,9 @@ def _explain(error: Exception) -> str:
         raise error
     where = f" {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"there is no space left on the device to write{where}; free some, or write elsewhere (-o, NEXTCHAR_CACHE)"
+        return (
+            f"there is no space left on the device to write{where}; free some, or write elsewhere (-o, NEXTCHAR_CACHE)"
+        )
     return f"{(error.strerror or str(error)).lower()}{':' + where if where else ''}"
 
 

@@ -125,9 +125,7 @@ def _samples(source: Path, length: int) -> list[str]:
     try:
         text = source.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise TextError(
-            f"the samples in {source} are not UTF-8: {error.reason} at offset {error.start}"
-        ) from None
+        raise TextError(f"the samples in {source} are not UTF-8: {error.reason} at offset {error.start}") from None
     samples = samples_of(text)
     return cut_samples(text, len(text), length) if len(samples) == 1 and len(text) > 2 * length else samples
 
@@ -160,8 +158,7 @@ def _show(reports: "dict[str, Structure]") -> None:
     for name in dict.fromkeys(name for column in columns for name in column):
         cells = [column.get(name) for column in columns]
         texts = [
-            f"{shown(cell.value)}  [dim]{shown(cell.low)} to {shown(cell.high)}[/]" if cell else ""
-            for cell in cells
+            f"{shown(cell.value)}  [dim]{shown(cell.low)} to {shown(cell.high)}[/]" if cell else "" for cell in cells
         ]
         table.add_row(f"{name}, {next(cell.unit for cell in cells if cell)}", *texts)
     longest = [str(report.longest_copy or "-") for report in reports.values()]

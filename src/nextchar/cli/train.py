@@ -229,9 +229,7 @@ def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
     finally:
         progress.close()
     if corpus.skipped:
-        job.console.print(
-            f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)"
-        )
+        job.console.print(f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)")
     return corpus, time.monotonic() - begun
 
 

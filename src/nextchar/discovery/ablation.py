@@ -23,10 +23,7 @@ from nextchar.model.state import State, map_state
 WINDOW, WARM_UP = 256, 64  # characters of a window, of which the first are read but not counted
 WINDOWS = 16
 BATCH_SIZE = 192
-CONTROLS, POOL_PERCENT = (
-    100,
-    130,
-)  # control units of an ablated unit, and the size of the pool they are chosen from
+CONTROLS, POOL_PERCENT = (100, 130)  # control units of an ablated unit, and the size of the pool they are chosen from
 USES_PERCENTILE, USES_RATIO = 99.0, 2.0
 CONTEXT = 512  # characters read before a window
 BITS = 1 / np.log(2)
@@ -107,9 +104,7 @@ def control_units(states: States, rows: Sequence[int], seed: int, count: int = C
     pool: set[int] = set()
     for layer in sorted({int(layers[row]) for row in rows}):
         there = np.setdiff1d(np.flatnonzero(layers == layer), rows)
-        pool |= set(
-            random.choice(there, min(len(there), POOL_PERCENT * count // 100), replace=False).tolist()
-        )
+        pool |= set(random.choice(there, min(len(there), POOL_PERCENT * count // 100), replace=False).tolist())
     return np.array(sorted(pool), np.int64)
 
 

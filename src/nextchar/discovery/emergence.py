@@ -28,9 +28,7 @@ def find_checkpoints(run: Path) -> list[Checkpoint]:
     """
     files = sorted((run / CHECKPOINTS).glob("step-*.safetensors"))
     if not files:
-        raise ModelFileError(
-            f"{run} holds no checkpoints; train with --keep-checkpoints to follow claims over time"
-        )
+        raise ModelFileError(f"{run} holds no checkpoints; train with --keep-checkpoints to follow claims over time")
     return sorted((int(file.stem.removeprefix("step-")), file) for file in files)
 
 

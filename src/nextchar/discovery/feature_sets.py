@@ -14,11 +14,7 @@ from nextchar.discovery.profiles import PROFILES, guess
 from nextchar.errors import ConfigError, did_you_mean
 
 Labeller = Callable[[str], Iterator[Feature]]
-SPAN_FIELDS = {
-    **dict.fromkeys(("opens", "closes", "resets", "opener", "closer"), str),
-    "nests": bool,
-    "limit": int,
-}
+SPAN_FIELDS = {**dict.fromkeys(("opens", "closes", "resets", "opener", "closer"), str), "nests": bool, "limit": int}
 
 
 def labeller(features: str, text: str) -> tuple[str, Labeller]:
@@ -45,9 +41,7 @@ def labeller(features: str, text: str) -> tuple[str, Labeller]:
         return f"{Path(features).name} and {name}", both
     name = guess(text) if features == "auto" else features
     if name not in PROFILES:
-        hint = (
-            did_you_mean(name, PROFILES) or f"; there is auto, {', '.join(PROFILES)}, or a .toml or .py file"
-        )
+        hint = did_you_mean(name, PROFILES) or f"; there is auto, {', '.join(PROFILES)}, or a .toml or .py file"
         raise ConfigError(f"there are no features '{name}'{hint}")
 
     def all_of(given: str) -> Iterator[Feature]:

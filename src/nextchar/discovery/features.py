@@ -179,9 +179,7 @@ def depth_of(length: int, spans: Sequence[tuple[int, int]]) -> npt.NDArray[np.in
 def span_features(text: str, rule: SpanRule) -> Iterator[Feature]:
     """Yield the features of one kind of span: inside, depth, characters since it began, whether the next one ends it."""
     spans = scan(text, rule)
-    yield from features_of(
-        rule.name, len(text), spans, nests=rule.nests, opener=rule.opener, closer=rule.closer
-    )
+    yield from features_of(rule.name, len(text), spans, nests=rule.nests, opener=rule.opener, closer=rule.closer)
 
 
 def features_of(

@@ -73,9 +73,7 @@ def intervening(edits: Sequence[Edit], *, layers: int, first_step: int = 0) -> R
             raise ConfigError(f"there is no layer {edit.layer}; the model's layers are 0 to {layers - 1}")
     at = iter(range(layers))
 
-    def recurrence(
-        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-    ) -> tuple[Tensor, LayerState]:
+    def recurrence(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
         layer = next(at)
         mine = [(edit, _index(edit, len(state[0]))) for edit in edits if edit.layer == layer]
         outputs = []

@@ -124,14 +124,10 @@ def _oriented(states: States, row: int, sign: int, places: Ints) -> npt.NDArray[
     return codes if sign > 0 else (LEVELS - 1 - codes).astype(np.uint8)
 
 
-def _level_counts(
-    context: ScoringContext, feature: Feature, row: int, sign: int, places: Ints
-) -> tuple[Ints, Ints]:
+def _level_counts(context: ScoringContext, feature: Feature, row: int, sign: int, places: Ints) -> tuple[Ints, Ints]:
     """Return how often each level of a unit occurs where the feature is off, and where it is on, `(256,)` each."""
     codes = _oriented(context.states, row, sign, places)
-    off, on = scores.tally(
-        codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64)
-    )
+    off, on = scores.tally(codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64))
     return off[0], on[0]
 
 
@@ -140,9 +136,7 @@ def judge(context: ScoringContext, feature: Feature, fit: Doubles) -> Evidence:
     row, sign = choose_unit(context, feature, fit)
     if feature.kind == "binary":
         return _judge_binary(context, feature, row, sign)
-    return _judge_ordinal(
-        context, in_phase(context, feature, row), row, sign if feature.kind == "ordinal" else 1
-    )
+    return _judge_ordinal(context, in_phase(context, feature, row), row, sign if feature.kind == "ordinal" else 1)
 
 
 def in_phase(context: ScoringContext, feature: Feature, row: int) -> Feature:

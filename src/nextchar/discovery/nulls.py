@@ -36,9 +36,7 @@ def shifts(length: int, count: int, seed: int, *, least: int = 1000) -> Ints:
     return (least + (np.arange(count) + draws) * (length - 2 * least) / count).astype(np.int64)
 
 
-def shifted_best(
-    ranks: Tensor, scaled: Tensor, features: list[Feature], places: Ints, amounts: Ints
-) -> Doubles:
+def shifted_best(ranks: Tensor, scaled: Tensor, features: list[Feature], places: Ints, amounts: Ints) -> Doubles:
     """Return the strength of the best unit when the features are shifted circularly against the units, `(shifts, F)`.
 
     The best is taken in every shift, so its distribution is that of the best of all units by chance.

@@ -17,12 +17,7 @@ LABEL_STEPS = 9  # integer that stands for the largest label
 
 
 def claims_page(
-    claims: Claims,
-    study: Study,
-    *,
-    title: str = "",
-    births: dict[str, Any] | None = None,
-    inspected: str = "",
+    claims: Claims, study: Study, *, title: str = "", births: dict[str, Any] | None = None, inspected: str = ""
 ) -> str:
     """Return the page as HTML.
 

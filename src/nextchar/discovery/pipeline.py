@@ -213,10 +213,7 @@ def sort_claims(
         "alpha": ALPHA,
         **asdict(study.search),
     }
-    text = {
-        "sha256": sha256(study.text.encode("utf-8", "surrogatepass")).hexdigest(),
-        "characters": len(study.ids),
-    }
+    text = {"sha256": sha256(study.text.encode("utf-8", "surrogatepass")).hexdigest(), "characters": len(study.ids)}
     table = _strength_table(study, strengths, claims)
     return Claims(_model(study.lm), text, settings, claims, study.dropped, unexplained, table)
 
@@ -228,9 +225,7 @@ def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim])
     return {
         "features": [claim.feature for claim in claims],
         "units": [study.states.name(row) for row in rows],
-        "strengths": [
-            [float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims
-        ],
+        "strengths": [[float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims],
     }
 
 

@@ -39,12 +39,7 @@ class Probe:
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON."""
         selectivity = self.strength["all"] - self.control
-        return {
-            "units": list(self.units),
-            **self.strength,
-            "control": self.control,
-            "selectivity": selectivity,
-        }
+        return {"units": list(self.units), **self.strength, "control": self.control, "selectivity": selectivity}
 
 
 def probe(states: States, features: Sequence[Feature], halves: Split, last: Ints, seed: int) -> list[Probe]:
@@ -77,9 +72,7 @@ def probe(states: States, features: Sequence[Feature], halves: Split, last: Ints
     for f, feature in enumerate(features):
         there = feature.known[halves.held]
         label, other = (each[f][halves.held][there] for each in (labels, controls))
-        strength = {
-            str(count): _strength(feature.kind, few[there, f, k], label) for k, count in enumerate(SIZES)
-        }
+        strength = {str(count): _strength(feature.kind, few[there, f, k], label) for k, count in enumerate(SIZES)}
         strength["all"] = _strength(feature.kind, all_units[there, f], label)
         units = tuple(states.name(row) for row in sparse[f][-1][1])
         probes.append(Probe(units, strength, _strength(feature.kind, control[there, f], other)))

@@ -62,9 +62,7 @@ LATEX_SPANS = (
     SpanRule("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
     SpanRule("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
     *(
-        SpanRule(
-            f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000
-        )
+        SpanRule(f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000)
         for name in LATEX_ENVIRONMENTS
     ),
 )
@@ -112,9 +110,7 @@ def lines(text: str) -> Iterator[Feature]:
     ends = np.append(np.flatnonzero(newline), len(text))
     left = ends[np.searchsorted(ends, np.arange(len(text)))] - np.arange(len(text))
     indenting = matches(text, r"^[ \t]+")
-    margin = np.array(
-        [len(line) - len(line.lstrip(" \t")) + (TAB - 1) * _tabs(line) for line in text.split("\n")]
-    )
+    margin = np.array([len(line) - len(line.lstrip(" \t")) + (TAB - 1) * _tabs(line) for line in text.split("\n")])
     number = np.cumsum(newline)
     settled = ~indenting & ~newline
     blank = matches(text, r"^[ \t\r]*\n")

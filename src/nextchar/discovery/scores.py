@@ -73,9 +73,7 @@ def _column(values: Doubles, known: Bools) -> Doubles:
 
 
 def _stack(columns: list[Doubles], length: int) -> Tensor:
-    return torch.from_numpy(
-        np.stack(columns, 1).astype(np.float32) if columns else np.zeros((length, 0), np.float32)
-    )
+    return torch.from_numpy(np.stack(columns, 1).astype(np.float32) if columns else np.zeros((length, 0), np.float32))
 
 
 def strengths(states: States, features: list[Feature], places: Ints) -> Doubles:

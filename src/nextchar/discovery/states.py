@@ -142,9 +142,7 @@ def split(length: int, *, blocks: int = BLOCKS, gap: int = GAP) -> Split:
     return Split(np.concatenate(places[::2]), np.concatenate(places[1::2]), gap)
 
 
-def similar_units(
-    states: States, rows: Iterable[int], places: Ints, count: int = 5
-) -> list[list[tuple[int, float]]]:
+def similar_units(states: States, rows: Iterable[int], places: Ints, count: int = 5) -> list[list[tuple[int, float]]]:
     """Return for each of some units the most correlated others: row and correlation, the largest |r| first."""
     z = states.standardized(places)
     found = []

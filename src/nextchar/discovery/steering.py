@@ -84,13 +84,7 @@ def doses_of(states: States, row: int, feature: Feature, places: Ints, sign: int
 
 
 def steer(
-    lm: LanguageModel,
-    unit: Unit,
-    doses: npt.NDArray[np.float64],
-    label: Labeller,
-    feature: Feature,
-    *,
-    seed: int = 0,
+    lm: LanguageModel, unit: Unit, doses: npt.NDArray[np.float64], label: Labeller, feature: Feature, *, seed: int = 0
 ) -> Steering:
     """Generate with a unit's cell held at each dose, and measure how much is generated as if a feature were on.
 
@@ -158,9 +152,7 @@ def monotone(values: npt.NDArray[np.float64]) -> float:
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1]) if ranks.std() > 0 else 0.0
 
 
-def generate(
-    lm: LanguageModel, rows: int, length: int, edits: Sequence[Edit], *, seed: int
-) -> npt.NDArray[np.int64]:
+def generate(lm: LanguageModel, rows: int, length: int, edits: Sequence[Edit], *, seed: int) -> npt.NDArray[np.int64]:
     """Generate texts from the empty state under edits, at temperature 1; ids `(length, rows)`."""
     network, generator = lm.network, torch.Generator().manual_seed(seed)
     layers = network.architecture.layers
@@ -177,17 +169,13 @@ def generate(
     return ids
 
 
-def minimal_pairs(
-    lm: LanguageModel, ids: npt.NDArray[Any], feature: Feature, places: Ints
-) -> MinimalPairs | None:
+def minimal_pairs(lm: LanguageModel, ids: npt.NDArray[Any], feature: Feature, places: Ints) -> MinimalPairs | None:
     """Cut pairs out of a text; None if the marks are not in the vocabulary, or if there are fewer than 8 pairs.
 
     A text of a pair ends 20 characters after the opening mark, with the feature still on.
     """
     opener, closer = (np.array([ord(c) for c in mark]) for mark in (feature.opener, feature.closer))
-    known = lm.vocabulary.find(np.concatenate([opener, closer, [ord(" ")]]).astype(np.uint32)).astype(
-        np.int64
-    )
+    known = lm.vocabulary.find(np.concatenate([opener, closer, [ord(" ")]]).astype(np.uint32)).astype(np.int64)
     if not len(opener) or not len(closer) or int(known.max()) >= len(lm.vocabulary):
         return None
     mark, close, blank = known[: len(opener)], int(known[len(opener)]), int(known[-1])

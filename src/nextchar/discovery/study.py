@@ -98,16 +98,12 @@ def prepare(
         lm = to_language_model(to_file(lm))  # counting is done by numpy, and edits step by step
     ids = text if isinstance(text, np.ndarray) else lm.vocabulary.encode(text)
     if len(ids) < MIN_CHARACTERS:
-        raise TextError(
-            f"the text has {len(ids):,} characters; discovering needs {MIN_CHARACTERS:,}, better 200,000"
-        )
+        raise TextError(f"the text has {len(ids):,} characters; discovering needs {MIN_CHARACTERS:,}, better 200,000")
     # The bytes of a byte model become the characters of the same numbers, so that there is one label per byte.
     plain = "".join(map(chr, np.array(lm.vocabulary.codes)[ids].tolist()))
     profile, label = labeller(features, plain)
     halves = split(len(ids))
-    kept, dropped = keep(
-        list(label(plain)), search.least_positives, search.least_runs, (halves.fit, halves.held)
-    )
+    kept, dropped = keep(list(label(plain)), search.least_positives, search.least_runs, (halves.fit, halves.held))
     if not kept:
         raise TextError(
             f"none of the {len(dropped)} features is frequent enough in {len(ids):,} characters; give more text"

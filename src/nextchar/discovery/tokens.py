@@ -59,10 +59,7 @@ def tokenize(language: str, text: str) -> Tokens:
         for at, kind, value in piece:
             for name in (name for name, several in wanted.items() if any(kind in each for each in several)):
                 kinds[name][at : at + len(value)] = True
-        for name, begin, end, closed in (
-            *_comments(piece, language, len(text)),
-            *_strings(piece, language, len(text)),
-        ):
+        for name, begin, end, closed in (*_comments(piece, language, len(text)), *_strings(piece, language, len(text))):
             found = spans.setdefault(name, Spans([], []))
             (found.closed if closed else found.given_up).append((begin, end))
     every = [span for found in spans.values() for span in found.closed + found.given_up]
@@ -72,9 +69,7 @@ def tokenize(language: str, text: str) -> Tokens:
 
 def _lex(language: str, text: str) -> Iterator[list[Token]]:
     """Yield the tokens of each part of a text: the whole, or the paragraphs of LaTeX, because a formula ends with its paragraph."""
-    lexer = import_module("pygments.lexers").get_lexer_by_name(
-        LEXERS[language], stripnl=False, ensurenl=False
-    )
+    lexer = import_module("pygments.lexers").get_lexer_by_name(LEXERS[language], stripnl=False, ensurenl=False)
     if language == "c":
         text = text.replace("#", " ")  # in a directive, the lexer finds no strings, and no keywords
     blank_lines = re.finditer(r"\n[ \t]*\n", text) if language == "latex" else ()
@@ -108,13 +103,7 @@ def _strings(piece: list[Token], language: str, length: int) -> Iterator[tuple[s
             if kind in string and value == mark:
                 yield marks[mark], begin, end, True
                 mark = ""
-            elif (
-                len(mark) == 1
-                and language != "latex"
-                and at < length
-                and "\n" in value
-                and kind not in string
-            ):
+            elif len(mark) == 1 and language != "latex" and at < length and "\n" in value and kind not in string:
                 mark = ""
         elif kind in string and (match := opening.match(value)):
             mark, begin = match.group(), at + match.end() - 1

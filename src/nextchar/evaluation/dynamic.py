@@ -128,8 +128,7 @@ class Learner:
         self._nats: list[Doubles] = []
         average = sum(float(size.cpu().double().sum()) for size in usual) / network.size()
         self._settings = np.array(
-            [adaptation.decay / max(average, 1e-30), adaptation.learning_rate, adaptation.epsilon * average],
-            np.float32,
+            [adaptation.decay / max(average, 1e-30), adaptation.learning_rate, adaptation.epsilon * average], np.float32
         )
 
     def nats(self) -> Doubles:
@@ -144,9 +143,7 @@ class Learner:
         def learn(losses: Doubles, gradients: Gradients) -> None:
             self._nats.append(losses)
             weights = self.network.parameters()
-            for weight, trained, gradient, usual in zip(
-                weights, self._trained, gradients, self._usual, strict=True
-            ):
+            for weight, trained, gradient, usual in zip(weights, self._trained, gradients, self._usual, strict=True):
                 _update(weight.detach(), trained, gradient, usual, self._settings)
 
         segment = self.adaptation.segment

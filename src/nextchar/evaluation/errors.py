@@ -50,9 +50,7 @@ def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Id
     """
     # One character for each id, so that positions stay the same where the units are bytes.
     text, learnt = (_one_character_each(vocabulary, each) for each in (ids, training))
-    near, far = (
-        NGram(training, len(vocabulary), order=order).nats(ids) for order in (ERROR_ORDER, BRACKET_ORDER)
-    )
+    near, far = (NGram(training, len(vocabulary), order=order).nats(ids) for order in (ERROR_ORDER, BRACKET_ORDER))
     closing = closing_brackets(text, {"model": nats, f"{BRACKET_ORDER}-grams": far})
     return {"errors": kinds_of_error(text, nats, near, learnt), "closing": closing}
 

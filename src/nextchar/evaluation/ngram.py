@@ -106,9 +106,7 @@ class NGram:
             place = place[order.total[context[place]] > 0]
             where, hit = _look_up(order.keys, context[place] * self.size + text[place])
             count = np.where(hit, order.counts[where], 0)
-            p[place] = (
-                order.left(count) / order.total[context[place]] + order.backoff[context[place]] * p[place]
-            )
+            p[place] = order.left(count) / order.total[context[place]] + order.backoff[context[place]] * p[place]
             # The n-gram ending here is the context of the next character, one order up.
             where, hit = _look_up(order.keys, context * self.size + text)
             hit &= usable
@@ -123,9 +121,7 @@ class NGram:
         size = vocabulary.size_in_bytes(ids)
         return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
 
-    def sample(
-        self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0
-    ) -> npt.NDArray[np.int64]:
+    def sample(self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0) -> npt.NDArray[np.int64]:
         """Generate texts, each from an empty context; `temperature` as in `nextchar.sample`.
 
         Returns:
@@ -134,9 +130,7 @@ class NGram:
         if temperature <= 0:
             raise ConfigError(f"the temperature is {temperature:g}, but an n-gram table needs more than 0")
         generator = np.random.default_rng(seed)
-        firsts = [
-            np.searchsorted(order.keys, np.arange(len(order.total) + 1) * self.size) for order in self._orders
-        ]
+        firsts = [np.searchsorted(order.keys, np.arange(len(order.total) + 1) * self.size) for order in self._orders]
         context = np.zeros((self.order + 1, count), np.int64)
         usable = np.zeros((self.order + 1, count), bool)
         usable[0] = True

@@ -46,6 +46,4 @@ class EvaluationOptions:
         if self.per_char and self.errors:
             raise ConfigError("both --per-char and --errors were given; give one of them")
         if self.dynamic and self.protocol != "stream":
-            raise ConfigError(
-                f"--dynamic reads the text in order, not in {self.protocol}; leave out --protocol"
-            )
+            raise ConfigError(f"--dynamic reads the text in order, not in {self.protocol}; leave out --protocol")

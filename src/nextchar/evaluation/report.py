@@ -100,11 +100,7 @@ def _must_share_parts(files: Sequence[ModelFile], paths: Sequence[Path], split: 
 
 
 def part_of_text(
-    file: ModelFile,
-    path: Path,
-    split: str,
-    *,
-    remedy: str = "name a TEXT, or keep the model in its run folder",
+    file: ModelFile, path: Path, split: str, *, remedy: str = "name a TEXT, or keep the model in its run folder"
 ) -> Ids:
     """Return the ids of a part of the text a model was trained on, from the cache or from the files of its run.
 
@@ -127,9 +123,7 @@ def part_of_text(
         config = make_config(file.config)
         corpus = open_corpus(texts, units=config.units, encoding=config.encoding, suffixes=config.suffix)
         if corpus.key != key:
-            raise TextError(
-                f"the text in {', '.join(texts)} has changed since {path} was trained on it; {remedy}"
-            )
+            raise TextError(f"the text in {', '.join(texts)} has changed since {path} was trained on it; {remedy}")
     if corpus.vocabulary != file.vocabulary:
         corpus = corpus.in_vocabulary(file.vocabulary)
     part = corpus.part(split, file.config.get("valid", 0.0), file.config.get("test", 0.0))

@@ -14,18 +14,7 @@ import numpy as np
 from nextchar.errors import ConfigError, TextError, check_choice
 from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
-from nextchar.model.reading import (
-    CHUNK,
-    ROWS,
-    Chunk,
-    Doubles,
-    Ids,
-    Predictor,
-    Reader,
-    shift,
-    surprisal,
-    to_numpy,
-)
+from nextchar.model.reading import CHUNK, ROWS, Chunk, Doubles, Ids, Predictor, Reader, shift, surprisal, to_numpy
 from nextchar.storage import ModelSource, to_language_models
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
@@ -190,9 +179,7 @@ def windows(network: Predictor, ids: Ids, start: int, window: int) -> Iterator[D
             yield nats.T.reshape(-1)
 
 
-def stream(
-    network: Predictor, ids: Ids, start: int, *, rows: int = ROWS, exact: bool = True
-) -> Iterator[Doubles]:
+def stream(network: Predictor, ids: Ids, start: int, *, rows: int = ROWS, exact: bool = True) -> Iterator[Doubles]:
     """Score a text in order, the state carried; see `Reader.read_text` for the last two arguments."""
     state, before = network.empty_state(1), start
     for begin in range(0, len(ids), BLOCK):

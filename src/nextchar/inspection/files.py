@@ -57,9 +57,7 @@ class Inspection:
         if self.length is not None and self.length < 1:
             raise ConfigError(f"the length is {self.length}, but must be 1 or more")
         file = read_model(self.model)
-        self.ids, skipped = read_ids(
-            self.texts, file.vocabulary, encoding=self.encoding, unknown=self.unknown
-        )
+        self.ids, skipped = read_ids(self.texts, file.vocabulary, encoding=self.encoding, unknown=self.unknown)
         if skipped:
             self.on_message(f"skipped {skipped:,} characters that are not in the vocabulary")
         self.lm = to_language_model(file, pick_device(self.device))
@@ -93,9 +91,7 @@ class Inspection:
     def _write_picture(self, path: Path) -> dict[str, Any]:
         strips = self.strips()
         if len(strips) > 1:
-            raise ConfigError(
-                f"{len(strips)} units were given, and a picture shows one; give --neurons one LAYER:UNIT"
-            )
+            raise ConfigError(f"{len(strips)} units were given, and a picture shows one; give --neurons one LAYER:UNIT")
         strips[0].save(path)
         self.on_message(f"{path}: {strips[0].legend}")
         shown = {"shown": len(strips[0].seen), "legend": strips[0].legend}

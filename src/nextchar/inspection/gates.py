@@ -67,11 +67,7 @@ def gates(model: ModelSource, text: Given) -> list[GateRow]:
 def gate_rows(layers: Mapping[int, LayerSummary]) -> list[GateRow]:
     """Return the rows of summarized layers."""
     keeping = set(KEEPING.values())
-    return [
-        _row(layer, gate, summary, gate in keeping)
-        for layer, summary in layers.items()
-        for gate in summary.gates
-    ]
+    return [_row(layer, gate, summary, gate in keeping) for layer, summary in layers.items() for gate in summary.gates]
 
 
 def _row(layer: int, gate: str, summary: LayerSummary, keeps: bool) -> GateRow:

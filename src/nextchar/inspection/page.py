@@ -45,9 +45,7 @@ def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -
         programs: The scripts of its module, in order.
     """
     # "<" can end a script or begin a comment, and U+2028 can end a line; escaped, they are the same JSON.
-    packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )
+    packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     whole = asset("frame.html").replace("<!-- body -->", body, 1)
     whole = whole.replace("/* style */", asset("base.css") + style, 1)
     module = "\n".join([asset("base.js"), asset("colours.js"), *programs])

@@ -137,9 +137,7 @@ def _gradient(network: Network, window: Ids, states: Sequence[State]) -> Floats:
 def _from_leaf(leaves: list[Tensor]) -> Recurrence:
     """Return the fastest recurrence with the inputs of the first layer as a leaf of the graph, appended to a list."""
 
-    def recurrence(
-        cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights
-    ) -> tuple[Tensor, LayerState]:
+    def recurrence(cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights) -> tuple[Tensor, LayerState]:
         if isinstance(x, Lookup):
             x = x.dense().detach().requires_grad_()
             leaves.append(x)
@@ -148,9 +146,7 @@ def _from_leaf(leaves: list[Tensor]) -> Recurrence:
     return recurrence
 
 
-def _truncated(
-    network: Network, ids: Ids, nats: Doubles, start: int, distance: int
-) -> tuple[Ids, Floats, Floats]:
+def _truncated(network: Network, ids: Ids, nats: Doubles, start: int, distance: int) -> tuple[Ids, Floats, Floats]:
     """Return contexts, mean costs and their standard errors, from readings that start at many places of the text.
 
     The same character is compared with the whole text read before it, so only the missing context makes a difference.

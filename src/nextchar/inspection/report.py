@@ -156,8 +156,7 @@ def _overview(layers: dict[int, LayerSummary]) -> dict[str, Any]:
             for gate in summary.gates
         ],
         "timescales": [
-            {"layer": layer, "points": numbers(summary.timescales.both(), 2)}
-            for layer, summary in layers.items()
+            {"layer": layer, "points": numbers(summary.timescales.both(), 2)} for layer, summary in layers.items()
         ],
     }
 

@@ -210,9 +210,7 @@ def _hex(colour: Colour) -> str:
 def _svg_cell(cell: Cell) -> str:
     x, y, shown, size, colour, letter, marked = cell
     weight = ' font-weight="700"' if marked else ""
-    line = (
-        f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
-    )
+    line = f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
     return (
         f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{colour}"/>'
         f'<text x="{x + COLUMN / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{letter}" '

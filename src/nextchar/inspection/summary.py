@@ -49,9 +49,7 @@ class LayerSummary:
         self._peaks = [np.full((WINDOWS, size), -np.inf) for _ in range(2)]
         self._center: dict[str, Floats] = {}
         self._sums = {signal: np.zeros((2, size)) for signal in SIGNALS[cell]}
-        self._by_character = {
-            signal: np.zeros((vocabulary_size, size)) for signal in (self.main, *self.gates)
-        }
+        self._by_character = {signal: np.zeros((vocabulary_size, size)) for signal in (self.main, *self.gates)}
         self._characters = np.zeros(vocabulary_size, np.int64)
         self._rest: Floats = np.zeros((0, size), np.float32)  # of an incomplete window
         self.timescales, self._keeping = Timescales(size), KEEPING.get(cell)

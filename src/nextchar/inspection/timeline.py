@@ -28,9 +28,7 @@ def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """Return the points of the training and the validation loss of a log: step and bits per character."""
     return {
-        "training": [
-            (each["step"], each["loss"] / math.log(2)) for each in entries if each["event"] == "progress"
-        ],
+        "training": [(each["step"], each["loss"] / math.log(2)) for each in entries if each["event"] == "progress"],
         "validation": [
             (each["step"], each["score"]["bits_per_char"]) for each in entries if each["event"] == "validated"
         ],

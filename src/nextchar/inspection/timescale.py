@@ -40,9 +40,7 @@ class Timescales:
         for index, lag in enumerate(LAGS):
             begin = max(len(self._before), lag)
             if begin < len(both):
-                self._products[index] += np.einsum(
-                    "tu,tu->u", both[begin:], both[begin - lag : len(both) - lag]
-                )
+                self._products[index] += np.einsum("tu,tu->u", both[begin:], both[begin - lag : len(both) - lag])
         self._before = both[-LAGS[-1] :].copy()
         self._count += len(rows)
 

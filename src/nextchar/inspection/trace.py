@@ -156,12 +156,7 @@ def join(parts: Sequence[Trace]) -> Trace:
 
 
 def pieces(
-    lm: LanguageModel,
-    ids: Ids,
-    *,
-    units: Units | None = None,
-    signals: Sequence[str] | None = None,
-    chunk: int = CHUNK,
+    lm: LanguageModel, ids: Ids, *, units: Units | None = None, signals: Sequence[str] | None = None, chunk: int = CHUNK
 ) -> Iterator[Trace]:
     """Trace ids `(T,)` in pieces of `chunk` x 32 characters, in memory that does not grow with the text.
 

@@ -47,9 +47,7 @@ def describe(
             **_windows(summary, unit, ids),
             "timescales": numbers(timescales[layer][unit], 2),
             "drivers": {gate: _drivers(summary, gate, unit, known.get(gate)) for gate in summary.gates},
-            "effect": None
-            if effect is None
-            else ends(effect[:, unit] * _deviation(summary, "h", unit), BY_CHARACTER),
+            "effect": None if effect is None else ends(effect[:, unit] * _deviation(summary, "h", unit), BY_CHARACTER),
             "alike": [[[*every[index], r] for index, r in end] for end in ends(others, ALIKE)],
         }
 
@@ -74,9 +72,7 @@ def _deviation(summary: LayerSummary, signal: str, unit: int) -> float:
 def _windows(summary: LayerSummary, unit: int, ids: Ids) -> dict[str, Any]:
     """Return the windows with the largest and the smallest values."""
     found = {"strongest": summary.strongest, "weakest": summary.weakest}
-    return {
-        name: [_window(int(at), ids) for at in places[:, unit] if at >= 0] for name, places in found.items()
-    }
+    return {name: [_window(int(at), ids) for at in places[:, unit] if at >= 0] for name, places in found.items()}
 
 
 def _window(begin: int, ids: Ids) -> list[Any]:
@@ -109,6 +105,4 @@ def deciles(values: Floats, ids: Ids) -> list[list[Any]]:
     means = values[: whole * WINDOW].reshape(whole, -1).mean(1)
     order = np.argsort(-means, kind="stable")
     picked = [int(order[(2 * k + 1) * whole // (2 * DECILES)]) for k in range(DECILES)]
-    return [
-        [*_window(WINDOW * window, ids), round(float(means[window]), 3)] for window in dict.fromkeys(picked)
-    ]
+    return [[*_window(WINDOW * window, ids), round(float(means[window]), 3)] for window in dict.fromkeys(picked)]

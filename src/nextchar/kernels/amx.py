@@ -48,9 +48,7 @@ class _Product:
             context.make_array(kind)(context, builder, value)
             for kind, value in zip(signature.args, arguments, strict=True)
         ]
-        self.weights, self.x, self.out = (
-            (array.data, builder.extract_value(array.strides, 0)) for array in arrays
-        )
+        self.weights, self.x, self.out = ((array.data, builder.extract_value(array.strides, 0)) for array in arrays)
         self.steps, self.vectors = (builder.extract_value(array.shape, 0) for array in arrays[:2])
 
     def call(self, name: str, *arguments: Any) -> None:
@@ -101,9 +99,7 @@ class _Product:
             for tile in range(tiles):
                 self.move("tileloadd64", _X + tile, self.x, _I64(TILE_ROWS * tile), self.b.mul(step, _I64(4)))
             for half in range(2):
-                self.move(
-                    "tileloadd64", _WEIGHTS + half, self.weights, step, _I64(_ROW_BYTES * (first + half))
-                )
+                self.move("tileloadd64", _WEIGHTS + half, self.weights, step, _I64(_ROW_BYTES * (first + half)))
             for tile, half in places:
                 self.call("tdpbf16ps", *map(_I8, (_SUMS + 2 * tile + half, _X + tile, _WEIGHTS + half)))
         for register, place in sums.items():

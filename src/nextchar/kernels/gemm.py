@@ -106,9 +106,7 @@ class _MicroKernel:
         # A bfloat16 with zeros below it is a float32: of a pair, the first is shifted up, the second is masked.
         pairs = self.b.bitcast(value, _INTS)
         shift, mask = (ir.Constant(_INTS, [_I32(number)] * VECTOR_WIDTH) for number in (16, -(1 << 16)))
-        return [
-            self.b.bitcast(half, _FLOATS) for half in (self.b.shl(pairs, shift), self.b.and_(pairs, mask))
-        ]
+        return [self.b.bitcast(half, _FLOATS) for half in (self.b.shl(pairs, shift), self.b.and_(pairs, mask))]
 
     def load_x(self, address: Any, step: Any) -> list[Any]:
         """Load the elements of an x for a step of the k loop, each operand repeated in a SIMD vector."""

@@ -88,12 +88,7 @@ def forward(weights: Any, gates: Any, hidden: Any, cells: Any, first: int, last:
         for block in range(blocks):
             add_block(weights[block], flat[t, first:last], gates[t, first:last, block], no_scales)
             for row in range(first, last):
-                advance(
-                    gates[t, row, block],
-                    cells[t, row, block],
-                    cells[t + 1, row, block],
-                    hidden[t + 1, row, block],
-                )
+                advance(gates[t, row, block], cells[t, row, block], cells[t + 1, row, block], hidden[t + 1, row, block])
 
 
 @compiled
@@ -146,19 +141,14 @@ def backward(transposed: Any, made: Any, gradients: Any, ids: Any, first: int, l
 
 # The next three take whole arrays and indices: creating views would take longer than computing 16 units.
 @compiled
-def backward_pointwise(
-    gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, rows: tuple[int, int]
-) -> None:
+def backward_pointwise(gates: Any, cells: Any, d_units: Any, d_cells: Any, t: int, rows: tuple[int, int]) -> None:
     """Backpropagate through `advance`: overwrite the gates with their gradients, and take d_cells one step back."""
     one = np.float32(1)
     for row in range(*rows):
         for block in range(gates.shape[2]):
             for unit in range(VECTOR_WIDTH):
                 i, f = gates[t, row, block, unit], gates[t, row, block, VECTOR_WIDTH + unit]
-                g, o = (
-                    gates[t, row, block, 2 * VECTOR_WIDTH + unit],
-                    gates[t, row, block, 3 * VECTOR_WIDTH + unit],
-                )
+                g, o = (gates[t, row, block, 2 * VECTOR_WIDTH + unit], gates[t, row, block, 3 * VECTOR_WIDTH + unit])
                 before, tanh_cell = cells[t, row, block, unit], tanh(cells[t + 1, row, block, unit])
                 d_hidden = d_units[t, row, block, unit]
                 d_cell = d_cells[row, block, unit] + d_hidden * o * (one - tanh_cell * tanh_cell)

@@ -108,9 +108,7 @@ def pack(shape: Architecture, arrays: dict[str, Array], size: int, kind: WeightK
         table=(_table(shape, arrays) + biases[0][:, 0]).reshape(size + 1, blocks, ROWS),
         first=first[0],
         above=np.stack([a for a, _ in above]) if above else np.empty((0, *first[0].shape), first[0].dtype),
-        bias=np.array([bias.reshape(blocks, ROWS) for bias in biases[1:]], np.float32).reshape(
-            -1, blocks, ROWS
-        ),
+        bias=np.array([bias.reshape(blocks, ROWS) for bias in biases[1:]], np.float32).reshape(-1, blocks, ROWS),
         scales=np.stack([first[1], *(scales for _, scales in above)]),
         head=head_blocks,
         head_bias=_to_blocks(arrays["head.bias"][:, None]).reshape(-1, ROWS),

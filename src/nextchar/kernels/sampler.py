@@ -191,9 +191,7 @@ def invert_cdf(weights: Floats, number: float) -> int:
 
 
 @compiled
-def draw(
-    logits: Floats, sampler: SamplerState, stream: int, number: float, weights: Floats, order: Ids
-) -> int:
+def draw(logits: Floats, sampler: SamplerState, stream: int, number: float, weights: Floats, order: Ids) -> int:
     """Return the id that a random number draws.
 
     Args:

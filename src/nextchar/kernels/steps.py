@@ -210,12 +210,7 @@ def assist(packed: Packed, streams: StreamState, scratch: Scratch, barrier: Barr
 
 @compiled
 def select_inputs(
-    step: int,
-    buffers: StepBuffers,
-    streams: StreamState,
-    sampler: SamplerState,
-    scratch: Scratch,
-    inputs: Ids,
+    step: int, buffers: StepBuffers, streams: StreamState, sampler: SamplerState, scratch: Scratch, inputs: Ids
 ) -> bool:
     """Set inputs `(N,)` to the ids of a step, given or drawn; return whether a stop id was drawn."""
     size = len(scratch.weights)
@@ -236,9 +231,7 @@ def select_inputs(
 
 
 @compiled
-def run(
-    buffers: StepBuffers, packed: Packed, streams: StreamState, sampler: SamplerState, barrier: Barrier
-) -> int:
+def run(buffers: StepBuffers, packed: Packed, streams: StreamState, sampler: SamplerState, barrier: Barrier) -> int:
     """Let streams read or draw ids; return the number of steps. A helper returns when its leader does.
 
     Args:

@@ -83,9 +83,7 @@ def rnn(x: Tensor, state: LayerState, weights: Weights) -> tuple[LayerState, Gat
     Source: Elman 1990.
     """
     (hidden,) = state
-    hidden = torch.tanh(
-        x @ weights.weight_ih.T + weights.bias_ih + hidden @ weights.weight_hh.T + weights.bias_hh
-    )
+    hidden = torch.tanh(x @ weights.weight_ih.T + weights.bias_ih + hidden @ weights.weight_hh.T + weights.bias_hh)
     return (hidden,), {}
 
 

@@ -158,18 +158,11 @@ class _Sequence(torch.autograd.Function):
         d_cells = torch.zeros(batch, units) if d_last_cell is None else d_last_cell.clone()
         blocks = units // VECTOR_WIDTH
         d_gates = np.empty((steps, batch, GATES, blocks, VECTOR_WIDTH), outputs.dtype)
-        parts = {
-            first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32) for first, _ in split_range(batch, MR)
-        }
+        parts = {first: np.zeros((ctx.table_rows, blocks, ROWS), np.float32) for first, _ in split_range(batch, MR)}
         transposed = _packed(weight_hh, ctx.bf16, transposed=True)
 
         def back(first: int, last: int) -> None:
-            gradients = (
-                d_hidden.numpy(),
-                d_cells.numpy().reshape(batch, blocks, VECTOR_WIDTH),
-                d_gates,
-                parts[first],
-            )
+            gradients = (d_hidden.numpy(), d_cells.numpy().reshape(batch, blocks, VECTOR_WIDTH), d_gates, parts[first])
             lstm_training.backward(transposed, (gates, cells), gradients, ctx.ids.numpy(), first, last)
 
         parallel_for(back, batch, MR)
@@ -234,15 +227,9 @@ def _packed(weight: Tensor, bf16: bool, *, transposed: bool = False) -> npt.NDAr
 
 def _by_block(table: Tensor, units: int) -> Tensor:
     """Return rows `(U, 4H)`, gate after gate, as blocks of 16 units with their gates, `(U, H / 16, 64)`."""
-    return (
-        table.reshape(-1, GATES, units // VECTOR_WIDTH, VECTOR_WIDTH)
-        .transpose(1, 2)
-        .reshape(len(table), -1, ROWS)
-    )
+    return table.reshape(-1, GATES, units // VECTOR_WIDTH, VECTOR_WIDTH).transpose(1, 2).reshape(len(table), -1, ROWS)
 
 
 def _by_gate(table: Tensor, units: int) -> Tensor:
     """Undo `_by_block`."""
-    return (
-        table.reshape(-1, units // VECTOR_WIDTH, GATES, VECTOR_WIDTH).transpose(1, 2).reshape(len(table), -1)
-    )
+    return table.reshape(-1, units // VECTOR_WIDTH, GATES, VECTOR_WIDTH).transpose(1, 2).reshape(len(table), -1)

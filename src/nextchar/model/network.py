@@ -34,19 +34,13 @@ class Network(nn.Module):
         if architecture.embedding:
             self.embedding = nn.Embedding(vocabulary_size + 1, architecture.embedding)
         self.layers = nn.ModuleList(
-            nn.ParameterDict(
-                [(part, torch.zeros(shapes[f"layers.{layer}.{part}"])) for part in Weights._fields]
-            )
+            nn.ParameterDict([(part, torch.zeros(shapes[f"layers.{layer}.{part}"])) for part in Weights._fields])
             for layer in range(architecture.layers)
         )
         self.head = nn.Linear(architecture.hidden, vocabulary_size)
 
     def forward(
-        self,
-        ids: Tensor,
-        state: State,
-        regularize: Dropout | None = None,
-        recurrence: Recurrence = fastest,
+        self, ids: Tensor, state: State, regularize: Dropout | None = None, recurrence: Recurrence = fastest
     ) -> tuple[Tensor, State]:
         """Return the logits for the id after each id.
 

@@ -39,15 +39,7 @@ from nextchar.kernels.threads import parallel_for
 from nextchar.model.compiled import own_threads
 from nextchar.model.network import Network
 from nextchar.model.recurrence import Recurrence, Signals, reference
-from nextchar.model.state import (
-    State,
-    concatenate_rows,
-    detach,
-    largest_difference,
-    map_state,
-    select_rows,
-    vectors_of,
-)
+from nextchar.model.state import State, concatenate_rows, detach, largest_difference, map_state, select_rows, vectors_of
 
 ROWS = 64  # parts of a text that are read in parallel
 CHUNK = 128  # inputs of a row that are read at a time
@@ -166,9 +158,7 @@ class Reader:
 
         return nats, self.read(inputs, state, visit)
 
-    def read_text(
-        self, inputs: Ids, state: State, visit: Visitor, *, rows: int = ROWS, exact: bool = True
-    ) -> State:
+    def read_text(self, inputs: Ids, state: State, visit: Visitor, *, rows: int = ROWS, exact: bool = True) -> State:
         """Read one text, parts of it in parallel, with the result of reading it in order.
 
         The visitor sees chunks in any order, and some of them several times: the last time counts. Signals are
@@ -208,21 +198,14 @@ class Reader:
             yield
 
     def _advance(
-        self,
-        inputs: Ids,
-        index: Any,
-        state: State,
-        visit: Visitor | None,
-        recurrence: Recurrence | None = None,
+        self, inputs: Ids, index: Any, state: State, visit: Visitor | None, recurrence: Recurrence | None = None
     ) -> State:
         """Read one chunk and show it to the visitor; return the state after it."""
         ids = torch.from_numpy(np.array(inputs[index], np.int64, order="C")).to(state[0][0].device)
         layers: list[Signals] = []
         if self.record or recurrence:
             assert isinstance(self.network, Network)
-            logits, state = self.network(
-                ids, state, recurrence=recurrence or partial(reference, record=layers)
-            )
+            logits, state = self.network(ids, state, recurrence=recurrence or partial(reference, record=layers))
         else:
             logits, state = self.network(ids, state)
         if visit:

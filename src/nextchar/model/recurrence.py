@@ -22,11 +22,7 @@ def dense(x: Tensor | Lookup) -> Tensor:
 
 
 def reference(
-    cell: Cell,
-    x: Tensor | Lookup,
-    state: LayerState,
-    weights: Weights,
-    record: list[Signals] | None = None,
+    cell: Cell, x: Tensor | Lookup, state: LayerState, weights: Weights, record: list[Signals] | None = None
 ) -> tuple[Tensor, LayerState]:
     """Run a layer over consecutive steps, one after the other.
 

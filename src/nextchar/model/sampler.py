@@ -50,9 +50,7 @@ def sampling_weights(logits: Tensor, params: SamplerTensors) -> Tensor:
     ordered = ordered.masked_fill(beyond, 0)
     ordered = ordered.masked_fill(ordered < params.min_p * ordered[:, :1], 0)
     greedy = rank == logits.argmax(dim=1, keepdim=True)
-    return torch.where(
-        params.temperature == 0, greedy.to(p.dtype), p.new_zeros(p.shape).scatter(1, order, ordered)
-    )
+    return torch.where(params.temperature == 0, greedy.to(p.dtype), p.new_zeros(p.shape).scatter(1, order, ordered))
 
 
 def draw(weights: Tensor, numbers: Tensor) -> Tensor:

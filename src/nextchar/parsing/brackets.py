@@ -4,12 +4,9 @@ import re
 from collections.abc import Iterable
 
 PAIRS = {")": "(", "]": "[", "}": "{"}
-C_LITERALS = re.compile(
-    r"""/\*.*?\*/ | //[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'""", re.VERBOSE | re.DOTALL
-)
+C_LITERALS = re.compile(r"""/\*.*?\*/ | //[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*'""", re.VERBOSE | re.DOTALL)
 PYTHON_LITERALS = re.compile(
-    r'''""".*?""" | \'\'\'.*?\'\'\' | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | \#[^\n]*''',
-    re.VERBOSE | re.DOTALL,
+    r'''""".*?""" | \'\'\'.*?\'\'\' | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | \#[^\n]*''', re.VERBOSE | re.DOTALL
 )
 
 

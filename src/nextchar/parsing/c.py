@@ -4,17 +4,7 @@ import re
 from itertools import pairwise
 
 from nextchar.parsing.brackets import C_LITERALS, balanced, blank_literals
-from nextchar.parsing.domain import (
-    Domain,
-    Pieces,
-    Program,
-    Ratio,
-    Tally,
-    import_parser,
-    pooled,
-    run_program,
-    share,
-)
+from nextchar.parsing.domain import Domain, Pieces, Program, Ratio, Tally, import_parser, pooled, run_program, share
 
 GCC = Program("gcc", "gcc", "compiling functions")
 GCC_ROUNDS = 12  # how often gcc runs again after the names that it reported as unknown were declared
@@ -51,9 +41,7 @@ def functions(text: str) -> Pieces:
 
 def _head(lines: list[str], number: int) -> int:
     """Return the line where the function head before line `number` begins."""
-    while number and not (
-        lines[number - 1][0] in "\n#}{/" or lines[number - 1].rstrip().endswith(("*/", ";"))
-    ):
+    while number and not (lines[number - 1][0] in "\n#}{/" or lines[number - 1].rstrip().endswith(("*/", ";"))):
         number -= 1
     return number
 

@@ -75,9 +75,7 @@ class Reference:
     def ngrams(self, order: int, request: SampleRequest, on_progress: OnProgress) -> list[str]:
         """Generate samples with a table of n-grams of the training text."""
         if not request.temperature:
-            raise ConfigError(
-                "the temperature is 0, but n-grams need more than 0; leave them out with --ngram 0"
-            )
+            raise ConfigError("the temperature is 0, but n-grams need more than 0; leave them out with --ngram 0")
         on_progress(f"counting {order}-grams in {len(self.train):,} characters")
         table = NGram(self.train, len(self.vocabulary), order=order)
         ids = table.sample(request.count, request.length, temperature=request.temperature, seed=request.seed)
@@ -124,19 +122,12 @@ def compare(
         texts = {"model": generate(source, request)[0], **others}
     else:
         texts = {"samples": source, **others}
-    reports = {
-        name: structure(each, domain, training=training, seed=request.seed) for name, each in texts.items()
-    }
+    reports = {name: structure(each, domain, training=training, seed=request.seed) for name, each in texts.items()}
     return texts, reports
 
 
 def compare_temperatures(
-    model: ModelFile,
-    domain: str,
-    reference: Reference,
-    request: SampleRequest,
-    path: Path,
-    on_progress: OnProgress,
+    model: ModelFile, domain: str, reference: Reference, request: SampleRequest, path: Path, on_progress: OnProgress
 ) -> tuple[dict[str, Any], dict[str, Structure]]:
     """Report on samples at every temperature, and write a figure of them.
 

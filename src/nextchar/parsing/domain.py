@@ -130,9 +130,7 @@ def import_parser(module: str) -> ModuleType:
         ) from None
 
 
-def run_program(
-    words: Sequence[str], files: Mapping[str, str | bytes], output: str = ""
-) -> tuple[int, str, bytes]:
+def run_program(words: Sequence[str], files: Mapping[str, str | bytes], output: str = "") -> tuple[int, str, bytes]:
     """Run a program in a temporary folder, without standard input, for at most `TIMEOUT` seconds.
 
     Args:
@@ -147,9 +145,7 @@ def run_program(
     with tempfile.TemporaryDirectory(prefix="nextchar-") as name:
         folder = Path(name)
         for file, content in files.items():
-            (folder / file).write_bytes(
-                content if isinstance(content, bytes) else content.encode("utf-8", "replace")
-            )
+            (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
         try:
             done = subprocess.run(  # noqa: S603  a fixed command line; the text is in a file
                 words,

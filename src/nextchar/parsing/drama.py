@@ -20,9 +20,7 @@ def valid(speech: str) -> bool:
     head, _, body = speech.partition("\n")
     lines = body.split("\n")
     return bool(
-        SPEAKER.fullmatch(head)
-        and all(line.strip() for line in lines)
-        and not any(map(SPEAKER.fullmatch, lines))
+        SPEAKER.fullmatch(head) and all(line.strip() for line in lines) and not any(map(SPEAKER.fullmatch, lines))
     )
 
 

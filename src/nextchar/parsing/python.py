@@ -74,9 +74,7 @@ def check(sample: str, _learned: None) -> Tally:
     pieces = functions(sample)
     return {
         "functions that parse": share(pieces.whole, parses),
-        "functions with balanced brackets": share(
-            pieces.whole, lambda piece: balanced(piece, PYTHON_LITERALS)
-        ),
+        "functions with balanced brackets": share(pieces.whole, lambda piece: balanced(piece, PYTHON_LITERALS)),
         "lines indented as they must be": pooled([indentation(piece) for piece in pieces.whole]),
         "functions cut off by the end": pieces.cut_share(),
     }

@@ -122,8 +122,7 @@ def figure(points: Sequence[Point], real: Structure, title: str) -> str:
         for index, name in enumerate(names):
             color = f"C{index}"
             values, lows, highs = zip(
-                *((each.value, each.low, each.high) for each in (p.structure[name] for p in points)),
-                strict=True,
+                *((each.value, each.low, each.high) for each in (p.structure[name] for p in points)), strict=True
             )
             axes.plot(temperatures, values, color=color, marker="o", label=name)
             axes.fill_between(temperatures, lows, highs, color=color, alpha=0.15)

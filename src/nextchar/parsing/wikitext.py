@@ -16,9 +16,7 @@ ID = re.compile(r"<(?:id|parentid)>([^<\n]*)</(?:id|parentid)>")
 VALID_ID = re.compile(r"[1-9]\d{0,9}")
 ADDRESS = re.compile(r"\b(?:https?|ftp)://[^\s\]|<>\"{}&]+")
 VALID_ADDRESS = re.compile(r"(?:https?|ftp)://(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?::\d+)?(?:[/?#].*)?")
-LEFTOVER = re.compile(
-    r"\{\{|\}\}|\[\[|\]\]|</?(?:ref|nowiki|div|span|small|sub|sup|math|table|gallery)\b|<!--|-->"
-)
+LEFTOVER = re.compile(r"\{\{|\}\}|\[\[|\]\]|</?(?:ref|nowiki|div|span|small|sub|sup|math|table|gallery)\b|<!--|-->")
 HEADING = re.compile(r"(={1,6})[^=\n](?:.*[^=\n])?\1\s*")
 FIRST_WIKI, LAST_YEAR = 2001, 2030
 

@@ -87,9 +87,7 @@ class CompiledBatch:
         )
         self._mean = np.zeros((rows, vocabulary_size), np.float32)
 
-    def add(
-        self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()
-    ) -> None:
+    def add(self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()) -> None:
         """Begin a stream in the next free place."""
         stream, sampler = self.count, self.sampler
         for streams, state in zip(self.states, prompt, strict=True):

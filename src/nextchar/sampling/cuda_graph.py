@@ -82,9 +82,7 @@ class CudaGraphBatch:
         self._has_stops = np.zeros(size, np.bool_)
         self._replay: Callable[[], None] | None = None
 
-    def add(
-        self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()
-    ) -> None:
+    def add(self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()) -> None:
         """Begin a stream in the next free place."""
         stream, ((hidden, cell, logits),) = self.count, prompt
         for source, target in zip((hidden, cell), zip(*self._state, strict=True), strict=False):

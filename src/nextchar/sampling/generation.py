@@ -123,9 +123,7 @@ class Generator:
             for name in ("weights", "device"):
                 asked, given = getattr(options, name), getattr(model, name)
                 if asked not in (None, "auto", given):
-                    raise ConfigError(
-                        f"the options ask for {name} {asked}, but the engine was made with {given}"
-                    )
+                    raise ConfigError(f"the options ask for {name} {asked}, but the engine was made with {given}")
             self.engine = model
         else:
             self.engine = Engine(model, options.weights or "fp32", options.device or "cpu")
@@ -216,15 +214,11 @@ class Generator:
             finally:
                 cancelled.set()
 
-    def _run(
-        self, batch: Batch, state: PromptState, waiting: Iterator[int], cancelled: Event
-    ) -> Iterator[Generation]:
+    def _run(self, batch: Batch, state: PromptState, waiting: Iterator[int], cancelled: Event) -> Iterator[Generation]:
         """Generate the waiting texts, as many at a time as the batch holds; yield each when it is finished."""
         running: list[Generation] = []
         while not cancelled.is_set():
-            running += [
-                self._begin(batch, state, index) for index in islice(waiting, batch.size - batch.count)
-            ]
+            running += [self._begin(batch, state, index) for index in islice(waiting, batch.size - batch.count)]
             if not running:
                 return
             self._extend(batch, running, CHUNK)

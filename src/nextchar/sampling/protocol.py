@@ -32,9 +32,7 @@ class Batch(Protocol):
     size: int
     count: int
 
-    def add(
-        self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()
-    ) -> None:
+    def add(self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()) -> None:
         """Begin a stream in the next free place.
 
         Args:

@@ -37,9 +37,7 @@ def sample(
 
 
 def stream(
-    model: "Engine | ModelSource | Sequence[ModelSource]",
-    prompt: str = "",
-    options: SampleOptions | None = None,
+    model: "Engine | ModelSource | Sequence[ModelSource]", prompt: str = "", options: SampleOptions | None = None
 ) -> Iterator[str]:
     """Yield the first text of `sample` in pieces while it is generated; arguments and errors are the same."""
     generator = Generator(model, options or SampleOptions())

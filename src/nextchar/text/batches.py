@@ -47,13 +47,7 @@ class BatchLoader:
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        batch_size: int,
-        seq_length: int,
-        *,
-        seed: int = 0,
-        state_reset_prob: float = 0.02,
+        self, corpus: Corpus, batch_size: int, seq_length: int, *, seed: int = 0, state_reset_prob: float = 0.02
     ) -> None:
         self.corpus, self.batch_size, self.seq_length = corpus, batch_size, seq_length
         self._seed, self._state_reset_prob = seed, state_reset_prob

@@ -187,15 +187,10 @@ def download(name: str, named: Named) -> Path:
     pooch.get_logger().setLevel("WARNING")
     try:
         path = pooch.retrieve(
-            named.url,
-            known_hash=f"sha256:{named.sha256}",
-            fname=named.url.rpartition("/")[2],
-            path=folder,
+            named.url, known_hash=f"sha256:{named.sha256}", fname=named.url.rpartition("/")[2], path=folder
         )
     except Exception as error:  # requests, urllib3 and the operating system raise errors of their own
-        reason = (
-            "the download has another checksum" if "hash" in str(error).lower() else "it cannot be downloaded"
-        )
+        reason = "the download has another checksum" if "hash" in str(error).lower() else "it cannot be downloaded"
         raise TextError(
             f"the corpus {name} is not on this machine and {reason}; download {named.url} by other means into a folder, "
             f"and name that folder in the environment variable NEXTCHAR_DATA"

@@ -139,9 +139,7 @@ class Corpus:
         refuse_surrogates(codes)
         vocabulary = Vocabulary(units, tuple(np.unique(codes).tolist()))
         return cls(
-            vocabulary.find(codes).astype(vocabulary.dtype),
-            vocabulary,
-            hashlib.sha256(codes.tobytes()).hexdigest(),
+            vocabulary.find(codes).astype(vocabulary.dtype), vocabulary, hashlib.sha256(codes.tobytes()).hexdigest()
         )
 
 
@@ -214,11 +212,7 @@ def cached_corpus(key: str) -> Corpus | None:
 
 
 def read_ids(
-    texts: Text | Sequence[Text],
-    vocabulary: Vocabulary,
-    *,
-    encoding: str = "utf-8",
-    unknown: Unknown = "error",
+    texts: Text | Sequence[Text], vocabulary: Vocabulary, *, encoding: str = "utf-8", unknown: Unknown = "error"
 ) -> tuple[Ids, int]:
     """Read texts as the ids of a given vocabulary.
 
@@ -291,9 +285,7 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
         return None
 
 
-def _write_cache(
-    key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]
-) -> None:
+def _write_cache(key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]) -> None:
     """Encode blocks of codes into a temporary folder in the cache; rename it to the entry when it is complete."""
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=make_cache_folder(TEXTS)))
     try:

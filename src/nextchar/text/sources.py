@@ -76,9 +76,7 @@ def find_sources(
         TextError: A text does not exist, or a folder has no text.
     """
     if not (names := as_list(texts)):
-        raise TextError(
-            "no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`"
-        )
+        raise TextError("no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`")
     sources: list[Source] = []
     skipped = 0
     try:
@@ -110,9 +108,7 @@ def find_matches(pattern: str) -> list[Source]:
     paths = glob.glob(str(expand(pattern)), recursive=True)  # noqa: PTH207  it may be absolute
     matches = sorted(match for match in paths if Path(match).is_file())
     if not matches:
-        raise TextError(
-            f"there is no file, folder or corpus named '{pattern}'; `nextchar corpora` lists the corpora"
-        )
+        raise TextError(f"there is no file, folder or corpus named '{pattern}'; `nextchar corpora` lists the corpora")
     return [Source(Path(match), Path(match).name) for match in matches]
 
 

@@ -42,9 +42,7 @@ class Vocabulary:
             raise ModelFileError(f"a vocabulary has characters or bytes, not {self.units!r}")
         limit = CODE_POINTS if self.units == "characters" else 256
         if any(not 0 <= code < limit for code in self.codes) or list(self.codes) != sorted(set(self.codes)):
-            raise ModelFileError(
-                f"a vocabulary of {self.units} must be distinct ascending codes below {limit}"
-            )
+            raise ModelFileError(f"a vocabulary of {self.units} must be distinct ascending codes below {limit}")
         table = np.full(max(self.codes, default=-1) + 2, UNKNOWN, np.uint32)
         table[list(self.codes)] = np.arange(len(self.codes), dtype=np.uint32)
         object.__setattr__(self, "_table", table)

@@ -92,9 +92,7 @@ def _sizes_for(config: Config, characters: int, vocabulary_size: int, trained: f
     return sizes
 
 
-def _sizes(
-    config: Config, characters: int, vocabulary_size: int, compute: float, *, timed: bool = False
-) -> Sizes:
+def _sizes(config: Config, characters: int, vocabulary_size: int, compute: float, *, timed: bool = False) -> Sizes:
     """Choose the sizes that are not set.
 
     Args:

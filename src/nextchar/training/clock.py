@@ -25,9 +25,7 @@ class Clock:
         moves_validations: Whether the interval of validations may follow the number of steps.
     """
 
-    def __init__(
-        self, minutes: float, most_steps: int, *, spent: float = 0.0, moves_validations: bool = True
-    ) -> None:
+    def __init__(self, minutes: float, most_steps: int, *, spent: float = 0.0, moves_validations: bool = True) -> None:
         self.most_steps, self.moves_validations = most_steps, moves_validations
         self._budget = minutes * 60
         self._begun = time.monotonic() - spent
@@ -38,9 +36,7 @@ class Clock:
         """Return the seconds used so far."""
         return time.monotonic() - self._begun
 
-    def review(
-        self, step: int, steps: int, *, training_seconds: float, later: float, hold: float
-    ) -> int | None:
+    def review(self, step: int, steps: int, *, training_seconds: float, later: float, hold: float) -> int | None:
         """Return a better number of steps, at a few moments early in the run.
 
         Args:

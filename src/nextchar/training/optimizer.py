@@ -80,9 +80,7 @@ class Cautious:
                 update(weight, state["exp_avg"], state["exp_avg_sq"], int(state["step"]), group)
 
 
-def reference_update(
-    weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]
-) -> None:
+def reference_update(weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]) -> None:
     """Update one matrix by the plain equations; `mean` and `square` are updated in place.
 
     Args:
@@ -102,9 +100,7 @@ def reference_update(
     weight.sub_(rate * update * agrees / agrees.mean().clamp(min=Cautious.MIN_MOVING))
 
 
-def _compiled_update(
-    weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]
-) -> None:
+def _compiled_update(weight: Tensor, mean: Tensor, square: Tensor, step: int, group: Mapping[str, Any]) -> None:
     """Do the same as `reference_update`, reading the state only once; the gradient is overwritten."""
     assert weight.grad is not None
     flat = [tensor.view(-1).numpy() for tensor in (weight.grad, mean, square)]

@@ -31,9 +31,7 @@ def seconds_each(work: Callable[[], object], seconds: float, at_least: int = 3) 
     return median(durations)
 
 
-def training_step(
-    recipe: Recipe, vocabulary_size: int, device: torch.device, precision: str
-) -> Callable[[], object]:
+def training_step(recipe: Recipe, vocabulary_size: int, device: torch.device, precision: str) -> Callable[[], object]:
     """Return a function that does one training step of a network with random weights, on a random text.
 
     Args:

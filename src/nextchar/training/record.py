@@ -96,9 +96,7 @@ class Log:
     """One event per line, as JSON; events that a run logged after the snapshot it is resumed from are removed."""
 
     def __init__(self, path: Path, step: int) -> None:
-        self.entries: list[dict[str, Any]] = [
-            entry for entry in read_log(path) if step and entry["step"] <= step
-        ]
+        self.entries: list[dict[str, Any]] = [entry for entry in read_log(path) if step and entry["step"] <= step]
         write_text(path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
         self._file = path.open("a", encoding="utf-8")
 
@@ -130,9 +128,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def _views(folder: Path, log: Log) -> None:
     """Write the timeline of samples and the curve."""
     timeline = [
-        f"── step {entry['step']:,} ──\n{entry['text']}\n"
-        for entry in log.entries
-        if entry["event"] == "sampled"
+        f"── step {entry['step']:,} ──\n{entry['text']}\n" for entry in log.entries if entry["event"] == "sampled"
     ]
     write_text(folder / SAMPLES, "\n".join(timeline))
     draw_curve(log.entries, folder / CURVE)

@@ -80,15 +80,10 @@ def read_snapshot(path: Path) -> Snapshot:
     arrays, metadata = read_arrays(path)
     try:
         # Before kernels were measured, ours were used wherever they can run.
-        recipe = Recipe.make(
-            {"kernels": "compiled", **metadata["config"], "steps": metadata["steps"]}, str(path)
-        )
+        recipe = Recipe.make({"kernels": "compiled", **metadata["config"], "steps": metadata["steps"]}, str(path))
         kind = getattr(torch, metadata["state_type"])
         state = tuple(
-            tuple(
-                torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind)
-                for index in range(STATES[recipe.cell])
-            )
+            tuple(torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind) for index in range(STATES[recipe.cell]))
             for layer in range(recipe.layers)
         )
         best = metadata["best_nats"]

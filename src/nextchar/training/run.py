@@ -118,12 +118,7 @@ class Run:
         return corpus
 
     def trainer(
-        self,
-        corpus: Corpus,
-        *,
-        spent: float = 0.0,
-        say: Callable[[str], object] = lambda _: None,
-        **budget: Any,
+        self, corpus: Corpus, *, spent: float = 0.0, say: Callable[[str], object] = lambda _: None, **budget: Any
     ) -> Trainer:
         """Return a trainer that starts this run, resumes it, or continues it with a new budget.
 
@@ -180,18 +175,14 @@ def _read_snapshot(folder: Path) -> Snapshot | None:
                 f"{folder} holds no run to resume: it has neither {storage.TRAINING} nor {storage.CONFIG}"
             )
         if (folder / storage.MODEL).exists() and storage.read_model(folder).provenance.get("step", 0) > 0:
-            raise ModelFileError(
-                f"{folder} lacks {storage.TRAINING}; --init-from {folder} starts from its model"
-            )
+            raise ModelFileError(f"{folder} lacks {storage.TRAINING}; --init-from {folder} starts from its model")
         return None
     snapshot = read_snapshot(folder / storage.TRAINING)
     has_best = snapshot.best_nats < float("inf")
     return replace(snapshot, best=storage.read_model(storage.model_path(folder))) if has_best else snapshot
 
 
-def _follow(
-    trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None
-) -> LanguageModel:
+def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
     """Train to the end; return the best model."""
     events = trainer.events() if events is None else events
     for _ in view.follow(events) if view else events:
@@ -202,9 +193,7 @@ def _follow(
 def _open(text: Texts, config: Config, progress: Progress = no_progress) -> Corpus:
     if isinstance(text, Corpus):
         return text
-    return open_corpus(
-        text, units=config.units, encoding=config.encoding, suffixes=config.suffix, progress=progress
-    )
+    return open_corpus(text, units=config.units, encoding=config.encoding, suffixes=config.suffix, progress=progress)
 
 
 def _names(text: Texts) -> tuple[str, ...]:

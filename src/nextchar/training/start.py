@@ -62,9 +62,7 @@ def make_trainer(
         recipe = plan(config, characters, len(corpus.vocabulary))
     else:
         if seconds := compile_ahead(lambda: _exercise(config)):
-            say(
-                f"compiled for this processor in {seconds:.0f} s, which is done once and not part of the budget"
-            )
+            say(f"compiled for this processor in {seconds:.0f} s, which is done once and not part of the budget")
             begun += seconds
         say("measuring this machine ...")
         recipe = _measured_plan(config, characters, len(corpus.vocabulary))

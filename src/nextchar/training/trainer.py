@@ -60,11 +60,7 @@ class Trainer:
         training, self._valid, _ = corpus.split(recipe.valid, recipe.test)
         check_memory(recipe.architecture, recipe.chars_per_step, len(corpus.vocabulary))
         self.batches = BatchLoader(
-            training,
-            recipe.batch_size,
-            recipe.seq_length,
-            seed=recipe.seed,
-            state_reset_prob=recipe.state_reset_prob,
+            training, recipe.batch_size, recipe.seq_length, seed=recipe.seed, state_reset_prob=recipe.state_reset_prob
         )
         network = Network(recipe.architecture, len(corpus.vocabulary))
         generator = torch.Generator().manual_seed(recipe.seed)
@@ -207,9 +203,7 @@ class Trainer:
             text = self._valid.take(0, self._final_chars(self.step))
             score = estimate(kept.network, text, self.corpus.vocabulary)
             final = {"steps": self.recipe.steps, "temperature": temperature, "valid": score.as_dict()}
-            self.best = replace(
-                to_file(kept), config=self._options(), provenance={**kept.provenance, **final}
-            )
+            self.best = replace(to_file(kept), config=self._options(), provenance={**kept.provenance, **final})
         return event_types.Finished(
             step=self.step,
             seconds=self.seconds,
