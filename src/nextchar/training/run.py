@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nextchar import storage
 from nextchar.config import BUDGETS, Config, read_toml, to_toml
 from nextchar.errors import ConfigError, ModelFileError, TextError
 from nextchar.language_model import LanguageModel
+from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, model_path, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus
 from nextchar.text.paths import Text, as_list, expand
 from nextchar.text.sources import Progress, no_progress
@@ -93,9 +93,9 @@ class Run:
         """
         place = expand(folder)
         snapshot = _read_snapshot(place)
-        values, texts = read_toml(place / storage.CONFIG)
+        values, texts = read_toml(place / CONFIG)
         init_from = values.pop("init_from", "")
-        return cls(place, Config.make(values, str(place / storage.CONFIG)), tuple(texts), init_from, snapshot)
+        return cls(place, Config.make(values, str(place / CONFIG)), tuple(texts), init_from, snapshot)
 
     @property
     def finished(self) -> bool:
@@ -140,12 +140,12 @@ class Run:
                 )
             config = self.snapshot.recipe.to_config().replace(eval_every=None, **budget) if budget else None
             return make_trainer(corpus, config, snapshot=self.snapshot, spent=spent, say=say)
-        base = storage.read_model(self.init_from) if self.init_from else None
+        base = read_model(self.init_from) if self.init_from else None
         config = self.config.replace(**budget)
         # From here on the run can be resumed, even if it is killed before its first step. An older run in the folder can
         # be resumed until the new one has started.
-        if not storage.holds_run(self.folder):
-            storage.write_text(self.folder / storage.CONFIG, to_toml(config, self.texts, self.init_from))
+        if not holds_run(self.folder):
+            write_text(self.folder / CONFIG, to_toml(config, self.texts, self.init_from))
         return make_trainer(corpus, config, init_from=base, spent=spent, say=say)
 
     def resume(self, text: Texts | None = None, *, progress: bool = True, **budget: Any) -> LanguageModel:
@@ -169,17 +169,15 @@ class Run:
 
 def _read_snapshot(folder: Path) -> Snapshot | None:
     """Return where a run stopped, with its best model; None if it made no step."""
-    if not (folder / storage.TRAINING).exists():
-        if not (folder / storage.CONFIG).exists():
-            raise ModelFileError(
-                f"{folder} holds no run to resume: it has neither {storage.TRAINING} nor {storage.CONFIG}"
-            )
-        if (folder / storage.MODEL).exists() and storage.read_model(folder).provenance.get("step", 0) > 0:
-            raise ModelFileError(f"{folder} lacks {storage.TRAINING}; --init-from {folder} starts from its model")
+    if not (folder / TRAINING).exists():
+        if not (folder / CONFIG).exists():
+            raise ModelFileError(f"{folder} holds no run to resume: it has neither {TRAINING} nor {CONFIG}")
+        if (folder / MODEL).exists() and read_model(folder).provenance.get("step", 0) > 0:
+            raise ModelFileError(f"{folder} lacks {TRAINING}; --init-from {folder} starts from its model")
         return None
-    snapshot = read_snapshot(folder / storage.TRAINING)
+    snapshot = read_snapshot(folder / TRAINING)
     has_best = snapshot.best_nats < float("inf")
-    return replace(snapshot, best=storage.read_model(storage.model_path(folder))) if has_best else snapshot
+    return replace(snapshot, best=read_model(model_path(folder))) if has_best else snapshot
 
 
 def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
@@ -187,7 +185,7 @@ def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event]
     events = trainer.events() if events is None else events
     for _ in view.follow(events) if view else events:
         pass
-    return storage.to_language_model(trainer.best_model())
+    return to_language_model(trainer.best_model())
 
 
 def _open(text: Texts, config: Config, progress: Progress = no_progress) -> Corpus:
