@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,8 @@ from nextchar.text.vocabulary import Vocabulary
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("house")
 torch.set_num_threads(1)
+# A suite that a shell starts in the background ignores Ctrl-C, and so would the programs that it tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Every test has a cache folder of its own, but compiled code is shared by all of them and by their subprocesses.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(compile_cache.bases()[0].parent))
 

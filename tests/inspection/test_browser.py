@@ -209,6 +209,6 @@ def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
     assert "[" in shown
     assert "]" not in shown
     assert page.ask("$('claim').textContent").count("percentile") == 1
-    assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table.features)
+    assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table["features"])
     page.open(address + "#column")
     assert page.ask("$('claim').querySelector('h2').textContent").startswith(f"column, unit 0:{COLUMN}: ")
