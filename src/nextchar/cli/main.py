@@ -146,11 +146,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _usage(error: Exception, given: list[str]) -> int:
     """Explain a wrong command line: 1 for an invalid value, such as a size of 0, 2 for one that cannot be parsed."""
-    from cyclopts.exceptions import (  # noqa: PLC0415  only errors need them
-        MissingArgumentError,
-        RepeatArgumentError,
-        UnusedCliTokensError,
-    )
+    from cyclopts.exceptions import MissingArgumentError, RepeatArgumentError, UnusedCliTokensError  # noqa: PLC0415  only errors need them
 
     cause: Any = error.__cause__
     name = getattr(getattr(error, "argument", None), "name", "")

@@ -70,12 +70,7 @@ def command(
         Print one JSON object on standard output.
     """
     from nextchar.cli.compiling import report_compiling  # noqa: PLC0415  numba takes long to import
-    from nextchar.parsing.compare import (  # noqa: PLC0415  torch takes long to import
-        Reference,
-        compare,
-        compare_temperatures,
-        export_pieces,
-    )
+    from nextchar.parsing.compare import Reference, compare, compare_temperatures, export_pieces  # noqa: PLC0415  torch takes long to import
     from nextchar.parsing.report import get_domain  # noqa: PLC0415  numpy takes long to import
     from nextchar.parsing.sweep import SampleRequest  # noqa: PLC0415  as above
 
