@@ -79,5 +79,6 @@ def test_numba_s_settings_are_honoured() -> None:
     """Features are added and removed one by one, and removing those of AVX-512 removes what needs them."""
     code = "from nextchar.kernels import cpu; print('sse2' in cpu.FEATURES, cpu.HAS_AVX512, cpu.HAS_BF16)"
     environment = os.environ | {"NUMBA_CPU_FEATURES": "-avx512f"}
+    environment.pop("NUMBA_CPU_NAME", None)  # without a name, the features are changes of this processor's own
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "False"]
