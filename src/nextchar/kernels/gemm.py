@@ -10,7 +10,7 @@ The products of a row are always summed in the order of the columns, so the resu
 many vectors are multiplied with it. The micro-kernels are emitted as LLVM IR, because compilers do not find this
 register allocation in a loop written in Python.
 
-There are four kinds, told apart by the types of the arrays:
+There are four kinds, distinguished by the types of the arrays:
 
     weights   vectors   product
     float32   float32   fused multiply-add

@@ -153,7 +153,7 @@ def batch_rows(trained: float, seq_length: int) -> int:
 
 
 def most_epochs(characters: int) -> float:
-    """Return how many times a text is worth reading; a short one is memorized sooner."""
+    """Return after how many epochs a text has nothing more to teach; a short one is memorized sooner."""
     return 64 * max(1.0, characters / 20_000) ** 0.3
 
 
