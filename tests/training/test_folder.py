@@ -1,13 +1,11 @@
 """The run folder before a training: its lock, its name, and the names of its texts."""
 
-import builtins
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -61,15 +59,8 @@ def test_the_lock_works_without_fcntl(tmp_path: Path, monkeypatch: pytest.Monkey
         places.append(place)
         taken.add(place)
 
-    real = builtins.__import__
-
-    def without_fcntl(name: str, *more: Any) -> Any:
-        if name == "fcntl":
-            raise ImportError
-        return real(name, *more)
-
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # importing it raises
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
-    monkeypatch.setattr(builtins, "__import__", without_fcntl)
     with locked(tmp_path):
         assert (tmp_path / LOCK).read_text(encoding="ascii") == str(os.getpid())
         with pytest.raises(ConfigError, match="is training into"), locked(tmp_path):
