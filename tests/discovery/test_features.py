@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nextchar.discovery.feature_sets import labeller
-from nextchar.discovery.features import Feature, SpanRule, binary, keep, scan, span_features
-from nextchar.discovery.profiles import SPANS, general, guess
 from nextchar.errors import ConfigError
+from nextchar.features.feature import Feature, SpanRule, binary, keep, scan, span_features
+from nextchar.features.profiles import SPANS, general, guess
 
 
 def labels(features: object, name: str) -> str:

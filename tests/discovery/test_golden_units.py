@@ -9,13 +9,13 @@ import pytest
 from discovery.golden import golden_text
 from inspection.handset import COLUMN, DEPTH, LATCH, WWW, golden_model
 from nextchar.discovery.claims import Claims, Search
-from nextchar.discovery.features import Feature
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.nulls import p_values, shifted_best, shifts
 from nextchar.discovery.pipeline import claims_of, discover
 from nextchar.discovery.scores import design, signed
 from nextchar.discovery.study import Study, prepare
 from nextchar.errors import ModelFileError
+from nextchar.features.feature import Feature
 from nextchar.storage import read_model, save
 
 LENGTH = 12_000

@@ -11,11 +11,11 @@ from discovery.golden import golden_text
 from inspection.handset import DEPTH, LATCH, golden_model
 from nextchar.discovery import ablation, steering
 from nextchar.discovery.feature_sets import labeller
-from nextchar.discovery.features import Feature, binary
 from nextchar.discovery.interventions import Edit, NewValues, clamp, intervening, patch
-from nextchar.discovery.profiles import general
 from nextchar.discovery.states import States, quantize, read_states
 from nextchar.errors import ConfigError
+from nextchar.features.feature import Feature, binary
+from nextchar.features.profiles import general
 from nextchar.language_model import LanguageModel
 from nextchar.model.recurrence import reference
 from nextchar.text.corpus import Corpus

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from nextchar.discovery import nulls
-from nextchar.discovery.features import binary, cyclic, ordinal
 from nextchar.discovery.probes import probe
 from nextchar.discovery.scores import (
     auc,
@@ -22,6 +21,7 @@ from nextchar.discovery.scores import (
     tally,
 )
 from nextchar.discovery.states import States, quantize, split
+from nextchar.features.feature import binary, cyclic, ordinal
 from nextchar.language_model import LanguageModel
 
 

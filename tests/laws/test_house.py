@@ -23,7 +23,7 @@ FLOORS = [
     {"text", "kernels"},
     {"model"},
     {"language_model"},
-    {"storage"},
+    {"storage", "features"},
     {"evaluation", "sampling", "inspection"},
     {"training", "parsing", "discovery"},
     {"benchmark"},

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nextchar.discovery.features import Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.scores import Doubles
 from nextchar.discovery.states import Ints, States, Unit, as_memory
+from nextchar.features.feature import Feature
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import Reader, in_parallel
 from nextchar.model.state import State, map_state

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from nextchar.discovery.ablation import Effect
-from nextchar.discovery.features import MIN_POSITIVES, MIN_RUNS, FeatureSummary
 from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
 from nextchar.errors import ConfigError
+from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, FeatureSummary
 from nextchar.storage import write_text
 
 FORMAT = 1

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.features import Feature, SpanRule, binary, matches, ordinal, span_features
-from nextchar.discovery.profiles import PROFILES, guess
 from nextchar.errors import ConfigError, did_you_mean
+from nextchar.features.feature import Feature, SpanRule, binary, matches, ordinal, span_features
+from nextchar.features.profiles import PROFILES, guess
 
 Labeller = Callable[[str], Iterator[Feature]]
 SPAN_FIELDS = {**dict.fromkeys(("opens", "closes", "resets", "opener", "closer"), str), "nests": bool, "limit": int}

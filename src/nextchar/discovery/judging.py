@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import scores
-from nextchar.discovery.features import Feature
 from nextchar.discovery.nulls import Suffixes, as_codes
 from nextchar.discovery.scores import Bools, Doubles, blocks_of, draw_blocks, interval
 from nextchar.discovery.states import LEVELS, Ints, Split, States
+from nextchar.features.feature import Feature
 
 VERDICTS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
 ALPHA = 0.05

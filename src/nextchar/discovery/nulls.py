@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from nextchar.config import renamed
-from nextchar.discovery.features import Feature
 from nextchar.discovery.scores import Doubles, design, gathered, signed
 from nextchar.discovery.states import LEVELS, Codes, Ints, Split, States
+from nextchar.features.feature import Feature
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from nextchar.discovery.claims import Claim, Claims
-from nextchar.discovery.features import Feature
 from nextchar.discovery.study import Study
+from nextchar.features.feature import Feature
 from nextchar.inspection.page import asset
 from nextchar.inspection.page import page as build_page
 from nextchar.inspection.strip import glyph

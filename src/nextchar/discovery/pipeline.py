@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from nextchar.discovery import ablation, nulls, steering
 from nextchar.discovery.claims import Claim, Claims, Entry, NullComparison, Search
-from nextchar.discovery.features import Feature
 from nextchar.discovery.judging import ALPHA, VERDICTS, ScoringContext, judge, verdict
 from nextchar.discovery.probes import probe
 from nextchar.discovery.states import Ints, similar_units
 from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
+from nextchar.features.feature import Feature
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource, to_file
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nextchar.discovery.features import Feature
 from nextchar.discovery.nulls import as_codes
 from nextchar.discovery.scores import Doubles, auc
 from nextchar.discovery.states import LEVELS, Ints, Split, States
+from nextchar.features.feature import Feature
 
 SIZES = (1, 2, 4, 8, 16)
 RIDGE = 1e-3

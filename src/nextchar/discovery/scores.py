@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.discovery.features import Feature, since
 from nextchar.discovery.states import LEVELS, Ints, States
+from nextchar.features.feature import Feature, since
 
 DRAWS = 400
 RUNS_IN_BLOCK = 10  # length of a block of the bootstrap, in mean runs of the feature

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nextchar.discovery.ablation import BITS, begin_states, edited
 from nextchar.discovery.feature_sets import Labeller
-from nextchar.discovery.features import Bools, Feature
 from nextchar.discovery.interventions import Edit, clamp, intervening, patch
 from nextchar.discovery.states import Ints, States, Unit, as_memory
+from nextchar.features.feature import Bools, Feature
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import Chunk, Reader, in_parallel, shift
 from nextchar.model.sampler import draw

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from nextchar.discovery import nulls
 from nextchar.discovery.claims import Search
 from nextchar.discovery.feature_sets import Labeller, labeller
-from nextchar.discovery.features import Feature, keep
 from nextchar.discovery.scores import Doubles, design, signed, strengths
 from nextchar.discovery.states import Split, States, read_states, split
 from nextchar.errors import TextError
+from nextchar.features.feature import Feature, keep
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource, to_file, to_language_model
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.discovery.features import (
+from nextchar.features.feature import (
     Bools,
     Feature,
     SpanRule,
@@ -19,7 +19,7 @@ from nextchar.discovery.features import (
     since,
     span_features,
 )
-from nextchar.discovery.tokens import Tokens, tokenize
+from nextchar.features.tokens import Tokens, tokenize
 
 TAB = 8
 NEVER = r"(?!)"  # matches nothing

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.features import Bools, Spans, depth_of
+from nextchar.features.feature import Bools, Spans, depth_of
 
 LEXERS = {"c": "c", "python": "python", "latex": "tex"}
 QUOTES = {
