@@ -1,14 +1,13 @@
 """The pages in a browser without a network: they load without errors and react to keys and pointer."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import make_model
 from discovery.golden import golden_text
-from inspection.browser import BROWSER, Page, browser
+from inspection.browser import BROWSER, Page
 from inspection.handset import COLUMN, DEPTH, LATCH, TEXT, expected_cells, golden_model
 from nextchar.discovery.claims import Search
 from nextchar.discovery.page import claims_page
@@ -16,7 +15,6 @@ from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.study import prepare
 from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
-from nextchar.inspection.timeline import timeline_page
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
 
@@ -26,24 +24,6 @@ PAINTED = """new Promise((done) => new PerformanceObserver((seen) => done(seen.g
     .observe({ type: "paint", buffered: true }))"""
 TIMED = "(event) => took.push(performance.now() - event.timeStamp)"  # after the page's own listener
 HOSTILE = "</script><b>&amp;[[x]]\n\t\x00 שלום \u202e\u2028/* data *//* program */" * 30
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a browser for all the pages of this file."""
-    with browser(tmp_path_factory.mktemp("profile")) as page:
-        yield page
-
-
-@pytest.fixture
-def page(chromium: Page) -> Iterator[Page]:
-    """Return it with a clean record, which must stay clean: one file asked for, and nothing to complain of."""
-    chromium.requests.clear()
-    chromium.complaints.clear()
-    yield chromium
-    assert chromium.complaints == []
-    (asked,) = {address for address in chromium.requests if not address.startswith("data:")}
-    assert asked.startswith("file:")
 
 
 def _address(folder: Path, html: str, view: str = "") -> str:
@@ -165,28 +145,6 @@ def test_every_cell_comes_up(page: Page, tmp_path: Path, text: str, cell: str) -
         page.open(_address(tmp_path, report(lm, text[:length])))
         assert page.ask("document.querySelector('.saturated').hidden") == (cell == "rnn")
         assert page.ask("$('memory').hidden") == (length == 1)
-
-
-def test_a_timeline_comes_up(page: Page, tmp_path: Path) -> None:
-    """The samples are side by side with their losses, unchanged, below the curve."""
-    entries = [
-        {"event": "progress", "step": 5, "loss": 3.0},
-        {"event": "sampled", "step": 10, "text": HOSTILE[:60]},
-        {"event": "validated", "step": 20, "score": {"bits_per_char": 2.5}},
-        {"event": "sampled", "step": 20, "text": "later"},
-    ]
-    page.open(_address(tmp_path, timeline_page(entries, "<b>run</b>")))
-    assert page.ask("document.title") == "<b>run</b>"
-    assert page.ask("[...document.querySelectorAll('article p')].map((p) => p.textContent)") == [
-        "training 4.328",
-        "training 4.328, validation 2.500",
-    ]
-    assert page.ask("document.querySelector('.sample').textContent").startswith(
-        "</script><b>&amp;[[x]]\n\t\\x00 שלום \\u202e"
-    )
-    assert page.ask("document.querySelectorAll('#curve circle').length") == 1
-    page.open(_address(tmp_path, timeline_page([{"event": "sampled", "step": 10, "text": "alone"}])))
-    assert page.ask("$('curve').textContent") == "the run has no losses yet"
 
 
 @pytest.mark.slow

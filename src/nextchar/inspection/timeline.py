@@ -12,16 +12,24 @@ LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
 
 def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return step, losses in bits per character (if known) and text of each sample in the log of a run."""
+    """Return step, seconds, losses in bits per character (if known) and text of each sample in the log of a run.
+
+    The training loss is the mean over the steps around the sample, the validation loss that of the last validation.
+    """
     loss: dict[str, float] = {}
-    samples = []
+    samples: list[dict[str, Any]] = []
+    reported = 0
     for entry in entries:
         if entry["event"] == "progress":
             loss["training_bits_per_char"] = entry["loss"] / math.log(2)
+            for sample in (each for each in samples if each["step"] > reported):
+                sample["training_bits_per_char"] = loss["training_bits_per_char"]
+            reported = entry["step"]
         elif entry["event"] == "validated":
             loss["validation_bits_per_char"] = entry["score"]["bits_per_char"]
         elif entry["event"] == "sampled":
-            samples.append({"step": entry["step"], **loss, "text": entry["text"]})
+            time = {"seconds": entry["seconds"]} if "seconds" in entry else {}
+            samples.append({"step": entry["step"], **time, **loss, "text": entry["text"]})
     return samples
 
 
@@ -35,19 +43,22 @@ def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[in
     }
 
 
-def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
-    """Return a page of the samples side by side, below the loss curve.
+def timeline_page(entries: list[dict[str, Any]], title: str = "", characters: int = 0) -> str:
+    """Return a page of the samples, one at a time beside the loss curve, and the first, middle and last of them.
 
     Args:
         entries: The log of a run, event after event.
         title: The name of the run.
+        characters: Size of the vocabulary, for the loss of a uniform guess; 0 leaves it out.
     """
     data: dict[str, Any] = {
         "title": title,
+        "characters": characters,
+        "uniform": math.log2(characters) if characters > 1 else None,
         "samples": [{**sample, "text": seen(sample["text"])} for sample in timeline(entries)],
         **loss_curves(entries),
     }
-    return page(data, asset("timeline.html"), asset("page.css"), [asset(name) for name in PROGRAMS])
+    return page(data, asset("timeline.html"), asset("timeline.css"), [asset(name) for name in PROGRAMS])
 
 
 def seen(text: str) -> str:

@@ -1,0 +1,25 @@
+"""A browser for the tests of pages."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from inspection.browser import Page, browser
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Return a browser for all the pages of this file."""
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Page) -> Iterator[Page]:
+    """Return it with a clean record, which must stay clean: one file asked for, and nothing to complain of."""
+    chromium.requests.clear()
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+    (asked,) = {address for address in chromium.requests if not address.startswith("data:")}
+    assert asked.startswith("file:")
