@@ -24,9 +24,9 @@ from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.study import prepare
-from nextchar.storage import load, write_text
+from nextchar.storage import LOG, load, read_log, write_text
 from nextchar.text.corpus import open_corpus
-from nextchar.training.record import LOG, read_log, record
+from nextchar.training.record import record
 from nextchar.training.start import make_trainer
 from tables import markdown
 

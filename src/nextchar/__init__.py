@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
     from nextchar.inspection.gates import GateRow, gates
+    from nextchar.inspection.page import Page
     from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import report
     from nextchar.inspection.strip import Strip, strip
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
-__all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Reach", "Run", "Sample"]
+__all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Page", "Reach", "Run", "Sample"]
 __all__ += ["SampleOptions", "SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer"]
 __all__ += ["Vocabulary", "discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus"]
 __all__ += ["reach", "read_model", "report", "sample", "save", "stream", "strip", "structure", "trace"]
@@ -50,6 +51,7 @@ _NAMES = {
     "evaluation.ngram": "NGram",
     "evaluation.score": "Score evaluate",
     "inspection.gates": "GateRow gates",
+    "inspection.page": "Page",
     "inspection.reach": "Reach reach",
     "inspection.report": "report",
     "inspection.strip": "Strip strip",

@@ -43,6 +43,9 @@ class Architecture:
             if type(value) is not int or value < least:
                 raise ConfigError(f"{name} is {value!r}, but must be a whole number of at least {least}")
 
+    def __str__(self) -> str:
+        return f"{self.cell} {self.layers}x{self.hidden}"
+
     def shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight by name, in the order of the model file.
 

@@ -13,6 +13,7 @@ A message is one sentence: what is wrong, with which value, and what to do about
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from operator import index
 from typing import Any, get_args
 
 
@@ -48,6 +49,38 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the closest known word, or an empty string."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check_options(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
+    """Check names of options, which Python does not check where a function collects keywords.
+
+    Args:
+        given: The names.
+        known: All that there are.
+        where: Where they come from, for the message.
+
+    Raises:
+        ConfigError: One is unknown; names it and the nearest that is known.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"unknown option '{name}'{where}{did_you_mean(name, known)}")
+
+
+def as_integer(name: str, value: Any, bounds: str = "0 or more", least: int = 0) -> int:
+    """Return an option as an int, which may be of any size.
+
+    Raises:
+        ConfigError: It is not a whole number, or less than `least`.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        raise ConfigError(f"{name} is {value!r}, but must be a whole number, {bounds}") from None
+    if number < least:
+        raise ConfigError(f"{name} is {number}, but must be {bounds}")
+    return number
 
 
 def check_choice(name: str, value: object, literal: Any) -> None:

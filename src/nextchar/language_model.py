@@ -1,9 +1,18 @@
-"""The value that every verb takes: a network with its vocabulary, its options and its provenance."""
+"""The value that every verb takes: a network with its vocabulary, its options and its provenance.
 
+Its methods are the public functions, which stand above this file: `lm.sample("It was ")` is `nextchar.sample(lm, "It was ")`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from os import PathLike
+from typing import Any, Unpack, overload
 
+import nextchar
+from nextchar.errors import check_options
+from nextchar.keywords import InspectKeywords, SampleKeywords, ScoreKeywords
 from nextchar.model.network import Network
+from nextchar.notebook import summary
 from nextchar.text.vocabulary import Vocabulary
 
 
@@ -16,9 +25,49 @@ class LanguageModel:
         vocabulary: What the ids stand for.
         config: The options it was trained with, by name.
         provenance: Its origin: texts with digests, splits, steps, last scores.
+        log: The log of its training, if it is at hand: an entry for each event.
+
+    Example:
+        >>> lm = nextchar.load("runs/book")
+        >>> print(lm.sample("It was ", length=500, temperature=0.8))
     """
 
     network: Network
     vocabulary: Vocabulary
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    log: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        vocabulary = f"{len(self.vocabulary)} {self.vocabulary.units}"
+        return summary("LanguageModel", self.network.architecture, vocabulary, self.provenance)
+
+    @overload
+    def sample(
+        self, prompt: str = "", *, count: None = None, **options: Unpack[SampleKeywords]
+    ) -> "nextchar.Sample": ...
+    @overload
+    def sample(self, prompt: str = "", *, count: int, **options: Unpack[SampleKeywords]) -> "list[nextchar.Sample]": ...
+    def sample(
+        self, prompt: str = "", *, count: int | None = None, **options: Unpack[SampleKeywords]
+    ) -> "nextchar.Sample | list[nextchar.Sample]":
+        """Generate a text that continues a prompt, or a list of `count` texts; see `nextchar.sample`."""
+        return nextchar.sample(self, prompt, count=count, **options)
+
+    def stream(self, prompt: str = "", **options: Unpack[SampleKeywords]) -> Iterator[str]:
+        """Yield a text in pieces while it is generated; see `nextchar.stream`."""
+        return nextchar.stream(self, prompt, **options)
+
+    def score(self, text: str | bytes, **options: Unpack[ScoreKeywords]) -> "nextchar.Score":
+        """Score a text; see `nextchar.evaluate`."""
+        check_options(options, ScoreKeywords.__annotations__)
+        return nextchar.evaluate(self, text, **options)
+
+    def inspect(self, text: str | bytes, **options: Unpack[InspectKeywords]) -> "nextchar.Page":
+        """Return the page of a text: what the network computes while it reads; see `nextchar.report`."""
+        check_options(options, InspectKeywords.__annotations__)
+        return nextchar.report(self, text, **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a file; see `nextchar.save`."""
+        nextchar.save(self, path)

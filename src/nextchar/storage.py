@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -20,7 +20,7 @@ from safetensors.numpy import save as save_arrays
 
 from nextchar.architecture import Architecture
 from nextchar.errors import ModelFileError, NextcharError
-from nextchar.text.paths import expand
+from nextchar.text.paths import Text, expand
 from nextchar.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ VERSION = 1
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 CONFIG = "config.toml"
+LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
 RETRIES = (0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
@@ -70,8 +71,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     At any moment, also after a crash, the path holds the complete old content or the complete new content.
 
     Raises:
-        NextcharError: On Windows, another program keeps the file open.
+        NextcharError: The path is a folder; or, on Windows, another program keeps the file open.
     """
+    if path.is_dir():
+        raise NextcharError(f"{path} is a folder; name a file in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
@@ -169,9 +172,13 @@ def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     return metadata
 
 
-def model_path(path: str | Path) -> Path:
+def model_path(path: Text) -> Path:
     """Return the model file of a run folder, or the file itself."""
     place = expand(path)
+    if place.parts[:1] == ("hf:",):
+        raise ModelFileError(
+            f"{path} is a model on a hub, which this version cannot fetch; download its file and name that"
+        )
     if not place.is_dir():
         return place
     if not (place / MODEL).exists():
@@ -184,7 +191,7 @@ def holds_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (TRAINING, MODEL))
 
 
-def read_model(path: str | Path) -> ModelFile:
+def read_model(path: Text) -> ModelFile:
     """Read a model file, or that of a run folder, without torch.
 
     Raises:
@@ -266,11 +273,33 @@ def to_language_models(models: "ModelSource | Sequence[ModelSource]") -> "list[L
     return [to_language_model(model) for model in several]
 
 
-def save(lm: "LanguageModel", path: str | Path) -> None:
+def save(lm: "LanguageModel", path: Text) -> None:
     """Write a language model to a file."""
-    write_model(path, to_file(lm))
+    write_model(expand(path), to_file(lm))
 
 
-def load(path: str | Path, device: "torch.device | str" = "cpu") -> "LanguageModel":
-    """Read a language model from a file or run folder."""
-    return to_language_model(read_model(path), device)
+def load(path: Text, device: "torch.device | str" = "cpu") -> "LanguageModel":
+    """Read a language model from a file or run folder, with the log of the run if it is there.
+
+    Raises:
+        ModelFileError: See `read_model`.
+        ConfigError: The device is not on this machine.
+    """
+    from nextchar.device import pick_device  # noqa: PLC0415  torch takes long to import
+
+    lm = to_language_model(read_model(path), pick_device(str(device)))
+    file = model_path(path)
+    return replace(lm, log=read_log(file.with_name(LOG)) if file.name == MODEL else ())
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the log of a run; an incomplete last line is left out."""
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries

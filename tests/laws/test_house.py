@@ -16,12 +16,12 @@ FUNCTION_LINES = 80
 
 # From the bottom up. A file may import from its own room and from rooms on floors below.
 FLOORS = [
-    {"errors"},
+    {"errors", "keywords"},
     {"architecture"},
     {"config"},
     {"recipe", "device"},
     {"text", "kernels"},
-    {"model"},
+    {"model", "notebook"},
     {"language_model"},
     {"storage", "features"},
     {"evaluation", "sampling", "inspection"},
@@ -29,6 +29,9 @@ FLOORS = [
     {"benchmark"},
     {"cli"},
 ]
+# Who may `import nextchar`, and so reach what is above through the lazy table of public names, and nothing else: the
+# command line, and the methods of a language model, each of which calls the public function of the same purpose.
+PUBLIC_ONLY = ("main.py in cli imports nextchar itself", "language_model.py in language_model imports nextchar itself")
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -73,9 +76,9 @@ def test_the_map_names_every_room() -> None:
     "path", [p for p in files() if room_of(p, SOURCE) in FLOOR], ids=lambda p: str(p.relative_to(SOURCE))
 )
 def test_files_import_only_from_below(path: Path) -> None:
-    """A file imports only from rooms on floors below its own; only the command line may `import nextchar`."""
+    """A file imports only from rooms on floors below its own."""
     found = violations(path, ast.parse(path.read_text(encoding="utf-8")))
-    assert [line for line in found if line != "main.py in cli imports nextchar itself"] == []
+    assert [line for line in found if line not in PUBLIC_ONLY] == []
 
 
 def test_the_floors_test_sees_a_violation() -> None:

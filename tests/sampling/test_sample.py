@@ -33,13 +33,13 @@ def _alone(generator: Generator, prompt: str, index: int) -> Sample:
 
 
 def _one(lm: LanguageModel = LETTERS, prompt: str = "", **options: object) -> Sample:
-    return sample(lm, prompt, _options(**options))[0]
+    return sample(lm, prompt, _options(**options))
 
 
 @BOTH
 def test_the_same_seed_gives_the_same_text(lm: LanguageModel) -> None:
     """A seed decides the text, from the model in memory and from its file alike; another seed gives another."""
-    assert _one(lm, seed=3) == _one(lm, seed=3) == sample(to_file(lm), "", _options(seed=3))[0]
+    assert _one(lm, seed=3) == _one(lm, seed=3) == sample(to_file(lm), "", _options(seed=3))
     assert _one(lm, seed=3).text != _one(lm, seed=4).text
 
 
@@ -188,7 +188,7 @@ def test_a_stream_joins_to_the_whole(lm: LanguageModel) -> None:
     """The streamed pieces are the whole text, also where its end cuts a character of a byte model."""
     for seed in range(8):
         options = _options(40, seed=seed)
-        assert "".join(stream(lm, "", options)) == sample(lm, "", options)[0].text
+        assert "".join(stream(lm, "", options)) == sample(lm, "", options).text
 
 
 def test_a_byte_model_generates_raw_bytes() -> None:
@@ -262,7 +262,7 @@ def test_a_model_may_be_a_path_a_file_or_in_memory(tmp_path: Path) -> None:
     save(LETTERS, path)
     one = _one(seed=2)
     for model in (path, str(path), tmp_path, to_file(LETTERS), [path], Engine(path), Engine([LETTERS])):
-        assert sample(model, "", _options(seed=2)) == [one]  # type: ignore[arg-type]
+        assert sample(model, "", _options(seed=2)) == one  # type: ignore[arg-type]
     assert sample([path, LETTERS], "") == sample(Engine([to_file(LETTERS), path]), "")
 
 

@@ -142,8 +142,7 @@ def _show_strips(strips: "list[Strip]", chars: int, json: bool) -> dict[str, Any
 def _timeline(folder: Path, output: Path | None, json: bool) -> int:
     """Show the samples of a run, each with the losses known when it was generated."""
     from nextchar.inspection.timeline import LOSSES, timeline, timeline_page  # noqa: PLC0415  torch takes long
-    from nextchar.storage import MODEL, read_model, write_text  # noqa: PLC0415  as above
-    from nextchar.training.record import LOG, read_log  # noqa: PLC0415  as above
+    from nextchar.storage import LOG, MODEL, read_log, read_model, write_text  # noqa: PLC0415  as above
 
     entries = read_log(folder / LOG)
     if not entries:

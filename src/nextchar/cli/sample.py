@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from cyclopts import Parameter
 
 from nextchar.cli.console import encode_output, print_json, stderr
 from nextchar.cli.flags import Flag
-from nextchar.errors import ConfigError, TextError
+from nextchar.errors import ConfigError, TextError, as_integer
 from nextchar.text.paths import STDIN
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def command(
     # Compiled code and all that imports it takes long to import.
     from nextchar.cli.compiling import report_compiling  # noqa: PLC0415
     from nextchar.sampling.generation import Generator  # noqa: PLC0415
-    from nextchar.sampling.options import SampleOptions, SamplingParams, as_integer  # noqa: PLC0415
+    from nextchar.sampling.options import SampleOptions, SamplingParams  # noqa: PLC0415
 
     as_integer("the count", count, "1 or more", 1)
     options = SampleOptions(
@@ -118,7 +117,7 @@ def _as_json(generator: "Generator", prompt: str, count: int) -> dict[str, Any]:
     return {
         "prompt": prompt,
         "seed": generator.options.seed,
-        "samples": [asdict(sample) for sample in samples],
+        "samples": [sample.as_dict() for sample in samples],
         "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
     }
 

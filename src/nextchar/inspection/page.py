@@ -6,13 +6,48 @@ text, never as HTML.
 
 import base64
 import json
+import tempfile
+import webbrowser
 import zlib
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nextchar.errors import NextcharError
+from nextchar.notebook import frame
+from nextchar.storage import write_text
+from nextchar.text.paths import Text, expand
+
+
+class Page(str):
+    """The HTML of a page, which needs no network: a `str` that a notebook displays."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f'<Page of {len(self) / 1e6:.1f} MB; save("page.html") writes it, show() opens it in a browser>'
+
+    def save(self, path: Text) -> None:
+        """Write the page to a file."""
+        write_text(expand(path), self)
+
+    def show(self) -> None:
+        """Open the page in a browser, from a temporary file.
+
+        Raises:
+            NextcharError: There is no browser.
+        """
+        path = Path(tempfile.mkdtemp(prefix="nextchar-")) / "page.html"
+        self.save(path)
+        if not webbrowser.open(path.as_uri()):
+            raise NextcharError(f"no browser opens here; the page is {path}, and save() writes it elsewhere")
+
+    def _repr_html_(self) -> str:
+        return frame(self)
 
 
 def pack(values: npt.NDArray[Any]) -> str:
@@ -35,7 +70,7 @@ def asset(name: str, package: str = "nextchar.inspection") -> str:
     return (files(package) / "assets" / name).read_text(encoding="utf-8")
 
 
-def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -> str:
+def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -> Page:
     """Assemble a page from data, style and scripts; every page begins with base.css, base.js and colours.js.
 
     Args:
@@ -50,4 +85,4 @@ def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -
     whole = whole.replace("/* style */", asset("base.css") + style, 1)
     module = "\n".join([asset("base.js"), asset("colours.js"), *programs])
     whole = whole.replace("/* program */", module, 1)
-    return whole.replace("/* data */", packed, 1)  # last, because a text may contain a placeholder
+    return Page(whole.replace("/* data */", packed, 1))  # last, because a text may contain a placeholder

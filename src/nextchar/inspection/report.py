@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import ConfigError
-from nextchar.inspection.page import asset, numbers, pack, page
+from nextchar.inspection.page import Page, asset, numbers, pack, page
 from nextchar.inspection.reach import Reach, reach
 from nextchar.inspection.relations import correlations, in_likeness
 from nextchar.inspection.strip import glyphs
@@ -40,7 +40,7 @@ PROGRAMS = ("data.js", "strip.js", "charts.js", "unit.js", "overview.js", "raste
 
 def report(
     model: ModelSource, text: Given, *, units: str | Sequence[Unit] = (), shown: int = SHOWN, title: str = ""
-) -> str:
+) -> Page:
     """Return the page of a text as HTML.
 
     Args:

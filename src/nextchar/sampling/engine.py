@@ -31,7 +31,7 @@ class Engine:
 
     Example:
         >>> engine = nextchar.Engine("runs/shakespeare")
-        >>> nextchar.sample(engine, "ROMEO:")[0].text
+        >>> print(nextchar.sample(engine, "ROMEO:"))
     """
 
     def __init__(

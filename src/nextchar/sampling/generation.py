@@ -1,18 +1,20 @@
 """From engine to text: stop strings, pieces as they become certain, and many texts in threads."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from queue import SimpleQueue
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, as_integer
+from nextchar.notebook import paragraph
 from nextchar.sampling.engine import Engine
-from nextchar.sampling.options import SampleOptions, as_integer
+from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.protocol import Batch, Nats, PromptState
 from nextchar.storage import ModelSource
 from nextchar.text.vocabulary import UNKNOWN
@@ -24,6 +26,7 @@ FinishReason = Literal["length", "stop"]
 CHUNK = 32
 # The same for one text alone, whose threads have to join at every call.
 CHUNK_ALONE = 64
+SHOWN = 40  # characters of a text in its one-line form
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,30 @@ class Sample:
         finish_reason: "length", or "stop" if a stop string came.
         nats_per_char: The mean of -log p of its characters under the model, at temperature 1 and without
             filters.
+        prompt: What it continues.
+        nats: -log p of each of its characters, likewise, `(chars,)`.
     """
 
     text: str
     chars: int
     finish_reason: FinishReason
     nats_per_char: float
+    prompt: str = field(default="", compare=False)
+    nats: Nats = field(default_factory=lambda: np.zeros(0), compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        start = self.text if len(self.text) <= SHOWN else self.text[:SHOWN] + "…"
+        return f"<Sample {self.chars:,} characters, {self.nats_per_char / math.log(2):.2f} bits/char, {start!r}>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return text, chars, finish_reason and nats_per_char by name, for JSON."""
+        return {name: getattr(self, name) for name in ("text", "chars", "finish_reason", "nats_per_char")}
+
+    def _repr_html_(self) -> str:
+        return paragraph(self.text, prompt=self.prompt, bits=(self.nats / math.log(2)).tolist())
 
 
 class Generation:
@@ -96,11 +117,11 @@ class Generation:
         """Return what is certain, in UTF-8; of a byte model, its bytes."""
         return b"".join(self._pieces)
 
-    def sample(self) -> Sample:
-        """Return the finished text."""
-        nats = float(np.concatenate([*self._nats, np.zeros(0)])[: self.chars].sum())
-        reason = self.finish_reason or "length"
-        return Sample(self.encoded().decode(errors="replace"), self.chars, reason, nats / max(self.chars, 1))
+    def sample(self, prompt: str = "") -> Sample:
+        """Return the finished text, with the prompt that it continues."""
+        nats = np.concatenate([*self._nats, np.zeros(0)])[: self.chars]
+        mean, reason = float(nats.sum()) / max(self.chars, 1), self.finish_reason or "length"
+        return Sample(self.encoded().decode(errors="replace"), self.chars, reason, mean, prompt, nats)
 
 
 class Generator:

@@ -1,12 +1,13 @@
 """What is generated and how: options that are checked when they are made."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from operator import index
+from dataclasses import dataclass, field, replace
 from sys import float_info
+from typing import Any
 
-from nextchar.errors import ConfigError, check_choice
+from nextchar.errors import ConfigError, as_integer, check_choice, check_options
 from nextchar.kernels.packing import WeightKind
+from nextchar.keywords import SampleKeywords
 from nextchar.text.vocabulary import Unknown
 
 # More than any vocabulary has, and within the integers of compiled code.
@@ -92,16 +93,14 @@ class SampleOptions:
             raise ConfigError("a stop string is empty; every text would end at once")
 
 
-def as_integer(name: str, value: int, bounds: str = "0 or more", least: int = 0) -> int:
-    """Return an option as an int, which may be of any size.
+def with_keywords(options: SampleOptions | None, keywords: SampleKeywords) -> SampleOptions:
+    """Return options, or the default ones, with some of their fields and those of their params changed by keyword.
 
     Raises:
-        ConfigError: It is not a whole number, or less than `least`.
+        ConfigError: A keyword is unknown, or its value out of its range.
     """
-    try:
-        number = index(value)
-    except TypeError:
-        raise ConfigError(f"{name} is {value!r}, but must be a whole number, {bounds}") from None
-    if number < least:
-        raise ConfigError(f"{name} is {number}, but must be {bounds}")
-    return number
+    check_options(keywords, SampleKeywords.__annotations__)
+    base, params = options or SampleOptions(), SamplingParams.__match_args__
+    drawn: dict[str, Any] = {name: value for name, value in keywords.items() if name in params}
+    others: dict[str, Any] = {name: value for name, value in keywords.items() if name not in params}
+    return replace(base, params=replace(base.params, **drawn), **others)

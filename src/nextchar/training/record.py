@@ -13,13 +13,13 @@ from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.sample import sample
-from nextchar.storage import CHECKPOINTS, CONFIG, MODEL, TRAINING, to_file, write_model, write_text
+from nextchar.storage import CHECKPOINTS, CONFIG, LOG, MODEL, TRAINING, read_log, to_file, write_model, write_text
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
 from nextchar.training.resume import write_snapshot
 from nextchar.training.trainer import Trainer
 
-LOG, SAMPLES, CURVE = "log.jsonl", "samples.txt", "curve.svg"
+SAMPLES, CURVE = "samples.txt", "curve.svg"
 SAMPLE_LENGTH = 300
 
 
@@ -89,7 +89,7 @@ def _checkpoint(trainer: Trainer, folder: Path, config: str) -> None:
 
 def _sample(trainer: Trainer) -> str:
     options = SampleOptions(length=SAMPLE_LENGTH, seed=trainer.recipe.seed)
-    return sample(to_file(trainer.current_model()), "", options)[0].text
+    return sample(to_file(trainer.current_model()), "", options).text
 
 
 class Log:
@@ -110,19 +110,6 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read a log; an incomplete last line is left out."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
 
 
 def _views(folder: Path, log: Log) -> None:

@@ -1,0 +1,143 @@
+"""Options by keyword, with their types: for type checkers and editors.
+
+Written by docs/generate.py from the declarations; a test fails if it is out of date.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The options of `train`: the fields of `Config`."""
+
+    minutes: float | None
+    """Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."""
+    epochs: float | None
+    """Passes over the training part, instead of minutes."""
+    steps: int | None
+    """Optimizer steps, instead of minutes; the run can be repeated exactly."""
+    patience: int
+    """Stop after this many validations in a row without a new best; 0 never stops early."""
+    cell: Literal["lstm", "gru", "rnn"]
+    """Recurrent cell."""
+    layers: int
+    """Recurrent layers."""
+    hidden: int | None
+    """Units per layer."""
+    embedding: int
+    """Embedding size; 0 feeds one-hot vectors."""
+    sum_outputs: bool
+    """Feed the head with the sum of all layers' outputs instead of the last layer's."""
+    dropout: float | None
+    """Dropout probability between layers and before the head."""
+    recurrent_dropout: float | None
+    """Dropout probability of hidden units in the recurrence, one mask per sequence."""
+    init: Literal["orthogonal", "uniform"]
+    """Orthogonal recurrent weights, or all weights from U(-0.08, 0.08)."""
+    forget_bias: float
+    """Initial bias of the LSTM's forget gate."""
+    batch_size: int | None
+    """Sequences per step, each from its own place in the text."""
+    seq_length: int | None
+    """Characters per sequence, and of backpropagation through time."""
+    state_reset_prob: float
+    """Probability, per sequence and step, of starting from the empty state."""
+    optimizer: Literal["cautious", "adamw", "rmsprop"]
+    """The cautious one is AdamW that skips weights whose update opposes their gradient."""
+    learning_rate: float | None
+    """Peak learning rate."""
+    head_lr_multiplier: float
+    """Multiplier of the learning rate for the head, the output layer."""
+    warmup: int
+    """Steps of linear learning rate warm-up."""
+    lr_schedule: Literal["linear", "cosine", "constant", "exponential"]
+    """Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch."""
+    lr_hold: float
+    """Fraction of the run at the peak before a linear or cosine schedule falls."""
+    lr_decay: float | None
+    """Factor on the learning rate per epoch, on top of any schedule. Default: 0.97 if exponential, else 1."""
+    lr_decay_after: int
+    """Epochs before --lr-decay starts."""
+    beta1: float
+    """Decay rate of AdamW's average of gradients."""
+    beta2: float
+    """Decay rate of the average of squared gradients, AdamW and RMSProp."""
+    weight_decay: float | None
+    """Decoupled weight decay of AdamW."""
+    grad_clip_norm: float
+    """Maximum norm of the whole gradient; 0 for no limit."""
+    grad_clip_value: float
+    """Maximum absolute value of each gradient element; 0 for no limit."""
+    loss_sum: bool
+    """Sum the loss over a sequence, as char-rnn did, instead of averaging it."""
+    calibrate: bool
+    """At the end, divide the logits by the temperature with the lowest validation loss."""
+    eval_every: int | None
+    """Steps between validations; the best model is kept. Default: an eighth of the run."""
+    eval_chars: int | None
+    """Characters per validation, spread over the validation part."""
+    units: Literal["characters", "bytes"]
+    """What the model predicts."""
+    encoding: str
+    """Encoding of the texts: any Python codec."""
+    suffix: str | Sequence[str]
+    """In folders, read only files with this suffix. May be repeated."""
+    valid: float
+    """Fraction of the text for validation, just before the test part."""
+    test: float
+    """Fraction of the text, at its end, for the test."""
+    seed: int
+    """Seed of all random numbers."""
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    """Device to train on."""
+    kernels: Literal["compiled", "torch"] | None
+    """Kernels of LSTM layers on a CPU. Default: the faster, measured if the budget is minutes."""
+    precision: Literal["auto", "fp32", "bf16"]
+    """Precision of the matrix products."""
+
+
+class SampleKeywords(TypedDict, total=False):
+    """The options of `sample` and `stream`, of `SampleOptions` and `SamplingParams`."""
+
+    length: int
+    """The most characters of a text (bytes for a byte model)."""
+    stop: str | Sequence[str]
+    """A text ends before the first of these strings, which is not part of it; a single str is one of them."""
+    seed: int
+    """The same seed and kind of weights give the same text."""
+    unknown: Literal["error", "skip"]
+    """Whether characters of the prompt that the model does not know are an error, or skipped."""
+    weights: Literal["fp32", "bf16", "int8"] | None
+    """The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None: fp32, or what the engine has."""
+    device: str | None
+    """"cpu", without torch; or a torch device, with fp32 weights. None: cpu, or what the engine has."""
+    temperature: float
+    """1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more errors; 0 always takes the most likely character."""
+    top_k: int
+    """Draw among the k most likely characters; 0, or more than there are, for all."""
+    top_p: float
+    """Draw among the fewest most likely characters that together reach this probability; 1 for all."""
+    min_p: float
+    """Draw among the characters at least this many times as likely as the most likely one; 0 for all."""
+
+
+class ScoreKeywords(TypedDict, total=False):
+    """The options of `LanguageModel.score` and `evaluate`."""
+
+    protocol: Literal["stream", "windows"]
+    """"stream" or "windows"."""
+    window: int
+    """Characters of a window."""
+    unknown: Literal["error", "skip"]
+    """"error", or "skip" to leave out characters that are not in the model's vocabulary."""
+
+
+class InspectKeywords(TypedDict, total=False):
+    """The options of `LanguageModel.inspect` and `report`."""
+
+    units: str | Sequence[tuple[int, int]]
+    """Layer and unit of those that are shown, or "0:3,1:17"; by default the 64 whose main signal varies most in this text."""
+    shown: int
+    """How many characters of the text the page contains."""
+    title: str
+    """Names of the text and the model."""
