@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nextchar.cli import main as program
+from nextchar.cli import train
 from nextchar.text import catalogue
 
 Shell = Callable[..., SimpleNamespace]
@@ -35,14 +35,18 @@ def test_the_demo_trains_and_samples(tmp_path: Path, shell: Shell) -> None:
     assert len(result.out) == 404
     lines = [shlex.split(line[2:]) for line in result.err.splitlines() if line.startswith("$ nextchar ")]
     assert [words[:3] for words in lines] == [["nextchar", "train", "stdlib"], ["nextchar", "sample", str(folder)]]
-    assert f"Next:\n  nextchar sample {shlex.quote(str(folder))}" in result.err
+    after = [shlex.split(line) for line in result.err.partition("\nNext: ")[2].splitlines() if line.startswith("  ")]
+    assert [words[1] for words in after] == ["sample", "inspect", "discover", "train"]
+    assert all(words[2] == str(folder) for words in after[:3])
+    assert result.err.count("Next: ") == 1
     assert shell(*lines[1][1:]).out == result.out
 
 
 def test_an_interrupted_demo_ends(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where training is interrupted, nothing is sampled, and the exit code is that of the training."""
     ran = []
-    real = program.run
-    monkeypatch.setattr(program, "run", lambda words: real(words) if words[0] == "demo" else ran.append(words) or 130)
-    assert shell("demo", "-o", tmp_path).code == 130
-    assert [words[0] for words in ran] == ["train"]
+    monkeypatch.setattr(train, "command", lambda *texts, **options: ran.append((texts, options["output"])) or 130)
+    result = shell("demo", "-o", tmp_path)
+    assert result.code == 130
+    assert ran == [(("stdlib",), tmp_path)]
+    assert "nextchar sample" not in result.err

@@ -3,6 +3,7 @@
 from typing import Any
 
 from numba.core import event
+from rich.console import Console
 
 from nextchar.cli.console import stderr
 
@@ -10,12 +11,14 @@ from nextchar.cli.console import stderr
 class _Listener(event.Listener):
     def __init__(self) -> None:
         self.reported = False
+        self.console: Console | None = None
 
     def on_start(self, event: Any) -> None:  # noqa: ARG002  every compilation is reported alike
         """Report the first compilation."""
         if not self.reported:
             self.reported = True
-            stderr().print("nextchar: compiling for this processor, once ...")
+            console = self.console or stderr()
+            console.print("nextchar: compiling for this processor, once ...")
 
     def on_end(self, event: Any) -> None:
         """Print nothing."""
@@ -24,6 +27,7 @@ class _Listener(event.Listener):
 _LISTENER = _Listener()
 
 
-def report_compiling() -> None:
-    """Report from now on when code is compiled that was not in the cache of compiled code."""
+def report_compiling(console: Console | None = None) -> None:
+    """Report from now on when code is compiled that was not in the cache of compiled code; on standard error by default."""
+    _LISTENER.console = console
     event.register("numba:compile", _LISTENER)  # type: ignore[no-untyped-call]

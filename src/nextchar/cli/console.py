@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from nextchar.text.display import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -71,7 +73,19 @@ def stderr() -> "Console":
             """Go silent when standard error is closed; the command continues."""
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
+        def print(self, *lines: Any, **options: Any) -> None:
+            """Print lines; what could control the terminal, as in the name of a file, is escaped."""
+            super().print(*(visible(line) if isinstance(line, str) else line for line in lines), **options)
+
     return Quiet(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def transient(words: str) -> None:
+    """Show on a terminal what happens now; the next line, which must be longer, is printed over it."""
+    with suppress(OSError, ValueError):
+        if sys.stderr and sys.stderr.isatty():
+            sys.stderr.write(words + "\r")
+            sys.stderr.flush()
 
 
 def print_json(value: dict[str, Any]) -> None:

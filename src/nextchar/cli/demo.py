@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from nextchar.cli.console import shell_command, stderr
+from nextchar.config import Config
 
 
 def command(
@@ -25,22 +26,19 @@ def command(
     output
         The run folder. A run that it holds is overwritten.
     """
+    from nextchar.cli import train  # noqa: PLC0415  its options take long to build
     from nextchar.cli.main import run  # noqa: PLC0415  it imports this file
 
-    say = stderr().print
-    for words in (
-        ("train", "stdlib", "--minutes", f"{minutes:g}", "--overwrite", "-o", str(output)),
-        ("sample", str(output), "-p", "def ", "-n", "400", "-t", "0.7", "--seed", "1"),
-    ):
-        say(f"$ {shell_command('nextchar', *words)}")
-        if code := run(list(words)):
-            return code
-        say()
-    say("Next:")
-    for line in (
-        shell_command("nextchar", "sample", output, "-p", "class ", "-n", 1000),
-        shell_command("nextchar", "train", "--resume", output, "--minutes", 5),
-        "nextchar train YOUR_TEXT.txt",
-    ):
-        say(f"  {line}")
+    console, config = stderr(), Config(minutes=minutes)
+    words = ("train", "stdlib", "--minutes", f"{minutes:g}", "--overwrite", "-o", output)
+    console.print(f"$ {shell_command('nextchar', *words)}")
+    if code := train.command("stdlib", output=output, overwrite=True, options=config, hints=False):
+        return code
+    sample = ("sample", str(output), "-p", "def ", "-n", "400", "-t", "0.7", "--seed", "1")
+    console.print(f"\n$ {shell_command('nextchar', *sample)}")
+    if code := run(list(sample)):
+        return code
+    console.print()
+    train.show_next(console, output, ["stdlib"], config)
+    console.print("or train on a text of your own:\n  nextchar train YOUR_TEXT.txt")
     return 0

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import nextchar
-from nextchar.cli.console import handle_signals, prepare_streams
+from nextchar.cli.console import handle_signals, prepare_streams, transient
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.text.display import visible
 
@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with handle_signals(_interrupt, "SIGINT"):
         try:
             prepare_streams()
+            if given[:1] in (["train"], ["demo"]) and not {"-h", *(w for w in given if w.startswith("--help"))} & {
+                *given
+            }:
+                transient("starting ...")
             code = run(given)
             if sys.stdout:
                 sys.stdout.flush()

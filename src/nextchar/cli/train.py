@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,19 +11,18 @@ from cyclopts import Group, Parameter
 from pydantic import create_model
 from rich.console import Console
 
-from nextchar.cli.console import ReadingProgress, handle_signals, print_json, shell_command, stderr
+from nextchar.cli.console import ReadingProgress, handle_signals, print_json, shell_command, stderr, transient
 from nextchar.cli.flags import INTERRUPTED, Flag
 from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, MODEL, read_model
-from nextchar.text.display import duration
-from nextchar.training.folder import absolute, default_folder, locked, refuse_run
+from nextchar.training.folder import absolute, default_folder, is_pipe, locked, refuse_run
 
 if TYPE_CHECKING:
     from nextchar.text.corpus import Corpus
-    from nextchar.training.events import Finished
     from nextchar.training.run import Run
 
+LOADING = "loading PyTorch ..."
 GROUPS = {
     name: Group(name, sort_key=place)
     for place, name in enumerate(("Budget", "Model", "Training", "Text", "Machine"), 1)
@@ -56,6 +56,7 @@ def command(
     keep_checkpoints: Flag = False,
     json: Flag = False,
     options: Flags = None,
+    hints: Annotated[bool, Parameter(parse=False)] = True,
 ) -> int:
     """Train on texts, and keep the best model.
 
@@ -93,7 +94,7 @@ def command(
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
     flags = {"tensorboard": tensorboard, "keep_checkpoints": keep_checkpoints}
-    job = Job(stderr(), json, flags, time.monotonic())
+    job = Job(stderr(), json, flags, time.monotonic(), hints)
     if resume:
         names = ("output", "preset", "config", "init_from", "overwrite")
         beside = zip(names, (output, preset, config, init_from, overwrite), strict=True)
@@ -110,6 +111,7 @@ def command(
         chosen = _like_model(chosen, explicit, Path(base))
     with locked(folder):
         job.console.print(f"training in {folder}")
+        transient(LOADING)
 
         from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
 
@@ -126,12 +128,14 @@ class Job:
         json: Whether to print the summary.
         record: Flags that go on to `record`.
         begun: When the command started.
+        hints: Whether to say at the end what can be done next.
     """
 
     console: Console
     json: bool
     record: dict[str, bool]
     begun: float
+    hints: bool
 
 
 def _budget(given: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +164,7 @@ def _like_model(config: Config, explicit: dict[str, Any], base: Path) -> Config:
 def _resume(job: Job, folder: Path, texts: list[str], budget: dict[str, Any]) -> int:
     """Resume a run, or continue it with a new budget."""
     job.console.print(f"resuming {folder}")
+    transient(LOADING)
 
     from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
 
@@ -189,31 +194,34 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
     from nextchar.training.view import TrainingView  # noqa: PLC0415  as above
 
     corpus, reading = _open(job, run, texts)
-    report_compiling()
+    view = TrainingView(job.console, name=str(run.folder), hint="Ctrl-C saves and stops")
+    report_compiling(job.console)
     spent = time.monotonic() - job.begun - reading
-    trainer = run.trainer(corpus, spent=spent, say=job.console.print, **budget)
+    trainer = run.trainer(corpus, spent=spent, say=view.say, **budget)
     done: Finished | None = None
 
     def stop(number: int, _frame: object) -> None:
         """Stop after the current step; the second signal ends the training at once."""
         trainer.stop()
+        view.state.hint = "stopping after this step, then saving ..."
         signal.signal(number, signal.default_int_handler)
 
     again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', run.folder)}"
     try:
         with handle_signals(stop, "SIGINT", "SIGTERM", "SIGHUP"):
             events = record(trainer, run.folder, run.texts, init_from=run.init_from, **job.record)
-            for event in TrainingView(job.console).follow(events):
+            for event in view.follow(events):
                 done = event if isinstance(event, Finished) else done
     except KeyboardInterrupt:
         job.console.print(f"interrupted at once; the last snapshot is saved. {again}")
         return INTERRUPTED
-    if done:
-        _report(job.console, run.folder, done)
-    else:
+    if not done:
         job.console.print(
             f"interrupted at step {trainer.step:,} of {trainer.recipe.steps:,}; everything is saved. {again}"
         )
+    elif job.hints:
+        job.console.print(f"{run.folder} holds {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}.")
+        show_next(job.console, run.folder, texts or run.texts, run.config)
     if job.json:
         seconds = time.monotonic() - job.begun
         print_json(_summary(run.folder, trainer.step, seconds, trainer.chars_per_second))
@@ -233,28 +241,25 @@ def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
     return corpus, time.monotonic() - begun
 
 
-def _report(console: Console, folder: Path, done: "Finished") -> None:
-    """Say how a training ended, and what can be done next."""
-    how = {
-        "steps": "done",
-        "patience": "stopped early, as there was no new best,",
-        "time": "time is up",
-        "text": "ended early, as so short a text has been read often enough,",
-    }[done.reason]
-    say = console.print
-    say(f"{how} after {done.step:,} steps, {done.epochs:.2f} epochs, {duration(done.seconds)}")
-    if score := done.score:
-        calibrated = f"; calibrated, temperature {done.temperature:.2f}" if done.temperature != 1 else ""
-        say(
-            f"best model: {score.bits_per_char:.3f} bits/char ({score.nats_per_char:.4f} nats) on {score.chars:,} "
-            f"validation characters, stream{calibrated}"
-        )
-    say(f"{folder} holds {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}. Next:")
-    words = [("sample", folder, "-n", 1000), ("train", "--resume", folder, "--minutes", 5)]
-    if score:
-        words.insert(1, ("evaluate", folder, "--split", "valid"))
-    for each in words:
-        say(f"  {shell_command('nextchar', *each)}")
+def show_next(console: Console, folder: Path, texts: Sequence[str], config: Config) -> None:
+    """Say what can be done with a trained model, as commands to copy.
+
+    Args:
+        console: To print on.
+        folder: The run.
+        texts: What it was trained on.
+        config: How these were read.
+    """
+    named = [text for text in texts if not is_pipe(text)] or ["YOUR_TEXT.txt"]
+    how = [*(["--encoding", config.encoding] if config.encoding != "utf-8" else [])]
+    how += ["--unknown", "skip"] if config.suffix else []
+    console.print("Next: generate text, look at its neurons, find what they follow:")
+    for words in (
+        ("sample", folder, "-n", 1000),
+        ("inspect", folder, *named, *how),
+        ("discover", folder, *named, *how),
+    ):
+        console.print(f"  {shell_command('nextchar', *words)}")
 
 
 def _summary(folder: Path, steps: int, seconds: float, rate: float) -> dict[str, Any]:

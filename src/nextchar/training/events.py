@@ -20,8 +20,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """Training starts or resumes."""
+    """Training starts or resumes; `network` is its shape, as "lstm 2x256", and `dropout` tells whether there is any."""
 
+    network: str
+    vocabulary: int
+    dropout: bool
     steps: int
     steps_per_epoch: int
     parameters: int

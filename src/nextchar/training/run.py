@@ -50,7 +50,7 @@ def train(
         >>> lm = train(Corpus.from_text("to be or not to be " * 500), steps=20, hidden=16, progress=False)
     """
     config = (config or Config()).replace(**options)
-    view = TrainingView() if progress else None
+    view = TrainingView(name=str(out or "training")) if progress else None
     say = view.say if view else lambda _: None
     if out is None:
         return _follow(make_trainer(_open(text, config), config, say=say), view)
@@ -160,7 +160,7 @@ class Run:
             run = Run.open(self.folder)
             if text is not None:
                 run = replace(run, texts=_names(text) or run.texts)
-            view = TrainingView() if progress else None
+            view = TrainingView(name=str(self.folder)) if progress else None
             corpus = text if isinstance(text, Corpus) else run.corpus()
             trainer = run.trainer(corpus, say=view.say if view else lambda _: None, **budget)
             events = record(trainer, run.folder, run.texts, init_from=run.init_from)

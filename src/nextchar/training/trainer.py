@@ -135,6 +135,9 @@ class Trainer:
         return event_types.Started(
             step=self.step,
             seconds=self.seconds,
+            network=f"{self.recipe.cell} {self.recipe.layers}x{self.recipe.hidden}",
+            vocabulary=len(self.corpus.vocabulary),
+            dropout=self.recipe.dropout + self.recipe.recurrent_dropout > 0,
             steps=self.recipe.steps,
             steps_per_epoch=self.batches.steps_per_epoch,
             parameters=self.learner.network.size(),
