@@ -6,14 +6,15 @@ turns a `Config` into a complete `Recipe`.
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nextchar.architecture import Cell
-from nextchar.errors import ConfigError, did_you_mean
+from nextchar.errors import ConfigError, check_options, did_you_mean
+from nextchar.keywords import TrainKeywords
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
@@ -135,6 +136,23 @@ class Config(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = option("auto", "Machine")
     """Precision of the matrix products."""
 
+    def __init__(self, **values: Unpack[TrainKeywords]) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(explain(error)) from None
+
+    # pydantic's own validation, by which the command line makes a config, does not go through __init__.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        return ((name, value) for name, value in self if value != type(self).model_fields[name].default)
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, values: Any) -> Any:
@@ -163,16 +181,13 @@ class Config(BaseModel):
             ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
         """
         values = renamed(values)
-        for name in values:
-            if name not in Config.model_fields:
-                hint = did_you_mean(name, Config.model_fields)
-                raise ConfigError(f"unknown option '{name}'{' in ' + source if source else ''}{hint}")
+        check_options(values, Config.model_fields, f" in {source}" if source else "")
         try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(explain(error) + (f" (in {source})" if source else "")) from None
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in {source})" if source else str(error)) from None
 
-    def replace(self, **changes: object) -> Self:
+    def replace(self, **changes: Unpack[TrainKeywords]) -> Self:
         """Return a copy with some options changed, validated again; a budget takes the place of the present one."""
         return self.make(override(self.model_dump(exclude_none=True), changes))
 

@@ -3,6 +3,7 @@
 Its methods are the public functions, which stand above this file: `lm.sample("It was ")` is `nextchar.sample(lm, "It was ")`.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,8 +13,10 @@ import nextchar
 from nextchar.errors import check_options
 from nextchar.keywords import InspectKeywords, SampleKeywords, ScoreKeywords
 from nextchar.model.network import Network
-from nextchar.notebook import summary
+from nextchar.notebook import card, curve, summary
 from nextchar.text.vocabulary import Vocabulary
+
+LENGTH, TEXTS = 300, 3  # characters of a sample, and names of texts, in a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,20 @@ class LanguageModel:
     log: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
-        vocabulary = f"{len(self.vocabulary)} {self.vocabulary.units}"
-        return summary("LanguageModel", self.network.architecture, vocabulary, self.provenance)
+        return summary("LanguageModel", self.network.architecture, self.vocabulary, self.provenance)
+
+    def _repr_html_(self) -> str:
+        shape, size, origin = self.network.architecture, len(self.vocabulary), self.provenance
+        facts = [
+            ("network", f"{shape}, {shape.parameters(size):,} weights, {size:,} {self.vocabulary.units}"),
+            ("texts", ", ".join(str(text["name"]) for text in origin.get("texts", [])[:TEXTS])),
+            ("training", f"{origin.get('step', 0):,} steps, {origin.get('epochs', 0):.2f} epochs"),
+        ]
+        if valid := origin.get("valid"):
+            meaning = f"0 is certain, a uniform guess is {math.log2(size):.2f}, lower is better"
+            facts.append(("score", f"{valid['bits_per_char']:.3f} bits per character on held-out text ({meaning})"))
+        sample = self.sample(length=LENGTH, temperature=0.8)
+        return card("LanguageModel", facts, curve(self.log), sample._repr_html_())
 
     @overload
     def sample(

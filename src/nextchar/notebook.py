@@ -1,16 +1,20 @@
-"""How values are shown in a notebook: small self-contained HTML, readable on light and on dark, and everything escaped."""
+"""How values are shown: in one line, and in a notebook as small self-contained HTML that is readable on light and on dark."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape as escape_html
 from typing import Any
 
+from nextchar.architecture import Architecture
 from nextchar.text.display import visible
+from nextchar.text.vocabulary import Vocabulary
 
 # Lines and backgrounds are translucent, and text has the colour of the notebook.
 BOX = "border:1px solid #8886;border-radius:6px;padding:.6em .9em;margin:.3em 0;max-width:46em;overflow-wrap:anywhere"
-TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.5em 0 0;background:none;color:inherit;line-height:1.5"
-LEVELS, BITS = 6, 9.0  # shades of surprise, and the bits per character of the darkest
+GRID = "display:grid;grid-template-columns:max-content 1fr;gap:0 1em;margin:.3em 0"
+TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.5em 0;background:none;color:inherit;line-height:1.5"
+ORANGE = "224,130,20"
+LEVELS, BITS = 6, 9.0  # shades of surprise, and the bits per character of the strongest
 WIDTH, HEIGHT = 420, 90  # of a curve, in pixels
 
 
@@ -19,13 +23,17 @@ def escape(text: str) -> str:
     return escape_html(visible(text))
 
 
-def card(title: str, facts: Mapping[str, str], *parts: str) -> str:
+def note(text: str) -> str:
+    """Return a remark in small and dim letters."""
+    return f'<small style="opacity:.65">{escape(text)}</small>'
+
+
+def card(title: str, facts: Iterable[tuple[str, str]], *parts: str) -> str:
     """Return a title, facts by name, and more HTML, in a box."""
     rows = "".join(
-        f'<div><span style="display:inline-block;min-width:8em;opacity:.65">{escape(name)}</span> {escape(fact)}</div>'
-        for name, fact in facts.items()
+        f'<span style="opacity:.65">{escape(name)}</span><span>{escape(fact)}</span>' for name, fact in facts
     )
-    return f'<div style="{BOX}"><b>{escape(title)}</b>{rows}{"".join(parts)}</div>'
+    return f'<div style="{BOX}"><b>{escape(title)}</b><div style="{GRID}">{rows}</div>{"".join(parts)}</div>'
 
 
 def frame(page: str, height: int = 700) -> str:
@@ -33,45 +41,42 @@ def frame(page: str, height: int = 700) -> str:
     return f'<iframe srcdoc="{escape_html(page)}" style="width:100%;height:{height}px;border:1px solid #8886"></iframe>'
 
 
-def paragraph(text: str, *, prompt: str = "", bits: Sequence[float] = ()) -> str:
-    """Return a text as HTML, after its prompt; with the bits of each character, surprising ones are orange."""
-    if len(bits) != len(text):
-        return f'<pre style="{TEXT}"><b>{escape(prompt)}</b>{escape(text)}</pre>'
-    levels = [round(min(each / BITS, 1) * LEVELS) for each in bits]
+def coloured(prompt: str, text: str, bits: Sequence[float]) -> str:
+    """Return a prompt and a text as HTML; with the bits of each character, surprising ones are orange."""
+    levels = [round(min(each / BITS, 1) * LEVELS) for each in bits] if len(bits) == len(text) else [0] * len(text)
     starts = [i for i, level in enumerate(levels) if not i or level != levels[i - 1]]
     runs = (
-        f'<span style="background:rgba(224,130,20,{levels[i] / LEVELS * 0.7:.2g})">{escape(text[i:end])}</span>'
+        f'<span style="background:rgba({ORANGE},{levels[i] / LEVELS * 0.7:.2g})">{escape(text[i:end])}</span>'
         for i, end in zip(starts, [*starts[1:], len(text)], strict=True)
     )
-    return f'<pre style="{TEXT}"><b>{escape(prompt)}</b>{"".join(runs)}</pre>'
+    legend = note(f"orange: characters that surprised the model, strongest from {BITS:g} bits") if any(levels) else ""
+    return f'<pre style="{TEXT}"><b>{escape(prompt)}</b>{"".join(runs)}</pre>{legend}'
 
 
 def curve(log: Iterable[Mapping[str, Any]]) -> str:
-    """Return the training and validation loss of a log as a small SVG; nothing if there are fewer than two of each."""
-    points: dict[str, list[tuple[float, float]]] = {"progress": [], "validated": []}
+    """Return the training and validation loss of a log as a small SVG; nothing if the log has fewer than two losses."""
+    lines: dict[str, list[tuple[int, float]]] = {"progress": [], "validated": []}
     for entry in log:
-        if entry["event"] in points:
-            nats = entry["loss"] if entry["event"] == "progress" else entry["score"]["nats_per_char"]
-            points[entry["event"]].append((entry["step"], math.log(max(nats, 1e-9))))
-    every = [point for line in points.values() for point in line]
-    if len(every) < 2:
+        if entry["event"] in lines:
+            nats = entry["loss"] if "loss" in entry else entry["score"]["nats_per_char"]
+            lines[entry["event"]].append((entry["step"], math.log(max(nats, 1e-6))))
+    steps, losses = ([point[i] for line in lines.values() for point in line] for i in (0, 1))
+    if len(steps) < 2:
         return ""
-    last, low, high = max(x for x, _ in every), min(y for _, y in every), max(y for _, y in every)
-    lines = "".join(
-        f'<polyline fill="none" stroke="{colour}" stroke-width="{width}" points="'
-        + " ".join(
-            f"{2 + x / last * (WIDTH - 4):.1f},{2 + (high - y) / max(high - low, 1e-9) * (HEIGHT - 4):.1f}"
-            for x, y in line
-        )
+    across, top, down = WIDTH / max(steps), max(losses), HEIGHT / max(max(losses) - min(losses), 1e-9)
+    drawn = "".join(
+        f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="'
+        + " ".join(f"{x * across:.1f},{(top - y) * down:.1f}" for x, y in line)
         + '"/>'
-        for line, colour, width in ((points["progress"], "#8888", 1.5), (points["validated"], "rgb(224,130,20)", 2))
+        for line, colour in zip(lines.values(), ("#888c", f"rgb({ORANGE})"), strict=True)
     )
-    ends = f"{math.exp(high) / math.log(2):.2f} to {math.exp(low) / math.log(2):.2f} bits per character, {last:,} steps"
-    legend = f'<small style="opacity:.65">training grey, validation orange (logarithmic): {ends}</small>'
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="display:block;width:100%;max-width:{WIDTH}px">{lines}</svg>{legend}'
+    style = f"display:block;width:100%;max-width:{WIDTH}px;overflow:visible"
+    ends = f"{math.exp(top) / math.log(2):.2f} to {math.exp(min(losses)) / math.log(2):.2f} bits per character"
+    legend = note(f"training grey, validation orange: {ends} (logarithmic) in {max(steps):,} steps")
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="{style}">{drawn}</svg>{legend}'
 
 
-def summary(kind: str, shape: object, vocabulary: str, provenance: Mapping[str, Any]) -> str:
+def summary(kind: str, shape: Architecture, vocabulary: Vocabulary, provenance: Mapping[str, Any]) -> str:
     """Return one line about a model: its shape, its vocabulary, and its score on the validation part."""
     bits = (provenance.get("valid") or {}).get("bits_per_char")
-    return f"<{kind} {shape}, {vocabulary}{f', {bits:.2f} bits/char' if bits else ''}>"
+    return f"<{kind} {shape}, {len(vocabulary):,} {vocabulary.units}{f', {bits:.2f} bits/char' if bits else ''}>"

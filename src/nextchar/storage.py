@@ -20,6 +20,7 @@ from safetensors.numpy import save as save_arrays
 
 from nextchar.architecture import Architecture
 from nextchar.errors import ModelFileError, NextcharError
+from nextchar.notebook import summary
 from nextchar.text.paths import Text, expand
 from nextchar.text.vocabulary import Vocabulary
 
@@ -59,6 +60,9 @@ class ModelFile:
     arrays: Arrays
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return summary("ModelFile", self.architecture, self.vocabulary, self.provenance)
 
 
 ModelSource = Union["LanguageModel", ModelFile, str, Path]

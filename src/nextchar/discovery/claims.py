@@ -1,6 +1,7 @@
 """Claims: which unit follows which feature, with the evidence for and against, and the JSON they are written as."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
 from nextchar.errors import ConfigError
 from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, FeatureSummary
+from nextchar.features.phrases import phrase
+from nextchar.notebook import card
 from nextchar.storage import write_text
 
 FORMAT = 1
+SHOWN = 10  # claims in a notebook, the best first
 
 Entry = dict[str, Any]
 """Values by name, as they are in the JSON."""
@@ -150,6 +154,21 @@ class Claims:
     dropped: dict[str, str]
     unexplained: list[Entry]
     table: Entry
+
+    def __repr__(self) -> str:
+        counts = Counter(claim.verdict for claim in self.claims)
+        found = ", ".join(f"{counts[name]} {name}" for name in reversed(VERDICTS) if counts[name])
+        return f"<Claims about {len(self.claims)} features: {found}>"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            (
+                f"{claim.unit[0]}:{claim.unit[1]}",
+                f"{phrase(claim.feature)}: {claim.verdict}, held-out strength {claim.evidence.strength:.2f}",
+            )
+            for claim in self.claims[:SHOWN]
+        ]
+        return card(repr(self)[1:-1], facts)
 
     def __getitem__(self, feature: str) -> Claim:
         """Return the claim about a feature."""

@@ -15,6 +15,7 @@ from nextchar.errors import ConfigError, TextError, check_choice
 from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
 from nextchar.model.reading import CHUNK, ROWS, Chunk, Doubles, Ids, Predictor, Reader, shift, surprisal, to_numpy
+from nextchar.notebook import card
 from nextchar.storage import ModelSource, to_language_models
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
@@ -43,9 +44,24 @@ class Score:
     bits_per_char: float
     bits_per_byte: float
 
+    def __str__(self) -> str:
+        return f"{self.bits_per_char:.3f} bits per character, {self.protocol}, over {self.chars:,} characters"
+
+    def __repr__(self) -> str:
+        return f"<Score {self.bits_per_char:.3f} bits/char, {self.protocol}, {self.chars:,} characters>"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("nats", f"{self.nats_per_char:.4f} per character"),
+            ("bytes", f"{self.bits_per_byte:.3f} bits per byte"),
+            ("text", f"{self.chars:,} characters, {self.bytes:,} bytes"),
+            ("protocol", self.protocol),
+        ]
+        return card(f"{self.bits_per_char:.3f} bits per character (0 is certain; lower is better)", facts)
 
 
 def make_score(protocol: str, nats: float, chars: int, bytes_: int) -> Score:

@@ -7,7 +7,6 @@ by tags, nor by markup, control characters or the direction of its script.
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from rich.text import Text
 from nextchar.errors import ConfigError
 from nextchar.inspection.picture import BASELINE, Cell, png
 from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
+from nextchar.notebook import escape
 from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Vocabulary
 
@@ -90,6 +90,9 @@ class Strip:
     layer: int
     unit: int
     signal: str
+
+    def __repr__(self) -> str:
+        return f"<Strip {self.signal} of {self.layer}:{self.unit}, {len(self.seen):,} characters>"
 
     @property
     def values(self) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nextchar.errors import ConfigError, as_integer
-from nextchar.notebook import paragraph
+from nextchar.notebook import coloured
 from nextchar.sampling.engine import Engine
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.protocol import Batch, Nats, PromptState
@@ -62,7 +62,7 @@ class Sample:
         return {name: getattr(self, name) for name in ("text", "chars", "finish_reason", "nats_per_char")}
 
     def _repr_html_(self) -> str:
-        return paragraph(self.text, prompt=self.prompt, bits=(self.nats / math.log(2)).tolist())
+        return coloured(self.prompt, self.text, (self.nats / math.log(2)).tolist())
 
 
 class Generation:

@@ -71,6 +71,11 @@ class Corpus:
         """Return the number of characters (or bytes)."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        named = [str(entry["name"]) for entry in self.names]
+        of = f", of {named[0]}" + (f" and {len(named) - 1:,} more" if named[1:] else "") if named else ""
+        return f"<Corpus {len(self):,} {self.vocabulary.units}, {len(self.vocabulary):,} different{of}>"
+
     def take(self, start: int, stop: int) -> npt.NDArray[np.int64]:
         """Return ids [start, stop) in `vocabulary`, `(stop - start,)`."""
         return self.at(slice(start, stop))

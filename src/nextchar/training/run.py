@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from nextchar.config import BUDGETS, Config, read_toml, to_toml
 from nextchar.errors import ConfigError, ModelFileError, TextError
+from nextchar.keywords import TrainKeywords
 from nextchar.language_model import LanguageModel
 from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, model_path, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus
 from nextchar.text.paths import Text, as_list, expand
 from nextchar.text.sources import Progress, no_progress
-from nextchar.training.events import Event
+from nextchar.training.events import Event, Validated
+from nextchar.training.events import Progress as Trained
 from nextchar.training.folder import absolute, is_pipe, locked, refuse_run
 from nextchar.training.record import record
 from nextchar.training.resume import Snapshot, read_snapshot
@@ -30,7 +32,7 @@ def train(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[TrainKeywords],
 ) -> LanguageModel:
     """Train on texts, and return the best model on the validation part.
 
@@ -96,6 +98,12 @@ class Run:
         values, texts = read_toml(place / CONFIG)
         init_from = values.pop("init_from", "")
         return cls(place, Config.make(values, str(place / CONFIG)), tuple(texts), init_from, snapshot)
+
+    def __repr__(self) -> str:
+        at = self.snapshot
+        if at is None:
+            return f"<Run {self.folder}, not started>"
+        return f"<Run {self.folder}, {at.recipe.architecture}, step {at.step:,} of {at.recipe.steps:,}>"
 
     @property
     def finished(self) -> bool:
@@ -183,9 +191,9 @@ def _read_snapshot(folder: Path) -> Snapshot | None:
 def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
     """Train to the end; return the best model."""
     events = trainer.events() if events is None else events
-    for _ in view.follow(events) if view else events:
-        pass
-    return to_language_model(trainer.best_model())
+    seen = list(view.follow(events) if view else events)
+    log = [event.as_dict() for event in seen if isinstance(event, Trained | Validated)]
+    return replace(to_language_model(trainer.best_model()), log=log)
 
 
 def _open(text: Texts, config: Config, progress: Progress = no_progress) -> Corpus:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from math import gcd
+from typing import Any
 
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.device import pick_device, pick_precision
@@ -95,7 +96,7 @@ def _measured_plan(config: Config, characters: int, vocabulary_size: int) -> Rec
 
 def _exercise(config: Config) -> None:
     """Run all compiled code that a training needs: a few steps of a very small network, with a score and a sample."""
-    sizes = {"hidden": gcd(config.hidden or 16, 16), "batch_size": 4, "seq_length": 8, "steps": 2}
+    sizes: dict[str, Any] = {"hidden": gcd(config.hidden or 16, 16), "batch_size": 4, "seq_length": 8, "steps": 2}
     small = config.replace(**sizes, minutes=None, dropout=0.1, recurrent_dropout=0.1, valid=0.1)
     recipe = plan(small, 400, 3)
     trainer = Trainer(Corpus.from_text("abc" * 150), recipe)
