@@ -10,13 +10,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from cyclopts import App
+
 from nextchar import SampleOptions, SamplingParams, evaluate, keywords, report
-from nextchar.cli.main import COMMANDS, main
+from nextchar.cli.flags import DEFAULTS
+from nextchar.cli.main import COMMANDS, LONG, main
+from nextchar.cli.mistakes import INSTEAD
 from nextchar.config import PRESETS, Config
 
 HERE = Path(__file__).parent
@@ -25,13 +30,86 @@ BEGIN = "<!-- written by docs/generate.py: from here -->\n"
 END = "<!-- to here -->\n"
 
 
-def help_text(*words: str) -> str:
+# Flags of other projects: those of training, and those of sampling.
+PEERS = {
+    "char-rnn, torch-rnn": (
+        (
+            "checkpoint_dir max_epochs model model_type num_layers rnn_size wordvec_size dropout batch_size seq_length "
+            "learning_rate learning_rate_decay learning_rate_decay_after grad_clip eval_val_every val_frac init_from seed "
+            "decay_rate train_frac gpuid gpu opencl"
+        ),
+        "primetext start_text length temperature seed sample",
+    ),
+    "nanoGPT": (
+        (
+            "out_dir max_iters n_layer block_size batch_size dropout learning_rate warmup_iters weight_decay beta1 beta2 "
+            "grad_clip eval_interval device n_head n_embd dtype"
+        ),
+        "start max_new_tokens temperature top_k num_samples seed",
+    ),
+    "transformers": (
+        (
+            "output_dir num_train_epochs max_steps learning_rate warmup_steps weight_decay adam_beta1 adam_beta2 "
+            "max_grad_norm eval_steps seed bf16"
+        ),
+        (
+            "max_new_tokens temperature top_k top_p min_p num_return_sequences stop_strings max_length do_sample num_beams "
+            "repetition_penalty"
+        ),
+    ),
+    "textgenrnn, PyTorch": (
+        "num_epochs epochs rnn_size hidden_size nhid rnn_layers num_layers nlayers embedding_dim emsize bptt lr clip",
+        "prefix max_gen_length temperature top_n",
+    ),
+}
+
+
+def help_text(*words: str, flag: str = "--help") -> str:
     """Return the help of a command as a code block, for a terminal of 80 columns."""
     os.environ["COLUMNS"] = "80"
     out = StringIO()
     with redirect_stdout(out):
-        main([*words, "--help"])
-    return f"```text\n$ nextchar {' '.join([*words, '--help'])}\n{out.getvalue().strip()}\n```\n"
+        main([*words, flag])
+    return f"```text\n$ nextchar {' '.join([*words, flag])}\n{out.getvalue().strip()}\n```\n"
+
+
+def flags(command: str) -> dict[str, str]:
+    """Return every flag of a command, and the first name of its option."""
+    app = App(default_parameter=DEFAULTS)
+    app.command(import_module(f"nextchar.cli.{command}").command, name=command)
+    arguments = app[command].assemble_argument_collection(parse_docstring=False)
+    return {name: argument.names[0] for argument in arguments for name in argument.names}
+
+
+def peers_table(command: str, place: int) -> str:
+    """Return the table of what options of a command are called in other projects."""
+    known = flags(command)
+    rows = [f"| `nextchar {command}` | {' | '.join(PEERS)} |", "|---|" + "---|" * len(PEERS)]
+    cells: dict[str, list[list[str]]] = {option: [[] for _ in PEERS] for option in dict.fromkeys(known.values())}
+    for column, theirs in enumerate(PEERS.values()):
+        for name in theirs[place].split():
+            flag = "--" + name.replace("_", "-")
+            if flag in known:
+                cells[known[flag]][column].append(f"`{name}`")
+    rows += [f"| `{name}` | {' | '.join(map(', '.join, cell))} |" for name, cell in cells.items() if any(cell)]
+    return "\n".join(rows) + "\n"
+
+
+def answers_table() -> str:
+    """Return the table of options of other projects that have no equal, and of what there is instead."""
+    known = {**flags("train"), **flags("sample")}
+    missing = {name for places in PEERS.values() for names in places for name in names.replace("_", "-").split()}
+    rows = ["| theirs | here |", "|---|---|"]
+    for names, answer in INSTEAD.items():
+        if shown := [
+            f"`{name.replace('-', '_')}`" for name in names.split() if name in missing and f"--{name}" not in known
+        ]:
+            quoted = re.sub("--[a-z0-9-]+", r"`\g<0>`", answer)
+            rows.append(f"| {', '.join(shown)} | {quoted} |")
+            missing -= set(names.split())
+    unexplained = {f"--{name}" for name in missing} - known.keys()
+    assert not unexplained, unexplained
+    return "\n".join(rows) + "\n"
 
 
 def bounds(schema: dict[str, object]) -> str:
@@ -134,8 +212,21 @@ def keywords_module() -> str:
 
 def pages() -> dict[Path, str]:
     """Return the up-to-date content of every file that is generated, or has a generated part."""
-    contents = {HERE / f"{name}.md": help_text(name) for name in COMMANDS}
-    contents[HERE / "options.md"] = options_table() + "\n## Presets\n\n" + presets()
+    contents = {
+        HERE / f"{name}.md": help_text(name, flag="--help-all" if name in LONG else "--help") for name in COMMANDS
+    }
+    contents[HERE / "options.md"] = "\n".join(
+        (
+            options_table(),
+            "## Coming from another project\n",
+            peers_table("train", 0),
+            peers_table("sample", 1),
+            "These have no equal:\n",
+            answers_table(),
+            "## Presets\n",
+            presets(),
+        )
+    )
     return {path: between(path, content) for path, content in contents.items()} | {KEYWORDS: keywords_module()}
 
 

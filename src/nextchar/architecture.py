@@ -11,6 +11,8 @@ from nextchar.errors import ConfigError, check_choice
 
 Cell = Literal["lstm", "gru", "rnn"]
 CELLS: tuple[str, ...] = get_args(Cell)
+WeightKind = Literal["fp32", "bf16", "int8"]
+"""The kinds of weights that compiled code generates with."""
 GATES: dict[str, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 """How many gates a cell stacks in its weights, in PyTorch's order: lstm i f g o, gru r z n."""
 STATES: dict[str, int] = {"lstm": 2, "gru": 1, "rnn": 1}

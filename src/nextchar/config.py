@@ -20,6 +20,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Size = Annotated[int, Field(ge=1, le=16384)]
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Depth = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=0, le=16384)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,14 +32,14 @@ BUDGETS = ("minutes", "epochs", "steps")
 DEFAULT_MINUTES = 5.0
 
 
-def option(default: Any, group: str, *, old: str = "", alias: str = "") -> Any:
+def option(default: Any, group: str, alias: str = "", *, old: str = "") -> Any:
     """Declare an option; the string below it is its help.
 
     Args:
         default: Its default; None where planning chooses a value.
         group: The heading it is shown under.
+        alias: Other flags with this meaning, which help does not list; most are those of other projects (docs/options.md).
         old: Its name in version 0.1.0, still accepted in flags, TOML, model files, snapshots and keywords.
-        alias: A second flag.
     """
     return Field(default, json_schema_extra={"group": group, "old": old, "alias": alias})
 
@@ -47,27 +49,27 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
-    minutes: Positive | None = option(None, "Budget")
+    minutes: Positive | None = option(None, "Budget", "m")
     """Minutes to train, kept within 10 %; a short text ends sooner. Default: 5."""
-    epochs: Positive | None = option(None, "Budget")
+    epochs: Positive | None = option(None, "Budget", "max-epochs num-epochs n-epochs num-train-epochs")
     """Passes over the training part, instead of minutes."""
-    steps: Count | None = option(None, "Budget")
+    steps: Count | None = option(None, "Budget", "max-iters max-steps num-steps iterations")
     """Optimizer steps, instead of minutes; the run can be repeated exactly."""
     patience: Natural = option(0, "Budget")
     """Stop after this many validations in a row without a new best; 0 never stops early."""
 
-    cell: Cell = option("lstm", "Model")
+    cell: Cell = option("lstm", "Model", "model model-type rnn-type layer-type")
     """Recurrent cell."""
-    layers: Annotated[int, Field(ge=1, le=64)] = option(2, "Model", alias="--num-layers")
+    layers: Depth = option(2, "Model", "num-layers n-layer n-layers nlayers rnn-layers")
     """Recurrent layers."""
-    hidden: Size | None = option(None, "Model", alias="--hidden-size")
+    hidden: Size | None = option(None, "Model", "hidden-size hidden-dim rnn-size nhid")
     """Units per layer."""
-    embedding: Annotated[int, Field(ge=0, le=16384)] = option(64, "Model", alias="--embedding-size")
+    embedding: Width = option(64, "Model", "embedding-size embedding-dim wordvec-size emsize")
     """Embedding size; 0 feeds one-hot vectors."""
     sum_outputs: bool = option(True, "Model")
     """Feed the head with the sum of all layers' outputs instead of the last layer's."""
-    dropout: Fraction | None = option(None, "Model")
-    """Dropout probability between layers and before the head."""
+    dropout: Fraction | None = option(None, "Model", "drop-rate")
+    """Dropout between layers and before the head."""
     recurrent_dropout: Fraction | None = option(None, "Model")
     """Dropout probability of hidden units in the recurrence, one mask per sequence."""
     init: Literal["orthogonal", "uniform"] = option("orthogonal", "Model", old="initialization")
@@ -77,33 +79,33 @@ class Config(BaseModel):
 
     batch_size: Count | None = option(None, "Training", old="lanes")
     """Sequences per step, each from its own place in the text."""
-    seq_length: Count | None = option(None, "Training", old="window")
+    seq_length: Count | None = option(None, "Training", "seq-len sequence-length block-size bptt", old="window")
     """Characters per sequence, and of backpropagation through time."""
     state_reset_prob: Share = option(0.02, "Training", old="cold_start")
     """Probability, per sequence and step, of starting from the empty state."""
     optimizer: Literal["cautious", "adamw", "rmsprop"] = option("cautious", "Training")
     """The cautious one is AdamW that skips weights whose update opposes their gradient."""
-    learning_rate: Positive | None = option(None, "Training", alias="--lr")
+    learning_rate: Positive | None = option(None, "Training", "lr")
     """Peak learning rate."""
     head_lr_multiplier: Positive = option(4.0, "Training", old="head_rate")
     """Multiplier of the learning rate for the head, the output layer."""
-    warmup: Natural = option(50, "Training")
+    warmup: Natural = option(50, "Training", "warmup-iters warmup-steps")
     """Steps of linear learning rate warm-up."""
     lr_schedule: Literal["linear", "cosine", "constant", "exponential"] = option("linear", "Training", old="fall")
     """Learning rate after warm-up and hold: to zero along a line or cosine; unchanged; or times --lr-decay per epoch."""
     lr_hold: Share = option(0.3, "Training", old="hold")
     """Fraction of the run at the peak before a linear or cosine schedule falls."""
-    lr_decay: Factor | None = option(None, "Training", old="decay")
+    lr_decay: Factor | None = option(None, "Training", "learning-rate-decay", old="decay")
     """Factor on the learning rate per epoch, on top of any schedule. Default: 0.97 if exponential, else 1."""
-    lr_decay_after: Natural = option(10, "Training", old="decay_after")
+    lr_decay_after: Natural = option(10, "Training", "learning-rate-decay-after", old="decay_after")
     """Epochs before --lr-decay starts."""
-    beta1: Fraction = option(0.7, "Training")
+    beta1: Fraction = option(0.7, "Training", "adam-beta1")
     """Decay rate of AdamW's average of gradients."""
-    beta2: Fraction = option(0.99, "Training")
+    beta2: Fraction = option(0.99, "Training", "adam-beta2")
     """Decay rate of the average of squared gradients, AdamW and RMSProp."""
-    weight_decay: NotNegative | None = option(None, "Training")
+    weight_decay: NotNegative | None = option(None, "Training", "wdecay")
     """Decoupled weight decay of AdamW."""
-    grad_clip_norm: NotNegative = option(1.0, "Training", old="clip_norm")
+    grad_clip_norm: NotNegative = option(1.0, "Training", "grad-clip max-grad-norm clip", old="clip_norm")
     """Maximum norm of the whole gradient; 0 for no limit."""
     grad_clip_value: NotNegative = option(0.0, "Training", old="clip_value")
     """Maximum absolute value of each gradient element; 0 for no limit."""
@@ -111,7 +113,7 @@ class Config(BaseModel):
     """Sum the loss over a sequence, as char-rnn did, instead of averaging it."""
     calibrate: bool = option(True, "Training")
     """At the end, divide the logits by the temperature with the lowest validation loss."""
-    eval_every: Count | None = option(None, "Training", old="validate_every")
+    eval_every: Count | None = option(None, "Training", "eval-interval eval-steps eval-val-every", old="validate_every")
     """Steps between validations; the best model is kept. Default: an eighth of the run."""
     eval_chars: Count | None = option(None, "Training", old="validate_chars")
     """Characters per validation, spread over the validation part."""
@@ -121,10 +123,10 @@ class Config(BaseModel):
     encoding: str = option("utf-8", "Text")
     """Encoding of the texts: any Python codec."""
     suffix: tuple[str, ...] = option((), "Text")
-    """In folders, read only files with this suffix. May be repeated."""
-    valid: Fraction = option(0.05, "Text")
+    """In folders, read only files with these suffixes."""
+    valid: Fraction = option(0.05, "Text", "val-frac valid-frac")
     """Fraction of the text for validation, just before the test part."""
-    test: Fraction = option(0.05, "Text")
+    test: Fraction = option(0.05, "Text", "test-frac")
     """Fraction of the text, at its end, for the test."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = option(0, "Machine")

@@ -29,7 +29,7 @@ class TrainKeywords(TypedDict, total=False):
     sum_outputs: bool
     """Feed the head with the sum of all layers' outputs instead of the last layer's."""
     dropout: float | None
-    """Dropout probability between layers and before the head."""
+    """Dropout between layers and before the head."""
     recurrent_dropout: float | None
     """Dropout probability of hidden units in the recurrence, one mask per sequence."""
     init: Literal["orthogonal", "uniform"]
@@ -81,7 +81,7 @@ class TrainKeywords(TypedDict, total=False):
     encoding: str
     """Encoding of the texts: any Python codec."""
     suffix: str | Sequence[str]
-    """In folders, read only files with this suffix. May be repeated."""
+    """In folders, read only files with these suffixes."""
     valid: float
     """Fraction of the text for validation, just before the test part."""
     test: float
@@ -100,19 +100,19 @@ class SampleKeywords(TypedDict, total=False):
     """The options of `sample` and `stream`, of `SampleOptions` and `SamplingParams`."""
 
     length: int
-    """The most characters of a text (bytes for a byte model)."""
+    """The most characters to generate (bytes, for a byte model)."""
     stop: str | Sequence[str]
-    """A text ends before the first of these strings, which is not part of it; a single str is one of them."""
-    seed: int
-    """The same seed and kind of weights give the same text."""
+    """End before the first of these texts, which is not part of the result; one or more."""
+    seed: int | None
+    """The same seed and kind of weights give the same text; without one, each text is new."""
     unknown: Literal["error", "skip"]
-    """Whether characters of the prompt that the model does not know are an error, or skipped."""
+    """What to do with characters of the prompt that are not in the vocabulary."""
     weights: Literal["fp32", "bf16", "int8"] | None
-    """The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None: fp32, or what the engine has."""
-    device: str | None
-    """"cpu", without torch; or a torch device, with fp32 weights. None: cpu, or what the engine has."""
+    """Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster."""
+    device: Literal["auto", "cpu", "cuda", "mps"] | None
+    """Where to generate. A GPU is faster for many texts, not for one, and needs fp32 weights."""
     temperature: float
-    """1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more errors; 0 always takes the most likely character."""
+    """1 is the model's own distribution; lower is safer, higher more varied; 0 takes the likeliest character."""
     top_k: int
     """Draw among the k most likely characters; 0, or more than there are, for all."""
     top_p: float

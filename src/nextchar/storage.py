@@ -138,7 +138,9 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(f"there is no model file {path}") from None
+        run = Path("runs") / path
+        near = f"; did you mean '{run}'?" if run.exists() else ""
+        raise ModelFileError(f"there is no model file {path}{near}") from None
     except OSError:  # IsADirectoryError, or PermissionError on Windows
         if not path.is_dir():
             raise
@@ -160,9 +162,22 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise ModelFileError(f"{path} is damaged: {error}") from None
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the metadata of a file of `write_arrays`, without its arrays.
+
+    Raises:
+        ModelFileError: The file is damaged or of another kind.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        return _metadata(path, start + file.read(int.from_bytes(start, "little")))
+
+
 def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     """Read nextchar's metadata from the header, before anything else of the file is used."""
     length = int.from_bytes(content[:8], "little")
+    if content[:8].strip() and content[:8].decode(errors="replace").isprintable():
+        raise ModelFileError(f"{path} is a text, not a model; `nextchar train` makes a model of it")
     if len(content) < 8 or length > len(content) - 8:
         raise ModelFileError(f"{path} is damaged or not a model file: it ends before its header does")
     try:

@@ -182,7 +182,7 @@ def test_no_integer_is_too_large(
 ) -> None:
     """Every integer option refuses a number that does not fit into 64 bits in one sentence, with its name."""
     monkeypatch.chdir(model.parent)
-    usage = shell(command, "--help").out
+    usage = shell(command, "--help-all").out
     arguments = {"sample": [model], "evaluate": [model], "discover": [model], "inspect": [model], "train": [text_file]}
     given = {**arguments, "structure": [model, "--as", "c"]}.get(command, [])
     options = [line.split() for line in usage.splitlines() if " INT " in line]
@@ -206,17 +206,20 @@ def given_integers() -> set[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["info", "a", "b"], "Unexpected argument 'b'. See nextchar info --help."),
-        (["sample"], "MODEL needs a value. See nextchar sample --help."),
-        (["sample", "x", "-t"], "-t needs a value."),
-        (["sample", "x", "-n", "1", "-n", "2"], "-n is given more than once."),
-        (["train", "x", "--hiden", "3"], "Unknown option: --hiden. Did you mean --hidden?"),
-        (["bench", "--only"], "--only needs a value."),
-        (["trian"], 'Unknown command "trian". Did you mean "train"?'),
+        (["info", "a", "b"], "unexpected argument 'b' (see nextchar info --help)"),
+        (["sample"], "sample needs a MODEL, a run folder or a model file, and runs/ holds none"),
+        (["sample", "x", "-t"], "-t needs a value (see nextchar sample --help)"),
+        (["sample", "x", "-n", "1", "-n", "2"], "-n is given more than once"),
+        (["train", "x", "--hiden", "3"], "there is no option --hiden; did you mean '--hidden'?"),
+        (["bench", "--only"], "--only needs a value"),
+        (["trian"], "there is no command 'trian'; did you mean 'train'? (see nextchar --help)"),
     ],
 )
-def test_wrong_usage_says_where_help_is(shell: Shell, words: list[str], message: str) -> None:
+def test_wrong_usage_says_where_help_is(
+    shell: Shell, words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A command line that cannot be parsed is one sentence that names the word, and the help to read."""
+    monkeypatch.chdir(tmp_path)
     result = shell(*words)
     assert (result.code, result.out) == (2, "")
     assert message in result.err

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from nextchar.architecture import WeightKind
 from nextchar.evaluation.score import evaluate
-from nextchar.kernels.packing import WeightKind
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.sampling.engine import Engine
 from nextchar.sampling.options import SampleOptions, SamplingParams

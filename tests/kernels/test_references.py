@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nextchar.architecture import CELLS, GATES, Architecture, Cell
-from nextchar.kernels.packing import KINDS, WeightKind
+from nextchar.architecture import CELLS, GATES, Architecture, Cell, WeightKind
+from nextchar.kernels.packing import KINDS
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.sample import sample

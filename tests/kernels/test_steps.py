@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_model
-from nextchar.architecture import CELLS, STATES, Architecture, Cell
+from nextchar.architecture import CELLS, STATES, Architecture, Cell, WeightKind
 from nextchar.errors import ConfigError
 from nextchar.kernels.barrier import Barrier, all_joined, new_barrier
-from nextchar.kernels.packing import KINDS, Packed, StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.packing import KINDS, Packed, StreamState, empty_streams, pack
 from nextchar.kernels.sampler import SamplerState, new_sampler
 from nextchar.kernels.steps import DRAW, StepBuffers, padded_streams, run, run_in_threads
 from nextchar.language_model import LanguageModel

@@ -147,10 +147,11 @@ def test_long_lines_are_found() -> None:
     assert long_lines(page + "word " * 30 + "\n") == ["word " * 30]
 
 
+@pytest.mark.parametrize("flag", ["--help", "--help-all"])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_texts_are_complete(generator: ModuleType, command: str) -> None:
+def test_help_texts_are_complete(generator: ModuleType, command: str, flag: str) -> None:
     """A help text fits 80 columns, explains every option, and shows no default of None."""
-    faults = help_faults(generator.help_text(*filter(None, [command])))
+    faults = help_faults(generator.help_text(*filter(None, [command]), flag=flag))
     assert bool(faults) == (command in INCOMPLETE_HELP), faults
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import make_model
+from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, UnknownCharacterError
-from nextchar.kernels.packing import WeightKind
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.sampling.engine import Engine

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between two lines of progress where there is no terminal
+# Marks a word that is a value, although it starts with a dash; no path or argument can contain it.
+LITERAL = "\0"
 WINDOWS = os.name == "nt"
 
 

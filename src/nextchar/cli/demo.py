@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from nextchar.cli.console import shell_command, stderr
+from nextchar.cli.flags import OUTPUT
 from nextchar.config import Config
 
 
-def command(
-    *, minutes: float = 1.5, output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("runs/demo")
-) -> int:
+def command(*, minutes: float = 1.5, output: Annotated[Path, OUTPUT] = Path("runs/demo")) -> int:
     """Train on the standard library of this Python, then generate code.
 
     Needs no text and no network. The commands that it runs are shown.

@@ -5,31 +5,53 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import nextchar
-from nextchar.cli.console import handle_signals, prepare_streams, transient
+from nextchar.cli.console import LITERAL, handle_signals, prepare_streams, transient
+from nextchar.cli.help import Formatter, console
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.text.display import visible
 
+# Of each command: its usage, and what it does.
 COMMANDS = {
-    "demo": "Train on the standard library and sample, in 3 minutes.",
-    "train": "Train a model on texts.",
-    "sample": "Generate text with a model.",
-    "evaluate": "Score a text with a model, in bits per character.",
-    "inspect": "Show a model's activations while it reads a text.",
-    "discover": "Find units that track features of a text, and test them.",
-    "structure": "Check the structure of samples with real parsers.",
-    "corpora": "List the named corpora, or get one.",
-    "info": "Show what a model file contains.",
-    "bench": "Measure the speed of this machine.",
+    "demo": ("[-o DIR] [--minutes M]", "Train on the standard library and sample, in 3 minutes."),
+    "train": ("TEXT... [-o DIR] [--minutes M | --epochs E | --steps S]", "Train a model on texts."),
+    "sample": ("MODEL [-p TEXT] [-n 500] [-t 1.0] [OPTIONS]", "Generate text with a model."),
+    "evaluate": ("MODEL [TEXT...] [--split PART] [OPTIONS]", "Score a text with a model, in bits per character."),
+    "inspect": ("MODEL TEXT... [-o FILE] [OPTIONS]", "Show a model's activations while it reads a text."),
+    "discover": ("MODEL TEXT... [-o DIR] [OPTIONS]", "Find units that track features of a text, and test them."),
+    "structure": ("MODEL|SAMPLES --as DOMAIN [OPTIONS]", "Check the structure of samples with real parsers."),
+    "corpora": ("[get NAME] [--json]", "List the named corpora, or get one."),
+    "info": ("MODEL [--json]", "Show what a model file contains."),
+    "bench": ("[OPTIONS]", "Measure the speed of this machine."),
 }
+LONG = ("train", "sample", "evaluate", "inspect", "discover", "structure")  # whose --help leaves out options
+OVERVIEW = """nextchar trains a character-level LSTM on any text, then writes text of that kind.
+
+Start here; it takes 3 minutes and needs no text:
+
+    nextchar demo
+
+With a text of your own:
+
+    nextchar train book.txt --minutes 5
+    nextchar sample runs/book -p "It was " -n 500
+
+Then look inside:
+
+    nextchar inspect runs/book book.txt     what each unit does while it reads
+    nextchar discover runs/book book.txt    which units track quotes, brackets, ...
+
+nextchar --help lists all commands, nextchar COMMAND --help their options.
+"""
 HELP = """A character-level LSTM: it trains on any text, then generates and scores text
 of that kind.
 
@@ -43,9 +65,6 @@ Data goes to standard output, everything else to standard error. MODEL is a
 run folder or a model file; - is standard input. Exit codes: 0 success,
 1 an error (explained in one sentence), 2 wrong usage, 130 interrupted.
 """
-# Marks a word that is a value, although it starts with a dash; no path or argument can contain it.
-LITERAL = "\0"
-TEXT_OPTIONS = ("-p", "--prompt", "--stop")
 # How torch and numpy say that memory is short.
 NO_MEMORY = ("can't allocate", "out of memory", "array is too big", "maximum allowed dimension")
 
@@ -86,26 +105,41 @@ def run(given: list[str]) -> int:
     """Parse a command line and call its command; errors are raised."""
     from cyclopts import App, CycloptsError, Parameter  # noqa: PLC0415  `import nextchar` must not pay for it
 
-    from nextchar.cli.flags import DEFAULTS  # noqa: PLC0415  as above
+    from nextchar.cli.flags import DEFAULTS, respell  # noqa: PLC0415  as above
 
+    if not given:
+        print(OVERVIEW, end="")  # noqa: T201  data on standard output
+        return 0
+    if given[0] == "help":
+        given = [*given[1:], "--help"]
+    everything = "--help-all" in given or given[0] not in LONG
     app = App(
         name="nextchar",
         help=HELP,
         version=nextchar.__version__,
         help_format="plaintext",
+        help_flags=["--help", "-h", "--help-all"],
+        help_formatter=Formatter(everything),
+        help_epilogue=None if everything else f"All options: nextchar {given[0]} --help-all",
+        console=console() if {"--help", "-h", "--help-all"} & {*given} else None,
         # One value for each flag, as in `train --suffix .c FOLDER`; if that fails, all that follow: `bench --only a b`.
         default_parameter=Parameter.combine(DEFAULTS, Parameter(consume_multiple=False)),
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` reports it
     )
     # Only the requested command is imported, so that `nextchar --help` starts fast.
-    for name, line in COMMANDS.items():
+    for name, (usage, line) in COMMANDS.items():
         room = f"nextchar.cli.{name}"
-        if given and given[0] == name:
-            app.command(import_module(room).command, name=name)
+        if given[0] == name:
+            app.command(import_module(room).command, name=name, usage=f"Usage: nextchar {name} {usage}")
         else:
             app.command(f"{room}:command", name=name, help=line)
-    words = list(map(_mark, ["", *given], given))
+
+    def flags(command: str) -> set[str]:
+        arguments = app[command].assemble_argument_collection(parse_docstring=False) if command in COMMANDS else ()
+        return {name for argument in arguments for name in argument.names}
+
+    words = list(respell(given, partial(flags, given[0])))
     try:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -113,15 +147,10 @@ def run(given: list[str]) -> int:
         try:
             command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         except CycloptsError:
-            return _usage(error, given)
+            return _usage(error, given, flags)
     named = {name: _unmark(value) for name, value in bound.kwargs.items()}
     result = command(*map(_unmark, bound.args), **named)
     return result if isinstance(result, int) else 0
-
-
-def _mark(before: str, word: str) -> str:
-    """Mark - (standard input), and any value of a text option, which the parser would take for an option."""
-    return LITERAL + word if word == "-" or (before in TEXT_OPTIONS and word.startswith("-")) else word
 
 
 def _unmark(value: Any) -> Any:
@@ -148,28 +177,38 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _usage(error: Exception, given: list[str]) -> int:
+def _usage(error: Exception, given: list[str], flags: Callable[[str], set[str]]) -> int:
     """Explain a wrong command line: 1 for an invalid value, such as a size of 0, 2 for one that cannot be parsed."""
-    from cyclopts.exceptions import MissingArgumentError, RepeatArgumentError, UnusedCliTokensError  # noqa: PLC0415  only errors need them
+    from cyclopts import exceptions  # noqa: PLC0415  only errors need it, and what follows
+
+    from nextchar.cli import mistakes  # noqa: PLC0415
 
     cause: Any = error.__cause__
-    name = getattr(getattr(error, "argument", None), "name", "")
+    argument: Any = getattr(error, "argument", None)
+    name = getattr(argument, "name", "")
     if isinstance(cause, ConfigError):
         return _fail(f"{name} {cause}".removeprefix("* "))
     if type(cause).__name__ == "ValidationError":
-        from nextchar.config import explain  # noqa: PLC0415  only errors need it
+        from nextchar.config import explain  # noqa: PLC0415
 
         code = _fail(explain(cause))
         return 2 if cause.errors()[0]["type"].endswith(("_parsing", "literal_error")) else code
-    words = f"nextchar {given[0]}" if given and given[0] in COMMANDS else "nextchar"
     said = str(error).strip()
-    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        said = f"Unexpected argument '{error.unused_tokens[0]}'."
-    elif isinstance(error, RepeatArgumentError):
-        said = f"{error.token.keyword} is given more than once."
-    elif isinstance(error, MissingArgumentError):
-        said = f"{error.keyword or name} needs a value."
-    _say(f"{said} See {words} --help.".replace(LITERAL, ""))
+    if isinstance(error, exceptions.MissingArgumentError) and name in ("MODEL", "SOURCE"):
+        said = mistakes.missing_model(given[0])
+    elif isinstance(error, exceptions.MissingArgumentError):
+        said = f"{error.keyword or name} needs a value"
+    elif isinstance(error, exceptions.UnknownCommandError):
+        said = mistakes.unknown_command(given[0], COMMANDS)
+    elif isinstance(error, exceptions.UnknownOptionError):
+        said = mistakes.unknown_option(error.token.keyword or error.token.value, given[0], flags, COMMANDS)
+    elif isinstance(error, exceptions.UnusedCliTokensError) and error.unused_tokens:
+        said = f"unexpected argument '{error.unused_tokens[0]}'"
+        said += f"; a prompt is given with -p: -p '{error.unused_tokens[0]}'" if given[0] == "sample" else ""
+    elif isinstance(error, exceptions.RepeatArgumentError):
+        said = f"{error.token.keyword} is given more than once"
+    words = f"nextchar {given[0]} --help" if given[0] in COMMANDS else "nextchar --help"
+    _say((said if "\n" in said else f"{said.rstrip('.')} (see {words})").replace(LITERAL, ""))
     return 2
 
 

@@ -3,19 +3,23 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from nextchar.cli.console import encode_output, print_json, stderr
-from nextchar.cli.flags import Flag
+from nextchar.cli.flags import PROMPT, Flag, flags_of
 from nextchar.errors import ConfigError, TextError, as_integer
+from nextchar.sampling.options import SampleOptions as Declared
 from nextchar.text.paths import STDIN
 
 if TYPE_CHECKING:
     from nextchar.sampling.generation import Generator
 
+SampleOptions: Any = flags_of(Declared, seed=None)
+DEFAULT = SampleOptions()
 RULE = "\n" + "─" * 40 + "\n"
 
 
@@ -23,20 +27,11 @@ def command(
     model: Path,
     /,
     *,
-    prompt: Annotated[str | None, Parameter(name=["--prompt", "-p"])] = None,
+    prompt: Annotated[str | None, PROMPT] = None,
     prompt_file: Path | None = None,
-    length: Annotated[int, Parameter(name=["--length", "-n"])] = 500,
-    temperature: Annotated[float, Parameter(name=["--temperature", "-t"])] = 1.0,
-    top_k: Annotated[int, Parameter(validator=[])] = 0,  # a number of any size is taken
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    seed: int | None = None,
-    count: int = 1,
-    stop: tuple[str, ...] = (),
-    unknown: Literal["error", "skip"] = "error",
-    weights: Literal["fp32", "bf16", "int8"] = "fp32",
+    options: Annotated[SampleOptions, Parameter(name="*", negative="")] = DEFAULT,
+    count: Annotated[int, Parameter(alias=["--num-samples", "--num-return-sequences"])] = 1,
     others: Annotated[tuple[Path, ...], Parameter(name="--with")] = (),
-    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
 ) -> int:
     r"""Generate text with a model.
@@ -56,48 +51,20 @@ def command(
         The beginning of the text. Default: none.
     prompt_file
         Read the prompt from a file, or from standard input with -.
-    length
-        The most characters to generate (bytes, for a byte model).
-    temperature
-        1 is the model's own distribution; lower is safer and repetitive, higher is more varied and makes more errors; 0 always takes the most likely character.
-    top_k
-        Draw among the K most likely characters; 0 for all.
-    top_p
-        Draw among the most likely characters that together reach this probability; 1 for all.
-    min_p
-        Draw among the characters at least this many times as likely as the most likely one; 0 for all.
-    seed
-        The same seed gives the same text. Default: a new one each time.
     count
         The number of texts.
-    stop
-        End before this text; \n is a line end. One or more.
-    unknown
-        What to do with characters of the prompt that the model does not know.
-    weights
-        Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
     others
         Generate with an ensemble: the mean probability of MODEL and of this model, which needs the same vocabulary. One or more.
-    device
-        Where to generate. A GPU is faster for many texts, not for one.
     json
         Print one JSON object on standard output.
     """
     # Compiled code and all that imports it takes long to import.
     from nextchar.cli.compiling import report_compiling  # noqa: PLC0415
     from nextchar.sampling.generation import Generator  # noqa: PLC0415
-    from nextchar.sampling.options import SampleOptions, SamplingParams  # noqa: PLC0415
 
     as_integer("the count", count, "1 or more", 1)
-    options = SampleOptions(
-        length=length,
-        params=SamplingParams(temperature, top_k, top_p, min_p),
-        stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in stop),
-        seed=time.time_ns() % 2**31 if seed is None else seed,
-        unknown=unknown,
-        weights=weights,
-        device=device,
-    )
+    # \n and \t are typed more easily than a line end and a tab.
+    options = replace(options, stop=tuple(text.replace("\\n", "\n").replace("\\t", "\t") for text in options.stop))
     text = _prompt(prompt, prompt_file)
     report_compiling()
     generator = Generator([model, *others], options)
@@ -105,8 +72,8 @@ def command(
         print_json(_as_json(generator, text, count))
         return 0
     _print_text(generator, text, count)
-    if seed is None and sys.stderr.isatty():
-        stderr().print(f"seed {options.seed}", style="dim")
+    if options.seed is None and sys.stderr.isatty():
+        stderr().print(f"seed {generator.seed}", style="dim")
     return 0
 
 
@@ -116,7 +83,7 @@ def _as_json(generator: "Generator", prompt: str, count: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     return {
         "prompt": prompt,
-        "seed": generator.options.seed,
+        "seed": generator.seed,
         "samples": [sample.as_dict() for sample in samples],
         "chars_per_second": round(sum(sample.chars for sample in samples) / max(seconds, 1e-9), 1),
     }

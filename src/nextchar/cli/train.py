@@ -12,7 +12,7 @@ from pydantic import create_model
 from rich.console import Console
 
 from nextchar.cli.console import ReadingProgress, handle_signals, print_json, shell_command, stderr, transient
-from nextchar.cli.flags import INTERRUPTED, Flag
+from nextchar.cli.flags import INTERRUPTED, OUTPUT, Flag, spelled
 from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, MODEL, read_model
@@ -27,17 +27,18 @@ GROUPS = {
     name: Group(name, sort_key=place)
     for place, name in enumerate(("Budget", "Model", "Training", "Text", "Machine"), 1)
 }
+# What --help shows beside the parameters of `command`; --help-all shows the others, too.
+MAIN = {*BUDGETS, "layers", "hidden", "dropout", "batch_size", "seq_length", "learning_rate", "suffix"}
 
 
 def _flags() -> type[Config]:
-    """Return Config with, for every option, its place in the help, its alias, and a hidden flag for its old name."""
+    """Return Config with, for every option, its place in the help, and its other names."""
     fields: dict[str, Any] = {}
     for name, info in Config.model_fields.items():
         extra: Any = info.json_schema_extra
-        kind, group = Config.__annotations__[name], GROUPS[extra["group"]]
-        fields[name] = (Annotated[kind, Parameter(group=group, alias=extra["alias"] or None)], info)
-        if extra["old"]:
-            fields[extra["old"]] = (Annotated[kind, Parameter(group=group, show=False)], info.default)
+        names = spelled(extra["alias"]) + [f"--{old.replace('_', '-')}" for old in filter(None, [extra["old"]])]
+        group: Any = {} if name in MAIN else {"group": GROUPS[extra["group"]]}
+        fields[name] = (Annotated[Config.__annotations__[name], Parameter(alias=names, **group)], info)
     return create_model("Flags", __base__=Config, **fields)
 
 
@@ -46,7 +47,7 @@ Flags: Any = Parameter(name="*")(_flags())
 
 def command(
     *texts: str,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     preset: str | None = None,
     config: Path | None = None,
     resume: Path | None = None,
@@ -74,13 +75,13 @@ def command(
     texts
         What to train on.
     output
-        The run folder. Default: runs/ and the name of the text.
+        The run folder. Default: runs/NAME, after the text.
     preset
-        Options by name: karpathy2015 is the setup of the 2015 blog post.
+        Options by name: karpathy2015, of the blog post.
     config
         Options from a TOML file, as a run folder's config.toml; flags win.
     resume
-        Resume an interrupted run with the same result, or continue one with a new budget.
+        Resume a run; a finished one needs a new budget.
     init_from
         Start from a model's weights and shape; new characters get new rows.
     overwrite

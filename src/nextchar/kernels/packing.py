@@ -6,12 +6,12 @@ groups of 16 units with weights of 0, which stay at 0. The first layer's product
 on the id, and are kept as a table.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.architecture import CELLS, GATES, Architecture
+from nextchar.architecture import CELLS, GATES, Architecture, WeightKind
 from nextchar.errors import ConfigError, check_choice
 from nextchar.kernels.functions import UNIT
 from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, pack_blocks
@@ -19,7 +19,6 @@ from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, pack_blocks
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
 
-WeightKind = Literal["fp32", "bf16", "int8"]
 KINDS: tuple[str, ...] = get_args(WeightKind)
 
 # Groups of a block to which the gates of a cell belong: in the weights of the input, and in those of the

@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.architecture import WeightKind
 from nextchar.kernels.barrier import new_barrier
 from nextchar.kernels.ensemble import Member, run_ensemble
-from nextchar.kernels.packing import StreamState, WeightKind, empty_streams, pack
+from nextchar.kernels.packing import StreamState, empty_streams, pack
 from nextchar.kernels.sampler import Ids, SamplerState, new_sampler
 from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads
 from nextchar.kernels.threads import available_cores

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, check_choice
-from nextchar.kernels.packing import WeightKind
 from nextchar.sampling.compiled import CompiledBackend, CompiledNetwork
 from nextchar.sampling.protocol import Backend
 from nextchar.storage import ModelSource, to_file

@@ -1,6 +1,7 @@
 """From engine to text: stop strings, pieces as they become certain, and many texts in threads."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ class Generator:
         options: What to generate.
 
     Attributes:
+        seed: Of all texts.
         stops: The stop strings that can occur, in units.
         encoding: Of the bytes that are returned: "utf-8", or "latin-1" for a byte model's own bytes.
 
@@ -149,6 +151,7 @@ class Generator:
         else:
             self.engine = Engine(model, options.weights or "fp32", options.device or "cpu")
         self.options = options
+        self.seed = time.time_ns() % 2**31 if options.seed is None else options.seed
         vocabulary = self.engine.vocabulary
         self.encoding = "latin-1" if vocabulary.units == "bytes" else "utf-8"
         self._alphabet = [chr(code) for code in vocabulary.codes]
@@ -186,7 +189,7 @@ class Generator:
 
     def _begin(self, batch: Batch, state: PromptState, index: int) -> Generation:
         """Begin text number `index` in a batch."""
-        batch.add(state, self.options.params, stream_key(self.options.seed, index), self._stop_ids)
+        batch.add(state, self.options.params, stream_key(self.seed, index), self._stop_ids)
         return Generation(self, index)
 
     def _extend(self, batch: Batch, generations: list[Generation], most: int) -> list[bytes]:

@@ -1,12 +1,16 @@
-"""What is generated and how: options that are checked when they are made."""
+"""What is generated and how: options that are checked when they are made, and the flags of `nextchar sample`.
+
+The attributes are flags, their descriptions the help. "alias" in the metadata of a field names other flags with its
+meaning, most of them those of other projects (docs/options.md). Imports nothing that is slow.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from sys import float_info
-from typing import Any
+from typing import Any, Literal
 
+from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, as_integer, check_choice, check_options
-from nextchar.kernels.packing import WeightKind
 from nextchar.keywords import SampleKeywords
 from nextchar.text.vocabulary import Unknown
 
@@ -19,8 +23,7 @@ class SamplingParams:
     """How the next character of one text is drawn.
 
     Attributes:
-        temperature: 1 is the model's own distribution; lower is safer and repetitive, higher is more varied
-            and makes more errors; 0 always takes the most likely character.
+        temperature: 1 is the model's own distribution; lower is safer, higher more varied; 0 takes the likeliest character.
         top_k: Draw among the k most likely characters; 0, or more than there are, for all.
         top_p: Draw among the fewest most likely characters that together reach this probability; 1 for all.
         min_p: Draw among the characters at least this many times as likely as the most likely one; 0 for all.
@@ -29,8 +32,8 @@ class SamplingParams:
         ConfigError: A value is out of its range.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
+    temperature: float = field(default=1.0, metadata={"alias": "t temp"})
+    top_k: int = field(default=0, metadata={"alias": "top-n"})
     top_p: float = 1.0
     min_p: float = 0.0
 
@@ -57,33 +60,34 @@ class SamplingParams:
 class SampleOptions:
     """What to generate.
 
+    Weights of None are fp32, or those of the engine; a device of None is the cpu, or that of the engine.
+
     Attributes:
-        length: The most characters of a text (bytes for a byte model).
+        length: The most characters to generate (bytes, for a byte model).
         params: How each character is drawn.
-        stop: A text ends before the first of these strings, which is not part of it; a single str is one of
-            them.
-        seed: The same seed and kind of weights give the same text.
-        unknown: Whether characters of the prompt that the model does not know are an error, or skipped.
-        weights: The kind of the packed weights: "fp32"; "bf16", half the memory; "int8", a quarter. None:
-            fp32, or what the engine has.
-        device: "cpu", without torch; or a torch device, with fp32 weights. None: cpu, or what the engine has.
+        stop: End before the first of these texts, which is not part of the result; one or more.
+        seed: The same seed and kind of weights give the same text; without one, each text is new.
+        unknown: What to do with characters of the prompt that are not in the vocabulary.
+        weights: Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
+        device: Where to generate. A GPU is faster for many texts, not for one, and needs fp32 weights.
 
     Raises:
         ConfigError: A value is out of its range.
     """
 
-    length: int = 500
+    length: int = field(default=500, metadata={"alias": "n max-new-tokens max-tokens max-gen-length"})
     params: SamplingParams = field(default_factory=SamplingParams)
-    stop: tuple[str, ...] = ()
-    seed: int = 0
+    stop: tuple[str, ...] = field(default=(), metadata={"alias": "stop-strings"})
+    seed: int | None = 0
     unknown: Unknown = "error"
     weights: WeightKind | None = None
-    device: str | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
         object.__setattr__(self, "length", as_integer("the length", self.length))
-        object.__setattr__(self, "seed", as_integer("the seed", self.seed))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", as_integer("the seed", self.seed))
         stop: str | Iterable[str] = self.stop
         object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
         check_choice("unknown", self.unknown, Unknown)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import TextError
+from nextchar.errors import TextError, did_you_mean
 from nextchar.text.catalogue import CATALOGUE, fetch
 from nextchar.text.paths import STDIN, Text, as_list, expand
 from nextchar.text.vocabulary import Units
@@ -108,7 +108,10 @@ def find_matches(pattern: str) -> list[Source]:
     paths = glob.glob(str(expand(pattern)), recursive=True)  # noqa: PTH207  it may be absolute
     matches = sorted(match for match in paths if Path(match).is_file())
     if not matches:
-        raise TextError(f"there is no file, folder or corpus named '{pattern}'; `nextchar corpora` lists the corpora")
+        near = did_you_mean(pattern, [*CATALOGUE, *map(str, expand(pattern).parent.glob("*"))])
+        raise TextError(
+            f"there is no file, folder or corpus named '{pattern}'{near or '; `nextchar corpora` lists the corpora'}"
+        )
     return [Source(Path(match), Path(match).name) for match in matches]
 
 

@@ -27,7 +27,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: Another process is training into the folder.
     """
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     descriptor = _open_locked(path, folder)
@@ -43,8 +43,8 @@ def locked(folder: Path) -> Iterator[None]:
         if os.name != "nt":  # where the file is removed first, or another process could lock it before
             os.close(descriptor)
         with suppress(OSError):
-            if not existed:
-                folder.rmdir()  # fails if anything was written
+            for place in made:
+                place.rmdir()  # fails if anything was written
 
 
 def _open_locked(path: Path, folder: Path) -> int:

@@ -1,0 +1,95 @@
+"""Answers to a command line that cannot be parsed: what is wrong, and the nearest thing that exists."""
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from nextchar.cli.console import shell_command
+from nextchar.errors import NextcharError, did_you_mean
+
+RUNS = 10  # that are listed
+UNITS = (("d", 1440), ("h", 60), ("min", 0))  # of an age, in minutes
+OTHER_WORDS = {"generate": "sample", "write": "sample", "eval": "evaluate", "score": "evaluate", "test": "evaluate"}
+OTHER_WORDS |= {"visualize": "inspect", "fit": "train", "finetune": "train", "resume": "train", "benchmark": "bench"}
+# Flags of other projects that have no equal here, and the nearest thing that exists.
+INSTEAD = {
+    "n-head n-heads num-heads nhead": "an LSTM has no attention heads; its size is --layers and --hidden",
+    "n-embd d-model": "--hidden is the number of units in a layer, --embedding the size of the input vectors",
+    "repetition-penalty frequency-penalty presence-penalty no-repeat-ngram-size": (
+        "there is no penalty for repetition; a higher --temperature repeats less"
+    ),
+    "beam-size beam-width num-beams": "there is no beam search; --temperature 0 takes the likeliest character each time",
+    "do-sample argmax greedy sample": "--temperature 0 takes the likeliest character each time, any other draws",
+    "gpu gpuid gpu-id gpus cuda opencl": "--device cuda computes on a GPU",
+    "cpu": "--device cpu computes on the CPU",
+    "bf16 fp16 dtype": "--precision is that of training, --weights that of sampling",
+    "decay-rate": "--beta2 is the decay rate of RMSProp, --lr-decay the factor on the learning rate per epoch",
+    "max-length": "--length counts the characters after the prompt",
+    "train-frac": "what --valid and --test leave is trained on",
+    "vocab-size tokenizer": "the vocabulary is every character of the text, or with --units bytes every byte",
+    "text texts data data-dir data-file data-path dataset file input input-file input-txt text-path train-file": (
+        "a text is named without a flag, such as `nextchar train book.txt`"
+    ),
+    "model model-path checkpoint checkpoint-path checkpoint-dir init-dir out-dir save-dir load-model run": (
+        "a model is named without a flag, such as `nextchar sample runs/book`"
+    ),
+}
+MORE_WORDS = {"evaluate": ["--split", "valid"], "inspect": ["TEXT"], "discover": ["TEXT"], "structure": ["--as", "c"]}
+
+
+def unknown_command(word: str, commands: Collection[str]) -> str:
+    """Return what to say of a word that should be a command."""
+    path = Path(word)
+    if (path / "model.safetensors").exists() or path.suffix == ".safetensors":
+        return f"{word} is a model, not a command; try: {shell_command('nextchar', 'sample', word)}"
+    if path.exists() or path.suffix:
+        return f"{word} is a text, not a command; try: {shell_command('nextchar', 'train', word)}"
+    near = f"; did you mean '{OTHER_WORDS[word]}'?" if word in OTHER_WORDS else did_you_mean(word, commands)
+    return f"there is no command '{word}'{near or '; there is ' + ', '.join(commands)}"
+
+
+def unknown_option(flag: str, command: str, flags: Callable[[str], set[str]], commands: Collection[str]) -> str:
+    """Return what to say of a flag that a command does not have.
+
+    Args:
+        flag: As it was given.
+        command: The command.
+        flags: Returns the flags of a command.
+        commands: All commands.
+    """
+    name = flag.split("=", maxsplit=1)[0]
+    for names, answer in INSTEAD.items():
+        if name.lstrip("-").replace("_", "-") in names.split():
+            return f"there is no option {name}; {answer}"
+    others = [other for other in commands if name in flags(other)]
+    where = f"; it is an option of `nextchar {others[0]}`" if others else ""
+    return f"there is no option {name}{where or did_you_mean(name, flags(command))}"
+
+
+def missing_model(command: str) -> str:
+    """Return what to say if no model was given: the runs in runs/, newest first, and the command for the newest."""
+    need = f"{command} needs a MODEL, a run folder or a model file"
+    files = sorted(Path("runs").glob("*/model.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+    rows = list(filter(None, map(_row, files[:RUNS])))
+    if not rows:
+        return f"{need}, and runs/ holds none; train one: `nextchar demo`, or `nextchar train book.txt`"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    copied = shell_command("nextchar", command, rows[0][0], *MORE_WORDS.get(command, []))
+    return "\n  ".join([f"{need}. In runs/:", *lines]) + f"\nTry:\n  {copied}"
+
+
+def _row(file: Path) -> list[str]:
+    """Return the name of a run, its score, its shape and its age; nothing if its file cannot be read."""
+    from nextchar.storage import read_metadata  # noqa: PLC0415  numpy takes long to import
+
+    try:
+        metadata = read_metadata(file)
+        shape, valid = metadata["architecture"], metadata["provenance"].get("valid")
+        minutes = (time.time() - file.stat().st_mtime) / 60
+    except (NextcharError, OSError, LookupError, AttributeError):
+        return []
+    many, unit = next((minutes / max(size, 1), unit) for unit, size in UNITS if minutes >= size)
+    score = f"{valid['bits_per_char']:.2f} bits/char" if valid else ""
+    size = f"{shape['cell']} {shape['layers']}x{shape['hidden']}"
+    return [str(file.parent), score, size, f"{many:.0f} {unit} ago"]
