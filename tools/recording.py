@@ -2,9 +2,9 @@
 
     python tools/recording.py "nextchar train book.txt --minutes 1 -o runs/book" "nextchar sample runs/book" -o out.svg
 
-Each command is typed, run in a pseudo-terminal, and shown as it came; a command that took longer than `--longest` seconds
-is shortened to them. Where nothing moves, as in a viewer without CSS animation, the last screen is shown. Needs Linux or
-macOS.
+Each command is typed, run in a pseudo-terminal, and shown as it came. A command that took longer than `--longest` seconds
+is shortened to them, and pauses are cut. Where nothing moves, as in a viewer without CSS animation, the last screen is
+shown. Needs Linux or macOS.
 """
 
 import argparse
@@ -27,6 +27,7 @@ EDGE, BAR = 14, 30  # pixels around the text, and of the title
 TYPING = 0.07  # seconds between two steps of typing
 TYPED = 3  # characters in one such step
 PAUSE = 0.6  # seconds before a typed command starts
+IDLE = 1.0  # seconds, at most, in which nothing happens
 HOLD = 5.0  # seconds for which the last screen stays
 PER_SECOND = 5  # screens, at most
 BACK, FORE = "#16181c", "#d9dce1"
@@ -106,10 +107,13 @@ def record(commands: Iterable[str], columns: int, rows: int, longest: float) -> 
         chunks = list(run_in_terminal(words, columns, rows))
         took = chunks[-1][0] if chunks else 0.0
         share = min(1.0, longest / took) if took else 1.0
-        print(f"{command}: {took:.1f} s, shown in {share * took:.1f} s", file=sys.stderr)
+        started, before = now, 0.0
         for seconds, data in chunks:
-            yield now + share * seconds, data
-        now += share * took + PAUSE
+            now += min(share * (seconds - before), IDLE)
+            before = seconds
+            yield now, data
+        print(f"{command}: {took:.1f} s, shown in {now - started:.1f} s", file=sys.stderr)
+        now += PAUSE
         yield now, b"\r\n"
 
 
