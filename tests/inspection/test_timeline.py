@@ -20,7 +20,7 @@ UNTIL = "new Promise((done) => new MutationObserver(() => {{ if ({0}) done(1); }
 
 def _log(*steps: int) -> list[dict[str, Any]]:
     """Return a log with a progress, a validation and a sample at each of some steps; bits fall by one at each."""
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = [{"event": "started", "step": 0, "vocabulary": 64}]
     for k, step in enumerate(steps):
         entries += [
             {"event": "sampled", "step": step, "seconds": 61.0 * k, "text": f"sample {k} " + "wörds of it\n" * 9},
@@ -76,7 +76,7 @@ def test_the_page_shows_text_as_it_is(page: Page, tmp_path: Path) -> None:
 @with_browser
 def test_keys_buttons_and_marks_change_one_text(page: Page, tmp_path: Path) -> None:
     """Arrows, the slider's own keys, the buttons and a click on the curve show a sample in place of the other."""
-    _open(page, tmp_path, timeline_page(_log(10, 20, 50, 100, 1000), "run", 64))
+    _open(page, tmp_path, timeline_page(_log(10, 20, 50, 100, 1000), "run"))
     assert page.ask(SHOWN).startswith("sample 0 ")
     assert page.ask(WHEN) == "step 10 · after 0:00 · training 6.00 bits per character"
     assert "over 64 characters is 6.00" in page.ask("$('unit').textContent")

@@ -142,15 +142,14 @@ def _show_strips(strips: "list[Strip]", chars: int, json: bool) -> dict[str, Any
 def _timeline(folder: Path, output: Path | None, json: bool) -> int:
     """Show the samples of a run, each with the losses known when it was generated."""
     from nextchar.inspection.timeline import LOSSES, timeline, timeline_page  # noqa: PLC0415  torch takes long
-    from nextchar.storage import LOG, MODEL, read_log, read_model, write_text  # noqa: PLC0415  as above
+    from nextchar.storage import LOG, read_log, write_text  # noqa: PLC0415  as above
 
     entries = read_log(folder / LOG)
     if not entries:
         raise ModelFileError(f"{folder} holds no run: it has no {LOG}")
     samples = timeline(entries)
     if output:
-        characters = len(read_model(folder).vocabulary) if (folder / MODEL).exists() else 0
-        write_text(output, timeline_page(entries, folder.name, characters))
+        write_text(output, timeline_page(entries, folder.name))
         stderr().print(f"{output}: {len(samples)} samples; open it in a browser")
     if json:
         print_json({"timeline": samples})

@@ -43,14 +43,14 @@ def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[in
     }
 
 
-def timeline_page(entries: list[dict[str, Any]], title: str = "", characters: int = 0) -> str:
+def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
     """Return a page of the samples, one at a time beside the loss curve, and the first, middle and last of them.
 
     Args:
         entries: The log of a run, event after event.
         title: The name of the run.
-        characters: Size of the vocabulary, for the loss of a uniform guess; 0 leaves it out.
     """
+    characters = next((entry["vocabulary"] for entry in entries if "vocabulary" in entry), 0)  # older logs lack it
     data: dict[str, Any] = {
         "title": title,
         "characters": characters,
