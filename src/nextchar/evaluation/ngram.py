@@ -71,9 +71,8 @@ class NGram:
         self.size, self.order = vocabulary_size, order
         text = np.asarray(ids, np.int64)
         self._orders: list[_Order] = []
-        # The number of the context before each character, of the order at hand.
-        ends = np.zeros(len(text), np.int64)
-        found: list[tuple[Keys, Keys]] = []
+        # `ends`: the number of the context before each character, of the order at hand; the others: of the order below.
+        shorter = whole = ends = np.zeros(len(text), np.int64)
         for length in range(1, order + 1):
             keys, first, numbers, counts = np.unique(
                 ends[length - 1 :] * vocabulary_size + text[length - 1 :],
@@ -81,17 +80,14 @@ class NGram:
                 return_inverse=True,
                 return_counts=True,
             )
-            whole = np.zeros(len(text), np.int64)
-            whole[length - 1 :] = numbers
-            if found:
+            if length > 1:
                 # Each distinct n-gram is one continuation of the (n-1)-gram that is its suffix.
-                shorter_keys, shorter_numbers = found[-1]
-                continued = np.bincount(shorter_numbers[first + length - 1], minlength=len(shorter_keys))
-                self._orders.append(_order(shorter_keys, continued, vocabulary_size))
-            found = [(keys, whole)]
-            if length == order:
-                self._orders.append(_order(keys, counts, vocabulary_size))
+                continued = np.bincount(whole[first + length - 1], minlength=len(shorter))
+                self._orders.append(_order(shorter, continued, vocabulary_size))
+            shorter, whole = keys, np.zeros(len(text), np.int64)
+            whole[length - 1 :] = numbers
             ends = np.concatenate([[0], whole[:-1]])
+        self._orders.append(_order(keys, counts, vocabulary_size))
 
     def nats(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the surprisal of each character of a text in nats, `(T,)`; the first ones have shorter contexts."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from nextchar.errors import TextError
 from nextchar.text.catalogue import CATALOGUE, fetch
 from nextchar.text.paths import STDIN, Text, as_list, expand
-from nextchar.text.vocabulary import Units
+from nextchar.text.vocabulary import Units, code_points
 
 CHUNK = 1 << 20
 OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -240,7 +240,7 @@ class Decoder:
         except UnicodeError as error:
             raise TextError(self._explain(str(error))) from None
         self._decoded += len(chunk)
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return code_points(text)
 
     def _explain(self, reason: str) -> str:
         return (
