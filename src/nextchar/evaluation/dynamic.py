@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nextchar.errors import ConfigError, TextError
-from nextchar.evaluation.score import Score, averaged, make_score, nats_of
+from nextchar.evaluation.score import Score, averaged, nats_of, sum_up
 from nextchar.kernels.gemm import VECTOR_WIDTH
 from nextchar.kernels.optimizer_steps import rms_decay_update
 from nextchar.kernels.threads import parallel_for
@@ -95,9 +95,7 @@ class DynamicScore:
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON: those of the dynamic score, and beside them the others."""
         settings = [adaptation.as_dict() for adaptation in self.adaptations]
-        halves = self.held_out and {
-            name: score.as_dict() for name, score in zip(("dynamic", "static"), self.held_out, strict=True)
-        }
+        halves = self.held_out and dict(zip(("dynamic", "static"), map(asdict, self.held_out), strict=True))
         return {
             **self.dynamic.as_dict(),
             "static": self.static.as_dict(),
@@ -272,10 +270,9 @@ def score_dynamic(
     static = np.concatenate(list(nats_of(networks, ids, vocabulary.start)))
 
     def pair(begin: int) -> tuple[Score, Score]:
-        size = vocabulary.size_in_bytes(ids[begin:])
         return (
-            make_score("dynamic", math.fsum(dynamic[begin:]), len(ids) - begin, size),
-            make_score("stream", math.fsum(static[begin:]), len(ids) - begin, size),
+            sum_up("dynamic", [dynamic[begin:]], ids[begin:], vocabulary),
+            sum_up("stream", [static[begin:]], ids[begin:], vocabulary),
         )
 
     held_out = pair(len(ids) // 2) if adaptation is None and tune_on is None else None

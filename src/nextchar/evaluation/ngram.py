@@ -3,7 +3,6 @@
 Source: Chen & Goodman 1999, equations 26 to 30: three discounts for each order, continuation counts below the highest.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nextchar.errors import ConfigError, TextError
-from nextchar.evaluation.score import Score, make_score
+from nextchar.evaluation.score import Score, sum_up
 from nextchar.model.sampler import draw
 from nextchar.text.vocabulary import Vocabulary
 
@@ -114,8 +113,7 @@ class NGram:
         """Score a text in order; the protocol is named after the order."""
         if not len(ids):
             raise TextError("there is no character to score")
-        size = vocabulary.size_in_bytes(ids)
-        return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
+        return sum_up(f"ngram-{self.order}", [self.nats(ids)], ids, vocabulary)
 
     def sample(self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0) -> npt.NDArray[np.int64]:
         """Generate texts, each from an empty context; `temperature` as in `nextchar.sample`.

@@ -5,7 +5,7 @@ windows, each from the empty state. In both, the first character after an empty 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,10 +48,13 @@ class Score:
         return asdict(self)
 
 
-def make_score(protocol: str, nats: float, chars: int, bytes_: int) -> Score:
-    """Divide a sum of nats by characters and by bytes."""
-    bits = nats / math.log(2)
-    return Score(protocol, chars, bytes_, nats / chars, bits / chars, bits / bytes_)
+def sum_up(protocol: str, blocks: Iterable[Doubles], ids: Ids, vocabulary: Vocabulary) -> Score:
+    """Score ids `(T,)` by the surprisals of all of them in nats, block after block, each `(n,)`."""
+    nats = 0.0
+    for block in blocks:
+        nats += math.fsum(block)
+    bits, size = nats / math.log(2), vocabulary.size_in_bytes(ids)
+    return Score(protocol, len(ids), size, nats / len(ids), bits / len(ids), bits / size)
 
 
 def evaluate(
@@ -90,31 +93,15 @@ def score_ids(
     *,
     protocol: ProtocolName = "stream",
     window: int = 256,
-    on_block: Callable[[Doubles], object] | None = None,
 ) -> Score:
-    """Score ids `(T,)`; `on_block` is called with the surprisals of the characters, block after block, in nats."""
+    """Score ids `(T,)`."""
     blocks = nats_of(network, ids, vocabulary.start, protocol=protocol, window=window)
-    return _sum_up(protocol, blocks, ids, vocabulary, on_block)
+    return sum_up(protocol, blocks, ids, vocabulary)
 
 
 def estimate(network: Predictor, ids: Ids, vocabulary: Vocabulary) -> Score:
     """Score a *stream* in bounded time: that of three readings; see `Reader.read_text` with `exact=False`."""
-    return _sum_up("stream", stream(network, ids, vocabulary.start, exact=False), ids, vocabulary)
-
-
-def _sum_up(
-    protocol: str,
-    blocks: Iterable[Doubles],
-    ids: Ids,
-    vocabulary: Vocabulary,
-    on_block: Callable[[Doubles], object] | None = None,
-) -> Score:
-    total = 0.0
-    for block in blocks:
-        if on_block:
-            on_block(block)
-        total += math.fsum(block)
-    return make_score(protocol, total, len(ids), vocabulary.size_in_bytes(ids))
+    return sum_up("stream", stream(network, ids, vocabulary.start, exact=False), ids, vocabulary)
 
 
 def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit: int) -> Score:
