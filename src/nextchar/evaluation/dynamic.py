@@ -25,8 +25,8 @@ from nextchar.kernels.threads import parallel_for
 from nextchar.model.network import Network
 from nextchar.model.reading import Chunk, Doubles, Ids, Reader, shift, surprisal, to_numpy
 from nextchar.model.state import State
-from nextchar.storage import ModelSource, to_language_models
-from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
+from nextchar.storage import ModelSource, to_networks
+from nextchar.text.vocabulary import Unknown, Vocabulary
 
 # Gradients are measured at places spread over the training text: characters read first, then segments.
 PLACES, WARM_UP, SEGMENTS = 16, 256, 16
@@ -241,10 +241,9 @@ def evaluate_dynamic(
         UnknownCharacterError: The text has characters that are not in the vocabulary.
         TextError: No character is left to score, or to measure gradients on.
     """
-    several = to_language_models(models)
-    vocabulary = common_vocabulary([lm.vocabulary for lm in several])
+    networks, vocabulary = to_networks(models)
     return score_dynamic(
-        [lm.network for lm in several],
+        networks,
         vocabulary.encode(text, unknown=unknown),
         vocabulary,
         vocabulary.encode(training, unknown="skip", where="the training text"),

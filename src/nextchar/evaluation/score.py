@@ -15,9 +15,9 @@ from nextchar.errors import ConfigError, TextError, check_choice
 from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
 from nextchar.model.reading import CHUNK, ROWS, Chunk, Doubles, Ids, Predictor, Reader, shift, surprisal, to_numpy
-from nextchar.storage import ModelSource, to_language_models
+from nextchar.storage import ModelSource, to_networks
 from nextchar.text.corpus import Corpus
-from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
+from nextchar.text.vocabulary import Unknown, Vocabulary
 
 WINDOW_ROWS = 256  # windows that are read in parallel
 BLOCK = 1 << 20  # characters whose surprisals are in memory at a time
@@ -79,10 +79,8 @@ def evaluate(
         TextError: No character is left to score.
         ConfigError: The vocabularies differ, or an option has an invalid value.
     """
-    several = to_language_models(models)
-    vocabulary = common_vocabulary([lm.vocabulary for lm in several])
+    networks, vocabulary = to_networks(models)
     ids = vocabulary.encode(text, unknown=unknown)
-    networks = [lm.network for lm in several]
     return score_ids(networks, ids, vocabulary, protocol=protocol, window=window)
 
 

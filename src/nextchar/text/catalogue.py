@@ -78,8 +78,7 @@ def fetch(name: str) -> list[tuple[Path, str]]:
     named = CATALOGUE[name]
     if not named.url:
         return standard_library()
-    local = local_copy(named)
-    path = local or download(name, named)
+    path = local_copy(named) or download(name, named)
     if named.member and path.suffix == ".zip":
         path = unpack(path, named.member)
     return [(path, name)]
