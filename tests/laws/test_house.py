@@ -10,7 +10,7 @@ import nextchar
 from size import function_lengths, lines_of_code, room_of
 
 SOURCE = Path(nextchar.__file__).parent
-LINES = 11000
+LINES = 10800
 FILE_LINES = 300
 FUNCTION_LINES = 80
 
