@@ -196,32 +196,9 @@ class Config(BaseModel):
 
 make_config = Config.make
 
-PRESETS: dict[str, dict[str, Any]] = {
-    # The recipe of the 2015 post and its char-rnn: https://karpathy.github.io/2015/05/21/rnn-effectiveness/
-    "karpathy2015": {
-        "hidden": 128,
-        "embedding": 0,
-        "sum_outputs": False,
-        "dropout": 0.0,
-        "recurrent_dropout": 0.0,
-        "batch_size": 50,
-        "seq_length": 50,
-        "state_reset_prob": 0.0,
-        "optimizer": "rmsprop",
-        "learning_rate": 2e-3,
-        "head_lr_multiplier": 1.0,
-        "beta2": 0.95,
-        "warmup": 0,
-        "lr_schedule": "exponential",
-        "lr_decay": 0.97,
-        "grad_clip_norm": 0.0,
-        "grad_clip_value": 5.0,
-        "loss_sum": True,
-        "calibrate": False,
-        "init": "uniform",
-    }
-}
-
+PRESETS: dict[str, dict[str, Any]] = tomllib.loads(
+    (Path(__file__).parent / "assets" / "presets.toml").read_text(encoding="utf-8")
+)
 
 OLD_NAMES = {
     str(field.json_schema_extra["old"]): name

@@ -31,13 +31,7 @@ class Recipe(Config):
     @property
     def architecture(self) -> Architecture:
         """The network's shape."""
-        return Architecture(
-            cell=self.cell,
-            layers=self.layers,
-            hidden=self.hidden,
-            embedding=self.embedding,
-            sum_outputs=self.sum_outputs,
-        )
+        return Architecture.from_dict(dict(self))
 
     @property
     def chars_per_step(self) -> int:

@@ -22,12 +22,13 @@ from nextchar.architecture import Architecture
 from nextchar.errors import ModelFileError, NextcharError
 from nextchar.notebook import summary
 from nextchar.text.paths import Text, expand
-from nextchar.text.vocabulary import Vocabulary
+from nextchar.text.vocabulary import Vocabulary, common_vocabulary
 
 if TYPE_CHECKING:
     import torch
 
     from nextchar.language_model import LanguageModel
+    from nextchar.model.network import Network
 
 FORMAT = "nextchar"
 VERSION = 1
@@ -286,10 +287,15 @@ def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") 
     return LanguageModel(network.to(device), file.vocabulary, file.config, file.provenance)
 
 
-def to_language_models(models: "ModelSource | Sequence[ModelSource]") -> "list[LanguageModel]":
-    """Return one model, or a list or tuple of several, as a list; see `to_language_model`."""
+def to_networks(models: "ModelSource | Sequence[ModelSource]") -> "tuple[list[Network], Vocabulary]":
+    """Return the networks of one model, or of a list or tuple of several, and the vocabulary that they share.
+
+    Raises:
+        ConfigError: There is no model, or the vocabularies differ.
+    """
     several: Any = models if isinstance(models, (list, tuple)) else [models]
-    return [to_language_model(model) for model in several]
+    loaded = [to_language_model(model) for model in several]
+    return [lm.network for lm in loaded], common_vocabulary([lm.vocabulary for lm in loaded])
 
 
 def save(lm: "LanguageModel", path: Text) -> None:

@@ -54,7 +54,7 @@ def test_evaluate_refuses_before_it_scores(
     model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     """A file that cannot be written and a table that cannot be counted are refused before the text is scored."""
-    monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
+    monkeypatch.setattr("nextchar.evaluation.report.nats_of", no_work)
     monkeypatch.setattr("nextchar.evaluation.report.part_of_text", lambda *_, **_options: range(9))
     result = shell("evaluate", model, text_file, *words)
     assert (result.code, result.out) == (1, "")
@@ -66,7 +66,7 @@ def test_evaluate_asks_for_the_training_part_first(
     model: Path, text_file: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, option: list[str]
 ) -> None:
     """A missing training text is reported before another is scored."""
-    monkeypatch.setattr("nextchar.evaluation.report.score_ids", no_work)
+    monkeypatch.setattr("nextchar.evaluation.report.nats_of", no_work)
     result = shell("evaluate", model, text_file, *option)
     assert result.code == 1
     assert "is missing" in result.err

@@ -69,6 +69,6 @@ def test_commands_run_without_posix(tmp_path: Path, text_file: Path) -> None:
 def test_a_drive_letter_is_no_scheme(name: str) -> None:
     """A path of Windows is a file or a glob like any other, and is named as it was written."""
     assert PureWindowsPath(name).suffix == ".txt"
-    with pytest.raises(TextError) as error:
-        find_sources(name)
+    with pytest.raises(TextError) as error, find_sources(name):
+        pass
     assert f"there is no file, folder or corpus named '{name}'" in str(error.value)

@@ -6,9 +6,17 @@ import pytest
 
 from nextchar.cli.main import main
 from nextchar.errors import TextError
-from nextchar.evaluation.errors import KINDS, closing_brackets, error_table, found_in_memory, kinds_of_error
+from nextchar.evaluation.errors import closing_brackets, error_table, found_in_memory, kinds_of_error
 
 SURE, LOST = 0.1, 3.0
+KINDS = (
+    "n-gram",
+    "memory of 1000 characters",
+    "rare word",
+    "beginning of a word",
+    "punctuation and white space",
+    "the rest",
+)
 
 
 def test_every_error_has_one_kind() -> None:

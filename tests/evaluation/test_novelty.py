@@ -3,7 +3,8 @@ import pytest
 
 from nextchar.errors import TextError
 from nextchar.evaluation import novelty
-from nextchar.evaluation.novelty import WINDOW, Training, codes_of, hashes, looping
+from nextchar.evaluation.novelty import WINDOW, Training, hashes, looping
+from nextchar.text.vocabulary import code_points
 
 
 def naive(text: str, training: str) -> tuple[int, int]:
@@ -50,7 +51,7 @@ def test_equal_windows_have_equal_hashes() -> None:
     """And others have others, whatever the length."""
     text = "abcabcabd" * 30
     for length in (1, 2, 3, 7, 20, 33):
-        found = hashes(codes_of(text), length)
+        found = hashes(code_points(text), length)
         pairs = {(text[at : at + length], int(found[at])) for at in range(len(found))}
         assert len(found) == len(text) - length + 1
         assert len({window for window, _ in pairs}) == len(pairs) == len({each for _, each in pairs})

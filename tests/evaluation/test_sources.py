@@ -10,7 +10,7 @@ import pytest
 import nextchar
 from nextchar.errors import ConfigError, ModelFileError
 from nextchar.language_model import LanguageModel
-from nextchar.storage import ModelSource, to_file, to_language_model, to_language_models
+from nextchar.storage import ModelSource, to_file, to_language_model, to_networks
 
 Verb = Callable[[ModelSource, str], Any]
 
@@ -56,8 +56,8 @@ def test_what_is_no_model_is_refused(verb: str, tmp_path: Path) -> None:
 def test_a_model_stays_where_it_is(lm: LanguageModel) -> None:
     """A language model is not copied; one model and a list of models are told apart, a path among them."""
     assert to_language_model(lm) is lm
-    assert to_language_models(lm) == [lm]
-    assert to_language_models([lm, lm]) == [lm, lm]
+    assert to_networks(lm) == ([lm.network], lm.vocabulary)
+    assert to_networks([lm, lm]) == ([lm.network] * 2, lm.vocabulary)
     file = to_file(lm)
     assert to_file(file) is file
 

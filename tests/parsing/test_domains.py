@@ -3,6 +3,7 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nextchar.parsing import abc, c, drama, latex, python, wikitext
 from nextchar.parsing.brackets import C_LITERALS, PYTHON_LITERALS, balanced, blank_literals
 from nextchar.parsing.domain import Program
-from nextchar.parsing.report import DOMAINS, get_domain
+from nextchar.parsing.report import DomainName, get_domain
 from parsing.texts import TEXTS
 
 VALID: dict[str, Callable[[str], bool]] = {
@@ -35,7 +36,7 @@ def shuffled(text: str, seed: int = 0) -> str:
     return "".join(text[place] for place in order)
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", get_args(DomainName))
 def test_real_pieces_are_found_and_valid(name: str) -> None:
     """Every piece of a real text is found and is valid."""
     pieces = get_domain(name).pieces(TEXTS[name]).whole
@@ -43,7 +44,7 @@ def test_real_pieces_are_found_and_valid(name: str) -> None:
     assert [piece for piece in pieces if not VALID[name](piece)] == []
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", get_args(DomainName))
 def test_shuffled_pieces_are_invalid(name: str) -> None:
     """At most 5 % of pieces are valid after their characters are shuffled."""
     pieces = [piece for piece in get_domain(name).pieces(TEXTS[name]).whole if len(piece) > 40]
@@ -51,7 +52,7 @@ def test_shuffled_pieces_are_invalid(name: str) -> None:
     assert sum(map(VALID[name], again)) <= 0.05 * len(again)
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", get_args(DomainName))
 def test_any_text_can_be_checked(name: str) -> None:
     """No text makes a check fail: neither noise nor text of another domain."""
     noise = "".join(np.random.default_rng(1).choice(list("{}[]()<>$\\%&|:\"'\n ab/=X"), 3000))

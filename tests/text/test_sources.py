@@ -16,7 +16,7 @@ from nextchar.errors import TextError
 from nextchar.text import sources
 from nextchar.text.corpus import open_corpus
 from nextchar.text.paths import expand
-from nextchar.text.sources import Source, find_sources, read_codes, remove_spooled
+from nextchar.text.sources import Source, find_sources, read_codes
 
 MIXED = "aé€😀\r\n\ufeffb" * 3
 
@@ -31,7 +31,8 @@ def read(path: Path, encoding: str = "utf-8") -> str:
 
 def names(*texts: str | Path, **options: object) -> list[str]:
     """Return the names of the sources found."""
-    return [source.name for source in find_sources([str(text) for text in texts], **options)[0]]  # type: ignore[arg-type]
+    with find_sources([str(text) for text in texts], **options) as (found, _):  # type: ignore[arg-type]
+        return [source.name for source in found]
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_user_who_is_not_there_has_no_file() -> None:
     assert expand("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
     assert expand("~/x") == Path.home() / "x"
     with pytest.raises(TextError, match="there is no file, folder or corpus named '~nobody-of-that-name/x'"):
-        find_sources(["~nobody-of-that-name/x"])
+        names("~nobody-of-that-name/x")
 
 
 def test_utf_16_without_a_mark_is_refused(tmp_path: Path) -> None:
@@ -166,9 +167,9 @@ def test_an_error_of_the_machine_is_not_called_damage(tmp_path: Path) -> None:
 
 def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path) -> None:
     """Folders are searched to their depths, hidden and binary files left out and the latter counted."""
-    found, skipped = find_sources([str(folder)])
-    assert [source.name for source in found] == ["-", "a.md", "b.txt", "sub/c.txt"]
-    assert skipped == 1
+    with find_sources([str(folder)]) as (found, skipped):
+        assert [source.name for source in found] == ["-", "a.md", "b.txt", "sub/c.txt"]
+        assert skipped == 1
 
 
 def test_suffixes_choose_files_of_a_folder(folder: Path) -> None:
@@ -189,7 +190,7 @@ def test_a_folder_without_text_is_refused(tmp_path: Path, suffixes: tuple[str, .
     """A folder with nothing to read is refused."""
     (tmp_path / "zero.bin").write_bytes(b"\0")
     with pytest.raises(TextError, match=message):
-        find_sources([str(tmp_path)], suffixes=suffixes)
+        names(tmp_path, suffixes=suffixes)
 
 
 def test_globs_are_sorted_and_recursive(folder: Path) -> None:
@@ -209,22 +210,21 @@ def test_texts_keep_the_order_they_were_given_in(folder: Path) -> None:
 def test_a_missing_text_is_refused(texts: list[str], message: str) -> None:
     """A text that is not there is refused by name."""
     with pytest.raises(TextError, match=message):
-        find_sources(texts)
+        names(*texts)
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
 def test_standard_input_is_spooled_and_removed(spools: Path, name: str) -> None:
     """A pipe is kept in a temporary file until it is no longer needed."""
-    found, _ = find_sources([name])
-    assert (found[0].name, read(found[0].path), found[0].size) == ("-", "from a pipe", 11)
-    remove_spooled(found)
+    with find_sources([name]) as (found, _):
+        assert (found[0].name, read(found[0].path), found[0].size) == ("-", "from a pipe", 11)
     assert list(spools.iterdir()) == []
 
 
 def test_a_missing_text_after_standard_input_leaves_nothing(spools: Path) -> None:
     """When a later text is not there, what was spooled is removed."""
     with pytest.raises(TextError):
-        find_sources(["-", "gone.txt"])
+        names("-", "gone.txt")
     assert list(spools.iterdir()) == []
 
 
@@ -236,13 +236,13 @@ def test_a_pipe_that_breaks_leaves_nothing(spools: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=fail)))
     with pytest.raises(OSError, match="input/output"):
-        find_sources(["-"])
+        names("-")
     assert list(spools.iterdir()) == []
 
 
 def test_a_file_named_like_standard_input_is_never_removed(folder: Path) -> None:
     """A user's file called - , in a folder or by its path, is not taken for a spooled one."""
-    remove_spooled(find_sources([str(folder), str(folder / "-")])[0])
+    assert names(folder, folder / "-")[-1] == "-"
     assert (folder / "-").read_text(encoding="utf-8") == "-"
 
 

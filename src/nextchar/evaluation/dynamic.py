@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from nextchar.errors import ConfigError, TextError
-from nextchar.evaluation.score import Score, averaged, make_score, nats_of
+from nextchar.evaluation.score import Score, averaged, nats_of, sum_up
 from nextchar.kernels.gemm import VECTOR_WIDTH
 from nextchar.kernels.optimizer_steps import rms_decay_update
 from nextchar.kernels.threads import parallel_for
 from nextchar.model.network import Network
 from nextchar.model.reading import Chunk, Doubles, Ids, Reader, shift, surprisal, to_numpy
 from nextchar.model.state import State
-from nextchar.storage import ModelSource, to_language_models
-from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
+from nextchar.storage import ModelSource, to_networks
+from nextchar.text.vocabulary import Unknown, Vocabulary
 
 # Gradients are measured at places spread over the training text: characters read first, then segments.
 PLACES, WARM_UP, SEGMENTS = 16, 256, 16
@@ -95,9 +95,7 @@ class DynamicScore:
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON: those of the dynamic score, and beside them the others."""
         settings = [adaptation.as_dict() for adaptation in self.adaptations]
-        halves = self.held_out and {
-            name: score.as_dict() for name, score in zip(("dynamic", "static"), self.held_out, strict=True)
-        }
+        halves = self.held_out and dict(zip(("dynamic", "static"), map(asdict, self.held_out), strict=True))
         return {
             **self.dynamic.as_dict(),
             "static": self.static.as_dict(),
@@ -243,10 +241,9 @@ def evaluate_dynamic(
         UnknownCharacterError: The text has characters that are not in the vocabulary.
         TextError: No character is left to score, or to measure gradients on.
     """
-    several = to_language_models(models)
-    vocabulary = common_vocabulary([lm.vocabulary for lm in several])
+    networks, vocabulary = to_networks(models)
     return score_dynamic(
-        [lm.network for lm in several],
+        networks,
         vocabulary.encode(text, unknown=unknown),
         vocabulary,
         vocabulary.encode(training, unknown="skip", where="the training text"),
@@ -272,10 +269,9 @@ def score_dynamic(
     static = np.concatenate(list(nats_of(networks, ids, vocabulary.start)))
 
     def pair(begin: int) -> tuple[Score, Score]:
-        size = vocabulary.size_in_bytes(ids[begin:])
         return (
-            make_score("dynamic", math.fsum(dynamic[begin:]), len(ids) - begin, size),
-            make_score("stream", math.fsum(static[begin:]), len(ids) - begin, size),
+            sum_up("dynamic", [dynamic[begin:]], ids[begin:], vocabulary),
+            sum_up("stream", [static[begin:]], ids[begin:], vocabulary),
         )
 
     held_out = pair(len(ids) // 2) if adaptation is None and tune_on is None else None

@@ -29,14 +29,6 @@ PAIRS = {"{": "}", "(": ")", "[": "]"}
 # Orders of the n-gram tables: for errors that of the paper, for brackets the longest.
 ERROR_ORDER, BRACKET_ORDER = 9, 20
 WORD = re.compile(r"\w+")
-KINDS = (
-    "n-gram",
-    "memory of 1000 characters",
-    "rare word",
-    "beginning of a word",
-    "punctuation and white space",
-    "the rest",
-)
 
 
 def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Ids) -> dict[str, Any]:
@@ -49,15 +41,10 @@ def analyse_errors(vocabulary: Vocabulary, ids: Ids, nats: Doubles, training: Id
         training: The training part, `(n,)`.
     """
     # One character for each id, so that positions stay the same where the units are bytes.
-    text, learnt = (_one_character_each(vocabulary, each) for each in (ids, training))
+    text, learnt = map(Vocabulary("characters", vocabulary.codes).decode, (ids, training))
     near, far = (NGram(training, len(vocabulary), order=order).nats(ids) for order in (ERROR_ORDER, BRACKET_ORDER))
     closing = closing_brackets(text, {"model": nats, f"{BRACKET_ORDER}-grams": far})
     return {"errors": kinds_of_error(text, nats, near, learnt), "closing": closing}
-
-
-def _one_character_each(vocabulary: Vocabulary, ids: Ids) -> str:
-    codes = np.array(vocabulary.codes, np.uint32)[np.asarray(ids, np.intp)]
-    return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> list[dict[str, Any]]:
@@ -70,7 +57,7 @@ def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> l
         training: The training text, which says which words are rare.
 
     Returns:
-        For each class its "name" out of `KINDS`; "errors", how many; their "share" of all errors; and "nats", the sum of
+        For each class its "name"; "errors", how many; their "share" of all errors; and "nats", the sum of
         their surprisals.
 
     Raises:
@@ -80,20 +67,17 @@ def kinds_of_error(text: str, nats: Doubles, ngram: Doubles, training: str) -> l
         raise TextError(f"{len(text)} characters have {len(nats)} and {len(ngram)} surprisals")
     counts, words = Counter(WORD.findall(training)), list(WORD.finditer(text))
     left = nats >= HALF
+    kinds = {
+        "n-gram": ngram < HALF,
+        "memory of 1000 characters": found_in_memory(text, left & (ngram >= HALF)),
+        "rare word": _mask(text, (word.span() for word in words if counts[word[0]] <= RARE)),
+        "beginning of a word": _mask(text, ((word.start(), word.start() + 1) for word in words)),
+        "punctuation and white space": ~_mask(text, (word.span() for word in words)),
+        "the rest": np.ones(len(text), bool),
+    }
     found = []
     total = int(left.sum())
-    for name, fits in zip(
-        KINDS,
-        (
-            ngram < HALF,
-            found_in_memory(text, left & (ngram >= HALF)),
-            _mask(text, (word.span() for word in words if counts[word[0]] <= RARE)),
-            _mask(text, ((word.start(), word.start() + 1) for word in words)),
-            ~_mask(text, (word.span() for word in words)),
-            np.ones(len(text), bool),
-        ),
-        strict=True,
-    ):
+    for name, fits in kinds.items():
         here = left & fits
         count = int(here.sum())
         share = count / max(total, 1)

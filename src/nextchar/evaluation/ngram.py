@@ -3,7 +3,6 @@
 Source: Chen & Goodman 1999, equations 26 to 30: three discounts for each order, continuation counts below the highest.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nextchar.errors import ConfigError, TextError
-from nextchar.evaluation.score import Score, make_score
+from nextchar.evaluation.score import Score, sum_up
 from nextchar.model.sampler import draw
 from nextchar.text.vocabulary import Vocabulary
 
@@ -71,9 +70,8 @@ class NGram:
         self.size, self.order = vocabulary_size, order
         text = np.asarray(ids, np.int64)
         self._orders: list[_Order] = []
-        # The number of the context before each character, of the order at hand.
-        ends = np.zeros(len(text), np.int64)
-        found: list[tuple[Keys, Keys]] = []
+        # `ends`: the number of the context before each character, of the order at hand; the others: of the order below.
+        shorter = whole = ends = np.zeros(len(text), np.int64)
         for length in range(1, order + 1):
             keys, first, numbers, counts = np.unique(
                 ends[length - 1 :] * vocabulary_size + text[length - 1 :],
@@ -81,17 +79,14 @@ class NGram:
                 return_inverse=True,
                 return_counts=True,
             )
-            whole = np.zeros(len(text), np.int64)
-            whole[length - 1 :] = numbers
-            if found:
+            if length > 1:
                 # Each distinct n-gram is one continuation of the (n-1)-gram that is its suffix.
-                shorter_keys, shorter_numbers = found[-1]
-                continued = np.bincount(shorter_numbers[first + length - 1], minlength=len(shorter_keys))
-                self._orders.append(_order(shorter_keys, continued, vocabulary_size))
-            found = [(keys, whole)]
-            if length == order:
-                self._orders.append(_order(keys, counts, vocabulary_size))
+                continued = np.bincount(whole[first + length - 1], minlength=len(shorter))
+                self._orders.append(_order(shorter, continued, vocabulary_size))
+            shorter, whole = keys, np.zeros(len(text), np.int64)
+            whole[length - 1 :] = numbers
             ends = np.concatenate([[0], whole[:-1]])
+        self._orders.append(_order(keys, counts, vocabulary_size))
 
     def nats(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the surprisal of each character of a text in nats, `(T,)`; the first ones have shorter contexts."""
@@ -118,8 +113,7 @@ class NGram:
         """Score a text in order; the protocol is named after the order."""
         if not len(ids):
             raise TextError("there is no character to score")
-        size = vocabulary.size_in_bytes(ids)
-        return make_score(f"ngram-{self.order}", math.fsum(self.nats(ids)), len(ids), size)
+        return sum_up(f"ngram-{self.order}", [self.nats(ids)], ids, vocabulary)
 
     def sample(self, count: int, length: int, *, temperature: float = 1.0, seed: int = 0) -> npt.NDArray[np.int64]:
         """Generate texts, each from an empty context; `temperature` as in `nextchar.sample`.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.errors import TextError
+from nextchar.text.vocabulary import code_points
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -50,12 +51,12 @@ class Training:
             raise TextError("the training text is empty; novelty is measured against it")
         self.text = text
         self.words = frozenset(WORD.findall(text))
-        self._codes = codes_of(text)
+        self._codes = code_points(text)
         self._blocks = range(0, len(self._codes), BLOCK)
 
     def copies(self, texts: Sequence[str]) -> Copies:
         """Return how much of the texts occurs in the training text."""
-        hashed = [hashes(codes_of(text), WINDOW) for text in texts]
+        hashed = [hashes(code_points(text), WINDOW) for text in texts]
         found, _ = self._found(_distinct(hashed), WINDOW, self._blocks)
         windows = tuple((int(np.isin(each, found).sum()), len(each)) for each in hashed)
         longest, text = self._longest(texts)
@@ -71,7 +72,7 @@ class Training:
 
         Every substring of a copy is a copy, so longer copies are searched only in blocks that have shorter ones.
         """
-        codes = [codes_of(text) for text in texts]
+        codes = [code_points(text) for text in texts]
         blocks: Sequence[int] = self._blocks
         low, high, text = 0, max((len(each) for each in codes), default=0) + 1, ""
         length = 16
@@ -106,11 +107,6 @@ class Training:
             if len(where):
                 there.append(begin)
         return wanted[seen], there
-
-
-def codes_of(text: str) -> npt.NDArray[np.uint32]:
-    """Return the code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def hashes(codes: npt.NDArray[np.uint32], length: int) -> Hashes:
@@ -158,7 +154,7 @@ def looping(text: str) -> int:
         >>> looping("He said: " + "the king " * 10)
         91
     """
-    codes = codes_of(text)
+    codes = code_points(text)
     letters = np.array([character.isalpha() for character in text], bool)
     inside = np.zeros(len(codes), bool)
     for period in range(1, min(PERIOD, len(codes) // REPEATS) + 1):

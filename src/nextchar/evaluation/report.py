@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from nextchar.evaluation.dynamic import score_dynamic
 from nextchar.evaluation.errors import analyse_errors
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.options import EvaluationOptions
-from nextchar.evaluation.score import score_ids
+from nextchar.evaluation.score import nats_of, sum_up
 from nextchar.model.reading import Doubles, Ids
 from nextchar.storage import CONFIG, ModelFile, model_path, read_model, to_language_model, write_atomically
 from nextchar.text.corpus import Split, cached_corpus, open_corpus, read_ids
@@ -58,7 +58,7 @@ def evaluate_files(
     table = NGram(training, len(vocabulary), order=options.ngram) if options.ngram is not None else None
     networks = [to_language_model(file, pick_device(options.device)).network for file in files]
     result: dict[str, Any] = {"text": named}
-    blocks: list[Doubles] = []
+    blocks: Iterable[Doubles]
     if options.dynamic:
         if on_message:
             on_message("choosing the settings of dynamic evaluation, and learning: this takes minutes")
@@ -67,17 +67,17 @@ def evaluate_files(
         learned = part_of_text(files[0], models[0], "train", remedy=remedy)
         tune_on = part_of_text(files[0], models[0], "valid") if tune else None
         dynamic = score_dynamic(networks, ids, vocabulary, learned, tune_on=tune_on)
-        blocks.append(dynamic.nats)
+        blocks = [dynamic.nats]
         result |= dynamic.as_dict()
     else:
-        on_block = blocks.append if options.per_char or options.errors else None
-        protocol, window = options.protocol, options.window
-        score = score_ids(networks, ids, vocabulary, protocol=protocol, window=window, on_block=on_block)
-        result |= score.as_dict()
+        blocks = nats_of(networks, ids, vocabulary.start, protocol=options.protocol, window=options.window)
+        if options.per_char or options.errors:
+            blocks = list(blocks)
+        result |= sum_up(options.protocol, blocks, ids, vocabulary).as_dict()
     if options.per_char:
-        _write_csv(options.per_char, vocabulary, ids, np.concatenate(blocks))
+        _write_csv(options.per_char, vocabulary, ids, np.concatenate([*blocks]))
     if options.errors:
-        result |= analyse_errors(vocabulary, ids, np.concatenate(blocks), training)
+        result |= analyse_errors(vocabulary, ids, np.concatenate([*blocks]), training)
     if skipped:
         result["skipped"] = skipped
     if table is not None:

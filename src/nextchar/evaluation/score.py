@@ -5,7 +5,7 @@ windows, each from the empty state. In both, the first character after an empty 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
 from nextchar.model.reading import CHUNK, ROWS, Chunk, Doubles, Ids, Predictor, Reader, shift, surprisal, to_numpy
 from nextchar.notebook import card
-from nextchar.storage import ModelSource, to_language_models
+from nextchar.storage import ModelSource, to_networks
 from nextchar.text.corpus import Corpus
-from nextchar.text.vocabulary import Unknown, Vocabulary, common_vocabulary
+from nextchar.text.vocabulary import Unknown, Vocabulary
 
 WINDOW_ROWS = 256  # windows that are read in parallel
 BLOCK = 1 << 20  # characters whose surprisals are in memory at a time
@@ -64,10 +64,13 @@ class Score:
         return card(f"{self.bits_per_char:.3f} bits per character (0 is certain; lower is better)", facts)
 
 
-def make_score(protocol: str, nats: float, chars: int, bytes_: int) -> Score:
-    """Divide a sum of nats by characters and by bytes."""
-    bits = nats / math.log(2)
-    return Score(protocol, chars, bytes_, nats / chars, bits / chars, bits / bytes_)
+def sum_up(protocol: str, blocks: Iterable[Doubles], ids: Ids, vocabulary: Vocabulary) -> Score:
+    """Score ids `(T,)` by the surprisals of all of them in nats, block after block, each `(n,)`."""
+    nats = 0.0
+    for block in blocks:
+        nats += math.fsum(block)
+    bits, size = nats / math.log(2), vocabulary.size_in_bytes(ids)
+    return Score(protocol, len(ids), size, nats / len(ids), bits / len(ids), bits / size)
 
 
 def evaluate(
@@ -92,10 +95,8 @@ def evaluate(
         TextError: No character is left to score.
         ConfigError: The vocabularies differ, or an option has an invalid value.
     """
-    several = to_language_models(models)
-    vocabulary = common_vocabulary([lm.vocabulary for lm in several])
+    networks, vocabulary = to_networks(models)
     ids = vocabulary.encode(text, unknown=unknown)
-    networks = [lm.network for lm in several]
     return score_ids(networks, ids, vocabulary, protocol=protocol, window=window)
 
 
@@ -106,31 +107,15 @@ def score_ids(
     *,
     protocol: ProtocolName = "stream",
     window: int = 256,
-    on_block: Callable[[Doubles], object] | None = None,
 ) -> Score:
-    """Score ids `(T,)`; `on_block` is called with the surprisals of the characters, block after block, in nats."""
+    """Score ids `(T,)`."""
     blocks = nats_of(network, ids, vocabulary.start, protocol=protocol, window=window)
-    return _sum_up(protocol, blocks, ids, vocabulary, on_block)
+    return sum_up(protocol, blocks, ids, vocabulary)
 
 
 def estimate(network: Predictor, ids: Ids, vocabulary: Vocabulary) -> Score:
     """Score a *stream* in bounded time: that of three readings; see `Reader.read_text` with `exact=False`."""
-    return _sum_up("stream", stream(network, ids, vocabulary.start, exact=False), ids, vocabulary)
-
-
-def _sum_up(
-    protocol: str,
-    blocks: Iterable[Doubles],
-    ids: Ids,
-    vocabulary: Vocabulary,
-    on_block: Callable[[Doubles], object] | None = None,
-) -> Score:
-    total = 0.0
-    for block in blocks:
-        if on_block:
-            on_block(block)
-        total += math.fsum(block)
-    return make_score(protocol, total, len(ids), vocabulary.size_in_bytes(ids))
+    return sum_up("stream", stream(network, ids, vocabulary.start, exact=False), ids, vocabulary)
 
 
 def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit: int) -> Score:

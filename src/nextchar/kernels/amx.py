@@ -6,6 +6,7 @@ not depend on the others in its tile. Source: Intel 64 and IA-32 Architectures S
 chapter 18, "Programming with Intel AMX".
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +29,35 @@ _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _POINTER = _I8.as_pointer()
 
 
-def instruction(function: Callable[..., Any]) -> Any:
-    """Make a function that emits LLVM IR callable from compiled code."""
-    return intrinsic(function)
+def instruction(result: Any, *parameters: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make a function that emits LLVM IR callable from compiled code.
+
+    The function is called with the builder, numba's types of the arguments, and the arguments: arrays with their `data`,
+    `shape` and `strides`, other values as they are.
+
+    Args:
+        result: Numba's type of the result; of `types.void` the function returns nothing.
+        *parameters: Numba's types of the parameters; None for arrays of any type.
+    """
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def lower(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            values = [
+                context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, arguments, strict=True)
+            ]
+            emitted = emit(builder, signature.args, *values)
+            return context.get_dummy_value() if result is types.void else emitted
+
+        def typed(_context: Any, *given: Any) -> Any:
+            return result(*(kind or found for kind, found in zip(parameters, given, strict=True))), lower
+
+        names = ["context", *(f"argument{index}" for index in range(len(parameters)))]
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        typed.__signature__ = inspect.Signature([inspect.Parameter(name, positional) for name in names])  # type: ignore[attr-defined]
+        return intrinsic(typed)
+
+    return decorate
 
 
 def call(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: Any) -> Any:
@@ -42,12 +69,8 @@ def call(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: Any) -> 
 class _Product:
     """Emits the product of a block of 64 rows and one or two tiles of vectors x."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder, *arrays: Any) -> None:
         self.b = builder
-        arrays = [
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(signature.args, arguments, strict=True)
-        ]
         self.weights, self.x, self.out = ((array.data, builder.extract_value(array.strides, 0)) for array in arrays)
         self.steps, self.vectors = (builder.extract_value(array.shape, 0) for array in arrays[:2])
 
@@ -107,14 +130,10 @@ class _Product:
 
 
 def _product(tiles: int) -> Any:
-    @instruction
-    def product(_context: Any, weights: Any, x: Any, out: Any) -> Any:
-        def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            if _fits(signature.args):
-                _Product(context, builder, signature, arguments).emit(tiles)
-            return context.get_dummy_value()
-
-        return types.void(weights, x, out), emit
+    @instruction(types.void, None, None, None)
+    def product(builder: ir.IRBuilder, kinds: Any, *arrays: Any) -> None:
+        if _fits(kinds):
+            _Product(builder, *arrays).emit(tiles)
 
     return product
 
@@ -123,14 +142,10 @@ def _fits(kinds: Any) -> bool:
     return cpu.HAS_AMX and all(kind.dtype == types.uint16 for kind in kinds[:2])
 
 
-@instruction
-def in_tiles(_context: Any, weights: Any, x: Any) -> Any:
+@instruction(types.boolean, None, None)
+def in_tiles(_builder: ir.IRBuilder, kinds: Any, *_arrays: Any) -> Any:
     """Return whether arrays of these types are multiplied in tiles, if their columns fill them."""
-
-    def emit(context: Any, _builder: ir.IRBuilder, signature: Any, _arguments: Any) -> Any:
-        return context.get_constant(types.boolean, _fits(signature.args))
-
-    return types.boolean(weights, x), emit
+    return ir.IntType(1)(_fits(kinds))
 
 
 one_tile = _product(1)

@@ -54,45 +54,30 @@ def new_barrier(size: int, streams: int) -> Barrier:
     return Barrier(0, size, np.zeros((size, STRIDE), np.int64), np.zeros(streams, np.int64))
 
 
-def _counter_address(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+def _address(b: ir.IRBuilder, counters: Any, rank: Any) -> Any:
     """Return the address of a thread's counter."""
-    counters = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.gep(counters.data, [builder.mul(arguments[1], ir.IntType(64)(STRIDE))])
+    return b.gep(counters.data, [b.mul(rank, ir.IntType(64)(STRIDE))])
 
 
-@instruction
-def load_acquire(_context: Any, counters: Any, _rank: Any) -> Any:
+@instruction(types.int64, None, types.int64)
+def load_acquire(b: ir.IRBuilder, _: Any, counters: Any, rank: Any) -> Any:
     """Return a thread's counter; all that the thread wrote before it stored this value is then visible."""
-
-    def emit(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return b.load_atomic(_counter_address(context, b, signature, arguments), ordering="acquire", align=8)
-
-    return types.int64(counters, types.int64), emit
+    return b.load_atomic(_address(b, counters, rank), ordering="acquire", align=8)
 
 
-@instruction
-def store_release(_context: Any, counters: Any, _rank: Any, _count: Any) -> Any:
+@instruction(types.void, None, types.int64, types.int64)
+def store_release(b: ir.IRBuilder, _: Any, counters: Any, rank: Any, count: Any) -> None:
     """Set a thread's counter, after everything the calling thread wrote before."""
-
-    def emit(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        address = _counter_address(context, b, signature, arguments)
-        b.store_atomic(arguments[2], address, ordering="release", align=8)
-        return context.get_dummy_value()
-
-    return types.void(counters, types.int64, types.int64), emit
+    b.store_atomic(count, _address(b, counters, rank), ordering="release", align=8)
 
 
 def _hint(name: str, result: ir.Type, available: bool) -> Any:
     """Return a call without arguments of the processor or the system, which does nothing elsewhere."""
 
-    @instruction
-    def hint(_context: Any) -> Any:
-        def emit(context: Any, b: ir.IRBuilder, _: Any, __: Any) -> Any:
-            if available:
-                call(b, name, result)
-            return context.get_dummy_value()
-
-        return types.void(), emit
+    @instruction(types.void)
+    def hint(b: ir.IRBuilder, _: Any) -> None:
+        if available:
+            call(b, name, result)
 
     return hint
 

@@ -16,28 +16,20 @@ UNIT = 4096
 
 
 # Emitted as LLVM IR because numba widens integers to 64 bits, and a SIMD register holds half as many of them.
-@instruction
-def power_of_two(_context: Any, _exponent: Any) -> Any:
+@instruction(types.float32, types.float32)
+def power_of_two(b: ir.IRBuilder, _: Any, exponent: Any) -> Any:
     """Return 2^k for an integral float32 k from -126 to 127."""
-
-    def emit(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
-        biased = b.add(b.fptosi(arguments[0], _I32), _I32(127))
-        return b.bitcast(b.shl(biased, _I32(23)), ir.FloatType())
-
-    return types.float32(types.float32), emit
+    biased = b.add(b.fptosi(exponent, _I32), _I32(127))
+    return b.bitcast(b.shl(biased, _I32(23)), ir.FloatType())
 
 
-@instruction
-def bfloat16(_context: Any, _value: Any) -> Any:
+@instruction(types.uint16, types.float32)
+def bfloat16(b: ir.IRBuilder, _: Any, value: Any) -> Any:
     """Round a float32 to the nearest bfloat16, ties to even; return its bits as uint16."""
-
-    def emit(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
-        bits = b.bitcast(arguments[0], _I32)
-        odd = b.and_(b.lshr(bits, _I32(16)), _I32(1))
-        rounded = b.add(b.add(bits, _I32(0x7FFF)), odd)
-        return b.trunc(b.lshr(rounded, _I32(16)), ir.IntType(16))
-
-    return types.uint16(types.float32), emit
+    bits = b.bitcast(value, _I32)
+    odd = b.and_(b.lshr(bits, _I32(16)), _I32(1))
+    rounded = b.add(b.add(bits, _I32(0x7FFF)), odd)
+    return b.trunc(b.lshr(rounded, _I32(16)), ir.IntType(16))
 
 
 @compiled

@@ -19,7 +19,7 @@ There are four kinds, distinguished by the types of the arrays:
     int8      int16     pairs of integers summed exactly in int32, then multiplied by one scale for each row
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,21 +65,16 @@ _SHORT_PAIRS, _BFLOAT_PAIRS = (ir.VectorType(kind, 2 * VECTOR_WIDTH) for kind in
 class _MicroKernel:
     """Emits the IR of a product for the kind that the types of the arguments say."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder, kinds: Any, arrays: Sequence[Any]) -> None:
         self.b = builder
-        arrays = [
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
-        ]
         self.weights, self.x, self.out, self.scales = (array.data for array in arrays)
         self.initial: Any = None  # what the sums begin with, where it is not in `out`
-        self.steps = builder.extract_value(arrays[0].shape, signature.args[0].ndim - 2)
+        self.steps = builder.extract_value(arrays[0].shape, kinds[0].ndim - 2)
         self.x_stride, self.out_stride = (builder.extract_value(array.strides, 0) for array in arrays[1:3])
-        stored, element = signature.args[0].dtype, signature.args[1].dtype
-        self.stored = {types.float32: _F32, types.uint16: _I16, types.int8: _I8}[stored]
+        self.stored = {types.float32: _F32, types.uint16: _I16, types.int8: _I8}[kinds[0].dtype]
         self.columns = 1 if self.stored == _F32 else 2  # side by side in the block: one step of the k loop
         self.int8 = self.stored == _I8
-        self.floats = element == types.float32  # bfloat16 weights are then widened
+        self.floats = kinds[1].dtype == types.float32  # bfloat16 weights are then widened
 
     def load(self, address: Any, kind: ir.Type, align: int) -> Any:
         """Load a value of a type from an address that is aligned to so many bytes."""
@@ -200,15 +195,11 @@ class _MicroKernel:
 def _micro_kernel(count: int, tile_vectors: int) -> Any:
     """Return the product of a block and exactly `count` vectors x, in register tiles of so many SIMD vectors of rows."""
 
-    @instruction
-    def product(_context: Any, weights: Any, x: Any, out: Any, scales: Any) -> Any:
-        def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            kernel = _MicroKernel(context, builder, signature, arguments)
-            for first in range(0, _VECTORS, tile_vectors):
-                kernel.emit_register_tile(range(first, first + tile_vectors), count)
-            return context.get_dummy_value()
-
-        return types.void(weights, x, out, scales), emit
+    @instruction(types.void, None, None, None, None)
+    def product(builder: ir.IRBuilder, kinds: Any, *arrays: Any) -> None:
+        kernel = _MicroKernel(builder, kinds, arrays)
+        for first in range(0, _VECTORS, tile_vectors):
+            kernel.emit_register_tile(range(first, first + tile_vectors), count)
 
     return product
 
@@ -218,28 +209,22 @@ _two = _micro_kernel(2, _TILE_VECTORS)
 _one = _micro_kernel(1, _VECTORS)
 
 
-@instruction
-def set_blocks(
-    _context: Any, weights: Any, x: Any, out: Any, scales: Any, initial: Any, _first: Any, _last: Any
-) -> Any:
+@instruction(types.void, None, None, None, None, None, types.int64, types.int64)
+def set_blocks(builder: ir.IRBuilder, kinds: Any, *arguments: Any) -> None:
     """Set blocks `first` to `last` (exclusive) of out to `initial + weights x` for one x, in one loop.
 
-    A call and array views for each block would take a tenth of the time of the product.
+    A call and array views for each block would take a tenth of the time of the product. Compiled code calls it with:
 
-    Args:
         weights: `(B, C, 64)` float32, or `(B, C / 2, 128)` of the other kinds.
         x: `(1, C)`.
         out: `(1, 64 B)` float32.
         scales: `(B, 64)` float32, one for each row; read for int8 only.
         initial: `(B, 64)` float32.
+        first: The first block.
+        last: The last block, exclusive.
     """
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        initial = context.make_array(signature.args[4])(context, builder, arguments[4]).data
-        _MicroKernel(context, builder, signature, arguments).emit_blocks(initial, *arguments[5:])
-        return context.get_dummy_value()
-
-    return types.void(weights, x, out, scales, initial, types.int64, types.int64), emit
+    *arrays, initial, first, last = arguments
+    _MicroKernel(builder, kinds, arrays).emit_blocks(initial.data, first, last)
 
 
 @compiled

@@ -13,17 +13,13 @@ from nextchar.kernels.gemm import compiled
 _I32 = ir.IntType(32)
 
 
-@instruction
-def scramble(_context: Any, _counter: Any, _key: Any) -> Any:
+@instruction(types.uint32, types.uint32, types.uint32)
+def scramble(b: ir.IRBuilder, _: Any, counter: Any, key: Any) -> Any:
     """Return 32 random bits for a counter and a key, both uint32: lowbias32 (Wellons 2018) of their sum."""
-
-    def write(_: Any, b: ir.IRBuilder, __: Any, arguments: Any) -> Any:
-        x = b.add(*arguments)
-        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-            x = b.mul(b.xor(x, b.lshr(x, _I32(shift))), _I32(factor))
-        return b.xor(x, b.lshr(x, _I32(16)))
-
-    return types.uint32(types.uint32, types.uint32), write
+    x = b.add(counter, key)
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = b.mul(b.xor(x, b.lshr(x, _I32(shift))), _I32(factor))
+    return b.xor(x, b.lshr(x, _I32(16)))
 
 
 @compiled

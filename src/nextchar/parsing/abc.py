@@ -241,4 +241,4 @@ def check(sample: str, _learned: None) -> Tally:
     return tally
 
 
-DOMAIN = Domain("abc", "tunes", tunes, check, programs=(ABC2MIDI,), export=export)
+DOMAIN = Domain("tunes", tunes, check, programs=(ABC2MIDI,), export=export)

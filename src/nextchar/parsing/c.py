@@ -130,4 +130,4 @@ def check(sample: str, _learned: None) -> Tally:
     return tally
 
 
-DOMAIN = Domain("c", "functions", functions, check, programs=(GCC,))
+DOMAIN = Domain("functions", functions, check, programs=(GCC,))

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nextchar.errors import ConfigError, TextError
 from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.novelty import Training
 from nextchar.evaluation.report import part_of_text
+from nextchar.model.reading import Ids
 from nextchar.parsing.report import COPIED, LOOPS, Structure, get_domain, shown, structure
 from nextchar.parsing.sweep import SampleRequest, figure, generate, sweep, sweet_spot
 from nextchar.storage import ModelFile, write_text
@@ -20,7 +20,6 @@ from nextchar.text.vocabulary import Vocabulary
 
 HELD_OUT = 0.1  # of a text that is not a run's own
 
-Ids = npt.NDArray[Any]
 OnProgress = Callable[[str], object]
 
 
@@ -118,10 +117,8 @@ def compare(
         # Before the model generates for minutes: n-grams may be refused.
         ngrams = {f"{ngram}-grams": reference.ngrams(ngram, request, on_progress)} if ngram else {}
         others = {"real text": reference.real(request), **ngrams}
-    if isinstance(source, ModelFile):
-        texts = {"model": generate(source, request)[0], **others}
-    else:
-        texts = {"samples": source, **others}
+    own = {"model": generate(source, request)[0]} if isinstance(source, ModelFile) else {"samples": source}
+    texts = own | others
     reports = {name: structure(each, domain, training=training, seed=request.seed) for name, each in texts.items()}
     return texts, reports
 

@@ -86,7 +86,6 @@ class Domain:
     """One kind of text.
 
     Attributes:
-        name: The value of `--as`.
         piece: What its pieces are called, plural.
         pieces: Finds the pieces of a sample by layout alone, valid or not.
         check: Counts the measures of one sample, given the result of `learn` or None.
@@ -96,7 +95,6 @@ class Domain:
         length: Default length of a sample in characters, long enough for some pieces.
     """
 
-    name: str
     piece: str
     pieces: Callable[[str], Pieces]
     check: Callable[[str, Any], Tally]

@@ -51,4 +51,4 @@ def check(sample: str, known: frozenset[str] | None) -> Tally:
     return tally
 
 
-DOMAIN = Domain("drama", "speeches", speeches, check, learn=known_speakers)
+DOMAIN = Domain("speeches", speeches, check, learn=known_speakers)

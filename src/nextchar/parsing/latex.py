@@ -152,4 +152,4 @@ def check(sample: str, known: Usage | None) -> Tally:
     return tally
 
 
-DOMAIN = Domain("latex", "fragments", fragments, check, learn=usage, programs=(PDFLATEX,), export=export)
+DOMAIN = Domain("fragments", fragments, check, learn=usage, programs=(PDFLATEX,), export=export)

@@ -80,4 +80,4 @@ def check(sample: str, _learned: None) -> Tally:
     }
 
 
-DOMAIN = Domain("python", "functions", functions, check)
+DOMAIN = Domain("functions", functions, check)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from nextchar.kernels.threads import available_cores
 from nextchar.parsing.domain import Domain, Ratio, Tally, Unit
 
 DomainName = Literal["abc", "c", "drama", "latex", "python", "wikitext"]
-DOMAINS: tuple[str, ...] = get_args(DomainName)
 RESAMPLES = 1000
 COPIED = f"windows of {WINDOW} characters copied from training"
 KNOWN = "words known from training"

@@ -103,4 +103,4 @@ def check(sample: str, _learned: None) -> Tally:
     }
 
 
-DOMAIN = Domain("wikitext", "fragments", fragments, check, length=5000)
+DOMAIN = Domain("fragments", fragments, check, length=5000)

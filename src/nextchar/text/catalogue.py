@@ -3,7 +3,9 @@
 import os
 import shutil
 import sysconfig
+import tomllib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -12,11 +14,6 @@ from typing import Literal
 from platformdirs import user_cache_path
 
 from nextchar.errors import ConfigError, TextError
-
-CHAR_RNN = "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
-MAKEMORE = "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4"
-CS231N = "https://cs.stanford.edu/people/karpathy/char-rnn"
-LARGE_TEXT = "https://mattmahoney.net/dc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,54 +32,13 @@ class Named:
     about: str
     url: str = ""
     sha256: str = ""
-    local: tuple[str, ...] = ()
+    local: Sequence[str] = ()
     local_sha256: str = ""
     member: str = ""
 
 
-CATALOGUE: dict[str, Named] = {
-    "stdlib": Named("the Python standard library of this machine: no network needed"),
-    "tiny-shakespeare": Named(
-        "40,000 lines of Shakespeare, 1.1 MB",
-        f"{CHAR_RNN}/data/tinyshakespeare/input.txt",
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        ("shakespeare/tiny.txt", "tiny-shakespeare.txt"),
-    ),
-    "shakespeare": Named(
-        "all the plays, 4.6 MB",
-        f"{CS231N}/shakespeare_input.txt",
-        "59a0ad62833b2e15ec811c548618876359e902717431236e52699a0e2bc253ca",
-        ("shakespeare/shakespeare_input.txt", "shakespeare_input.txt"),
-    ),
-    "war-and-peace": Named(
-        "Tolstoy's novel in English, 3.3 MB",
-        f"{CS231N}/warpeace_input.txt",
-        "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e",
-        ("warpeace/warpeace_input.txt", "warpeace_input.txt"),
-    ),
-    "names": Named(
-        "32,033 given names, one a line, 228 KB",
-        f"{MAKEMORE}/names.txt",
-        "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
-        ("names/names.txt", "names.txt"),
-    ),
-    "enwik8": Named(
-        "the first 100 MB of an English Wikipedia dump of 2006",
-        f"{LARGE_TEXT}/enwik8.zip",
-        "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
-        ("enwik8", "wikipedia/enwik8"),
-        "2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
-        "enwik8",
-    ),
-    "text8": Named(
-        "enwik8 cleaned to 26 letters and the blank, 100 MB",
-        f"{LARGE_TEXT}/text8.zip",
-        "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
-        ("text8.zip", "wikipedia/text8.zip"),
-        "",
-        "text8",
-    ),
-}
+_ENTRIES = tomllib.loads((Path(__file__).parent / "assets" / "corpora.toml").read_text(encoding="utf-8"))
+CATALOGUE = {name: Named(**values) for name, values in _ENTRIES.items()}
 
 Place = Literal["built in", "local", "cached", "to be fetched"]
 CORPORA = "corpora"  # the cache's folder of downloaded corpora
@@ -122,8 +78,7 @@ def fetch(name: str) -> list[tuple[Path, str]]:
     named = CATALOGUE[name]
     if not named.url:
         return standard_library()
-    local = local_copy(named)
-    path = local or download(name, named)
+    path = local_copy(named) or download(name, named)
     if named.member and path.suffix == ".zip":
         path = unpack(path, named.member)
     return [(path, name)]

@@ -4,10 +4,10 @@ import hashlib
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,18 +16,7 @@ import numpy.typing as npt
 from nextchar.errors import TextError, check_choice
 from nextchar.text.catalogue import cache_folder, make_cache_folder
 from nextchar.text.paths import Text
-from nextchar.text.sources import (
-    OPENERS,
-    Buffer,
-    Observed,
-    OnBytes,
-    Progress,
-    Source,
-    find_sources,
-    no_progress,
-    read_codes,
-    remove_spooled,
-)
+from nextchar.text.sources import OPENERS, Buffer, OnBytes, Progress, Source, find_sources, no_progress, read_codes
 from nextchar.text.vocabulary import (
     CODE_POINTS,
     UNKNOWN,
@@ -173,30 +162,20 @@ def open_corpus(
         TextError: A text is missing, empty, in another encoding, or changes while it is read.
     """
     check_choice("units", units, Units)
-    sources, skipped = find_sources(texts, suffixes=suffixes, units=units)
-    try:
+    with find_sources(texts, suffixes=suffixes, units=units) as (sources, skipped):
         total = sum(source.size for source in sources)
         show = progress if total >= LONG else no_progress
         count = _counter(show, "reading", total)
-        names = [_identify(source, count) for source in sources]
+        names = [source.identify(count) for source in sources]
         key = _key(names, units, encoding)
         if not (cached := _read_cache(key)):
             codes = _verified_codes(sources, names, units, encoding, _counter(show, "encoding", total))
             _write_cache(key, names, units, codes)
             cached = _read_cache(key)
-        if cached is None:
-            raise TextError(f"the cache in {cache_folder()} cannot be read back; empty it")
-        ids, vocabulary = cached
-        return Corpus(ids, vocabulary, key, tuple(names), None, skipped)
-    finally:
-        remove_spooled(sources)
-
-
-def _identify(source: Source, count: OnBytes) -> dict[str, Any]:
-    """Return the name of a file with the size and the SHA-256 of its content."""
-    with source.path.open("rb", buffering=0) as file:
-        sha = hashlib.file_digest(Observed(file, [count]), "sha256")
-        return {"name": source.name, "bytes": file.tell(), "sha256": sha.hexdigest()}
+    if cached is None:
+        raise TextError(f"the cache in {cache_folder()} cannot be read back; empty it")
+    ids, vocabulary = cached
+    return Corpus(ids, vocabulary, key, tuple(names), None, skipped)
 
 
 def _verified_codes(
@@ -234,18 +213,15 @@ def read_ids(
         UnknownCharacterError: The text has unknown characters, and they are not skipped.
     """
     check_choice("unknown", unknown, Unknown)
-    sources, _ = find_sources(texts, units=vocabulary.units)
     blocks: list[npt.NDArray[Any]] = []
     missing: list[npt.NDArray[Any]] = []
-    try:
+    with find_sources(texts, units=vocabulary.units) as (sources, _):
         for source in sources:
             for codes in read_codes(source, vocabulary.units, encoding):
                 found = vocabulary.find(codes)
                 known = found != UNKNOWN
                 blocks.append(found[known].astype(vocabulary.dtype))
                 missing.append(codes[~known])
-    finally:
-        remove_spooled(sources)
     left_out = sum(map(len, missing))
     if left_out and unknown == "error":
         vocabulary.refuse(np.concatenate(missing), "the text")
@@ -292,8 +268,8 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
 
 def _write_cache(key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]) -> None:
     """Encode blocks of codes into a temporary folder in the cache; rename it to the entry when it is complete."""
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=make_cache_folder(TEXTS)))
-    try:
+    with TemporaryDirectory(prefix="partial-", dir=make_cache_folder(TEXTS), ignore_cleanup_errors=True) as name:
+        partial = Path(name)
         encoder = Encoder(partial / "ids.bin", units)
         encoder.add(blocks)
         vocabulary = encoder.finish()
@@ -310,8 +286,6 @@ def _write_cache(key: str, names: Sequence[dict[str, Any]], units: Units, blocks
             # Another process may have written the same entry in the meantime.
             if _read_cache(key) is None:
                 raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 class Encoder:

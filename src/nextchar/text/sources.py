@@ -4,15 +4,17 @@ import bz2
 import codecs
 import glob
 import gzip
+import hashlib
 import io
 import lzma
 import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy.typing as npt
 from nextchar.errors import TextError, did_you_mean
 from nextchar.text.catalogue import CATALOGUE, fetch
 from nextchar.text.paths import STDIN, Text, as_list, expand
-from nextchar.text.vocabulary import Units
+from nextchar.text.vocabulary import Units, code_points
 
 CHUNK = 1 << 20
 OPENERS: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -45,23 +47,30 @@ class Source:
     Attributes:
         path: Where it is.
         name: What it is called in messages and provenance.
-        spooled: Whether it is a temporary copy, to be removed after reading.
     """
 
     path: Path
     name: str
-    spooled: bool = False
 
     @property
     def size(self) -> int:
         """The size in bytes."""
         return self.path.stat().st_size
 
+    def identify(self, on_bytes: OnBytes) -> dict[str, Any]:
+        """Return the name, and the size and the SHA-256 of the content, every byte of which is passed to a callback."""
+        with self.path.open("rb", buffering=0) as file:
+            sha = hashlib.file_digest(Observed(file, [on_bytes]), "sha256")
+            return {"name": self.name, "bytes": file.tell(), "sha256": sha.hexdigest()}
 
+
+@contextmanager
 def find_sources(
     texts: Text | Sequence[Text], *, suffixes: str | Sequence[str] = (), units: Units = "characters"
-) -> tuple[list[Source], int]:
+) -> Iterator[tuple[list[Source], int]]:
     """Find the files that texts name, in the order given; those of a folder in the order of their paths.
+
+    Standard input and pipes are copied to temporary files, which are removed at the end of the `with` block.
 
     Args:
         texts: One or several files, folders, globs, "-" for standard input, or names of corpora.
@@ -69,7 +78,7 @@ def find_sources(
             `units` is bytes.
         units: What the text will be read as.
 
-    Returns:
+    Yields:
         The files, and how many binary files were left out.
 
     Raises:
@@ -79,11 +88,11 @@ def find_sources(
         raise TextError("no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`")
     sources: list[Source] = []
     skipped = 0
-    try:
+    with ExitStack() as copies:
         for name in names:
             path = expand(name)
             if name in STDIN:
-                sources.append(spool(sys.stdin.buffer, "-"))
+                sources.append(spool(sys.stdin.buffer, "-", copies))
             elif path.is_dir():
                 found, binary = find_in_folder(path, as_list(suffixes), units)
                 sources += found
@@ -92,15 +101,12 @@ def find_sources(
                 sources.append(Source(path, path.name))
             elif path.exists():  # a pipe can be read only once, like standard input
                 with path.open("rb") as pipe:
-                    sources.append(spool(pipe, path.name))
+                    sources.append(spool(pipe, path.name, copies))
             elif name in CATALOGUE:
                 sources += [Source(file, title) for file, title in fetch(name)]
             else:
                 sources += find_matches(name)
-    except BaseException:
-        remove_spooled(sources)
-        raise
-    return sources, skipped
+        yield sources, skipped
 
 
 def find_matches(pattern: str) -> list[Source]:
@@ -139,24 +145,12 @@ def looks_binary(path: Path) -> bool:
         return b"\0" in file.read(8192)
 
 
-def spool(stream: BinaryIO, name: str) -> Source:
+def spool(stream: BinaryIO, name: str, copies: ExitStack) -> Source:
     """Copy a stream to a temporary file; a corpus is read twice, and a pipe can be read only once."""
-    folder = Path(tempfile.mkdtemp(prefix="nextchar-"))
-    path = folder / "stdin"
-    try:
-        with path.open("wb") as file:
-            shutil.copyfileobj(stream, file, CHUNK)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return Source(path, name, spooled=True)
-
-
-def remove_spooled(sources: Sequence[Source]) -> None:
-    """Remove the temporary copies."""
-    for source in sources:
-        if source.spooled:
-            shutil.rmtree(source.path.parent, ignore_errors=True)
+    path = Path(copies.enter_context(TemporaryDirectory(prefix="nextchar-", ignore_cleanup_errors=True)), "stdin")
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file, CHUNK)
+    return Source(path, name)
 
 
 class Observed(io.RawIOBase):
@@ -243,7 +237,7 @@ class Decoder:
         except UnicodeError as error:
             raise TextError(self._explain(str(error))) from None
         self._decoded += len(chunk)
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return code_points(text)
 
     def _explain(self, reason: str) -> str:
         return (

@@ -105,7 +105,7 @@ class Vocabulary:
             characters = text if isinstance(text, str) else text.decode()
         except UnicodeError as error:
             raise TextError(f"the text is not UTF-8 ({error}); decode it with its own encoding") from None
-        return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return code_points(characters)
 
     def refuse(self, missing: Iterable[int] | npt.NDArray[Any], where: str) -> None:
         """Raise UnknownCharacterError with the number and the most frequent of some unknown characters."""
@@ -165,6 +165,11 @@ class Vocabulary:
     def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
         """Build from the values of `as_dict`."""
         return cls(values["units"], tuple(int(code) for code in values["codes"]))
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """Return the code points of a text, `(T,)`."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def common_vocabulary(vocabularies: Sequence[Vocabulary]) -> Vocabulary:

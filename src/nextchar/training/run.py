@@ -118,7 +118,7 @@ class Run:
         """
         if texts or not self.snapshot or (self.texts and not any(map(is_pipe, self.texts))):
             return _open(texts or self.texts, self.config, progress)
-        corpus = cached_corpus(self.snapshot.corpus) if self.snapshot else None
+        corpus = cached_corpus(self.snapshot.corpus)
         if corpus is None:
             raise TextError(
                 "the text came from standard input and is no longer in the cache; pipe it in again, as - beside --resume"
