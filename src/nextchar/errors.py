@@ -11,10 +11,16 @@
 A message is one sentence: what is wrong, with which value, and what to do about it.
 """
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 from operator import index
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+FIELDS: dict[object, type] = {float: Real, bool: bool, str: str}
+"""What `check_fields` accepts for a declared type."""
 
 
 class NextcharError(Exception):
@@ -68,7 +74,7 @@ def check_options(given: Iterable[str], known: Iterable[str], where: str = "") -
             raise ConfigError(f"unknown option '{name}'{where}{did_you_mean(name, known)}")
 
 
-def as_integer(name: str, value: Any, bounds: str = "0 or more", least: int = 0) -> int:
+def as_integer(name: str, value: Any, bounds: str = "0 or more", least: float = 0) -> int:
     """Return an option as an int, which may be of any size.
 
     Raises:
@@ -99,3 +105,32 @@ def check_choice(name: str, value: object, literal: Any) -> None:
         raise ConfigError(
             f"{name} is {value!r}, but must be one of {', '.join(choices)}{did_you_mean(str(value), choices)}"
         )
+
+
+def check_fields(options: Any) -> None:
+    """Check the numbers, switches, texts and choices of a dataclass by their declared types, which Python does not check.
+
+    Raises:
+        ConfigError: One is of another type.
+    """
+    for name, declared in get_type_hints(type(options)).items():
+        value, several = getattr(options, name), get_origin(declared) is UnionType
+        kind = get_args(declared)[0] if several else declared
+        if several and value is None:
+            continue
+        if get_origin(kind) is Literal:
+            check_choice(name, value, kind)
+        elif kind is int:
+            as_integer(name, value, "of any size", -math.inf)
+        elif kind in FIELDS and not isinstance(value, FIELDS[kind]):
+            raise ConfigError(f"{name} is {value!r}, but must be a {kind.__name__}")
+
+
+def check_is(name: str, value: object, kind: type) -> None:
+    """Check that a value is of a class; of a dict, for example, its fields would fail one by one.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, but {type(value).__name__} was given")

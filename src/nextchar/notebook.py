@@ -13,7 +13,7 @@ from nextchar.text.vocabulary import Vocabulary
 BOX = "border:1px solid #8886;border-radius:6px;padding:.6em .9em;margin:.3em 0;max-width:46em;overflow-wrap:anywhere"
 GRID = "display:grid;grid-template-columns:max-content 1fr;gap:0 1em;margin:.3em 0"
 TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.5em 0;background:none;color:inherit;line-height:1.5"
-ORANGE = "224,130,20"
+ORANGE, BLUE = "224,130,20", "#3d8fcf"
 LEVELS, BITS = 6, 9.0  # shades of surprise, and the bits per character of the strongest
 WIDTH, HEIGHT = 420, 90  # of a curve, in pixels
 
@@ -63,16 +63,16 @@ def curve(log: Iterable[Mapping[str, Any]]) -> str:
     steps, losses = ([point[i] for line in lines.values() for point in line] for i in (0, 1))
     if len(steps) < 2:
         return ""
-    across, top, down = WIDTH / max(steps), max(losses), HEIGHT / max(max(losses) - min(losses), 1e-9)
+    across, top, down = WIDTH / math.log(max(2, *steps)), max(losses), HEIGHT / max(max(losses) - min(losses), 1e-9)
     drawn = "".join(
         f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="'
-        + " ".join(f"{x * across:.1f},{(top - y) * down:.1f}" for x, y in line)
+        + " ".join(f"{math.log(x) * across:.1f},{(top - y) * down:.1f}" for x, y in line)
         + '"/>'
-        for line, colour in zip(lines.values(), ("#888c", f"rgb({ORANGE})"), strict=True)
+        for line, colour in zip(lines.values(), ("#888c", BLUE), strict=True)
     )
     style = f"display:block;width:100%;max-width:{WIDTH}px;overflow:visible"
     ends = f"{math.exp(top) / math.log(2):.2f} to {math.exp(min(losses)) / math.log(2):.2f} bits per character"
-    legend = note(f"training grey, validation orange: {ends} (logarithmic) in {max(steps):,} steps")
+    legend = note(f"training grey, validation blue: {ends}, in {max(steps):,} steps (logarithmic)")
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="{style}">{drawn}</svg>{legend}'
 
 

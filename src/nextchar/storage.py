@@ -177,7 +177,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     """Read nextchar's metadata from the header, before anything else of the file is used."""
     length = int.from_bytes(content[:8], "little")
-    if content[:8].strip() and content[:8].decode(errors="replace").isprintable():
+    if path.suffix != ".safetensors" and content[:8].strip() and content[:8].decode(errors="replace").isprintable():
         raise ModelFileError(f"{path} is a text, not a model; `nextchar train` makes a model of it")
     if len(content) < 8 or length > len(content) - 8:
         raise ModelFileError(f"{path} is damaged or not a model file: it ends before its header does")

@@ -12,7 +12,6 @@ from nextchar import keywords
 from nextchar.errors import ConfigError, ModelFileError, NextcharError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.options import SampleOptions, SamplingParams
-from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
 
 LETTERS = make_model(Vocabulary("characters", tuple(map(ord, "\n <>abcdeé"))))
@@ -133,10 +132,3 @@ def test_a_page_is_shown_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
     with pytest.raises(NextcharError, match=r"no browser opens here; the page is .*page\.html"):
         page.show()
-
-
-def test_one_text_may_be_a_str(text_file: Path) -> None:
-    """A str or a path is one text, not a sequence of characters."""
-    whole = nextchar.open_corpus(str(text_file))
-    assert len(whole) == len(nextchar.open_corpus(text_file)) == len(nextchar.open_corpus([text_file])) > 1000
-    assert isinstance(whole, Corpus)

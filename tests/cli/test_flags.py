@@ -206,7 +206,8 @@ def test_nextchar_alone_leads_to_the_first_command(shell: Shell) -> None:
     """Without a command, a short overview names the first ones."""
     result = shell()
     assert (result.code, result.err) == (0, "")
-    assert "    nextchar demo\n" in result.out
+    assert "    nextchar demo " in result.out
+    assert result.out.endswith("nextchar COMMAND --help their options.\n")
     assert len(result.out.splitlines()) <= 24
 
 
@@ -241,16 +242,16 @@ MISTAKES = {
     "sample m -p": "-p needs a value",
     "sample m --topk 3": "there is no option --topk; did you mean '--top-k'?",
     "sample m --tempreature 1": "did you mean '--temperature'?",
-    "sample m --repetition_penalty 1.1": "there is no penalty for repetition; a higher --temperature repeats less",
+    "sample m --repetition_penalty 1.1": "a higher --temperature repeats less; there is no penalty",
     "sample m --beam-size 4": "there is no beam search",
     "sample m --hidden 9": "there is no option --hidden; it is an option of `nextchar train`",
-    "sample --checkpoint m": "a model is named without a flag, such as `nextchar sample runs/book`",
+    "sample --checkpoint m": "a model has no flag: `nextchar sample runs/book`",
     "sample m -t warm": "-t",
     "train": "no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`",
     "train bok.txt": "there is no file, folder or corpus named 'bok.txt'; did you mean 'book.txt'?",
     "train shakespear": "did you mean 'shakespeare'?",
     "train zzz": "`nextchar corpora` lists the corpora",
-    "train --data book.txt": "a text is named without a flag, such as `nextchar train book.txt`",
+    "train --data book.txt": "a text has no flag: `nextchar train book.txt`",
     "train book.txt --n_embd 64": "--hidden is the number of units in a layer",
     "train book.txt --n-head 4": "an LSTM has no attention heads",
     "train book.txt -gpuid 0": "--device cuda computes on a GPU",

@@ -25,7 +25,7 @@ def _log(*steps: int) -> list[dict[str, Any]]:
         entries += [
             {"event": "sampled", "step": step, "seconds": 61.0 * k, "text": f"sample {k} " + "wörds of it\n" * 9},
             {"event": "progress", "step": step + 1, "loss": (6 - k) * math.log(2)},
-            {"event": "validated", "step": step + 1, "score": {"bits_per_char": 6.5 - k}},
+            {"event": "validated", "step": step + 3, "score": {"bits_per_char": 6.5 - k}},
         ]
     return entries
 
@@ -44,7 +44,7 @@ def _middle(page: Page, selector: str) -> tuple[float, float]:
 
 
 def test_a_sample_has_the_losses_around_it() -> None:
-    """Training: the mean that covers the sample's step, or the last one. Validation: the last one before it."""
+    """Training: the mean that covers the sample's step, or the last one. Validation: soon after it, or the last one."""
     entries = [
         {"event": "progress", "step": 1, "loss": 4 * math.log(2)},
         {"event": "sampled", "step": 10, "seconds": 1.5, "text": "a"},
@@ -52,10 +52,11 @@ def test_a_sample_has_the_losses_around_it() -> None:
         {"event": "validated", "step": 12, "score": {"bits_per_char": 2.5}},
         {"event": "sampled", "step": 12, "seconds": 2.5, "text": "b"},
         {"event": "sampled", "step": 20, "seconds": 9.5, "text": "c"},
+        {"event": "validated", "step": 21, "score": {"bits_per_char": 2.4}},
     ]
     samples = timeline(entries)
     assert [sample["training_bits_per_char"] for sample in samples] == pytest.approx([3, 3, 3])
-    assert [sample.get("validation_bits_per_char") for sample in samples] == [None, 2.5, 2.5]
+    assert [sample.get("validation_bits_per_char") for sample in samples] == [None, 2.5, 2.4]
     assert [sample["seconds"] for sample in samples] == [1.5, 2.5, 9.5]
 
 

@@ -2,18 +2,23 @@
 
 import importlib.util
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from cyclopts import App
 
 import nextchar
-from nextchar.cli.main import COMMANDS
+from nextchar.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+# What a reader copies commands from.
+COPIED = ("README.md", *(f"docs/{name}.md" for name in ("index", "tour", *COMMANDS)))
 LINE = 120  # characters of a line of Markdown, without the targets of links
 COLUMNS = 80  # of a terminal that shows a help text
 
@@ -95,6 +100,29 @@ def test_the_api_page_has_every_public_name() -> None:
     """Every name of `nextchar.__all__` has its entry in the API reference."""
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^::: nextchar\.(\w+)$", page, re.MULTILINE)) == nextchar.__all__
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """Return the words of every `nextchar` command in a page's blocks of code, up to a pipe or another command."""
+    found = []
+    for line in re.findall(r"^ *(?:\$ )?nextchar (.+)$", page, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        found.append(list(takewhile(lambda word: word not in {"|", ">", "<", "&&", ";", "&"}, words)))
+    return found
+
+
+@pytest.mark.parametrize("page", [ROOT / page for page in COPIED], ids=name_of)
+def test_commands_in_documents_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command line of a page to copy from has flags and values that the program accepts; nothing is run."""
+    parse = App.parse_args
+
+    def parse_only(app: App, *given: object, **options: object) -> object:
+        _, bound, unused = parse(app, *given, **options)
+        return lambda *_, **__: 0, bound, unused
+
+    monkeypatch.setattr(App, "parse_args", parse_only)
+    commands = commands_of(page.read_text(encoding="utf-8"))
+    assert [words for words in commands if main(words)] == []
 
 
 def anchors_of(page: Path) -> set[str]:

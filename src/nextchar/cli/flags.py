@@ -71,17 +71,17 @@ def respell(given: list[str], names: Callable[[], Collection[str]]) -> Iterator[
             yield from given[place:]
             return
         if word == "-" or (before in TEXT_OPTIONS and word.startswith("-")):
-            dashed = name = LITERAL + name
-        elif name[:1] == "-" and name[1:2].isalpha() and len(name) > 2:
-            dashed = f"-{dashed}" if f"-{dashed}" in names() else name
-        elif name[:2] != "--":
-            dashed = name
+            name = LITERAL + name
+        elif name[:2] == "--":
+            name = dashed
+        elif name[:1] == "-" and name[1:2].isalpha() and len(name) > 2 and f"-{dashed}" in names():
+            name = f"-{dashed}"
         if owner and before != owner:
             owner = owner if _belongs(owner, word) else ""
             yield from filter(None, [owner])
-        owner = dashed if dashed in ("--suffix", "--with") else owner
-        before = "" if equals else dashed
-        yield dashed + equals + value
+        owner = name if name in ("--suffix", "--with") else owner
+        before = "" if equals else name
+        yield name + equals + value
 
 
 def _belongs(flag: str, word: str) -> bool:

@@ -1,6 +1,5 @@
 """Help texts: the options that matter most on one screen, and all of them with --help-all."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,6 +7,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 COLUMNS = 80
+LABELS: dict[str | None, dict[str, str]] = {"TEXTS": {"positional_label": "TEXT..."}}
 SCREEN = ("Arguments", "Parameters", "Commands")
 # Options that --help leaves out, beside those of other panels.
 RARE = {"--unknown", "--encoding", "--device", "--weights", "--min-p", "--window", "--errors", "--keep", "--sweep"}
@@ -22,27 +22,18 @@ def console() -> "Console":
     return Console(width=min(COLUMNS, Console().width))
 
 
-@dataclass(frozen=True, slots=True)
-class Formatter:
-    """Prints a panel of a help text, each option with its first name.
+def show_panel(everything: bool, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+    """Print a panel of a help text: of each option the first name, and of a command with many the options that matter.
 
-    Attributes:
+    Args:
         everything: Whether to print all options.
+        console: As the parser gives it, as what follows.
+        options: Of the console.
+        panel: What to print.
     """
+    from cyclopts.help.formatters import DefaultFormatter  # noqa: PLC0415  only help needs it
 
-    everything: bool
-
-    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
-        """Print one panel."""
-        from cyclopts.help.formatters import DefaultFormatter  # noqa: PLC0415  only help needs it
-
-        if self.everything or panel.title in SCREEN:
-            rows = [row for row in panel.entries if self.everything or not RARE & {*row.positive_names[:1]}]
-            entries = [
-                row.copy(
-                    positive_names=row.positive_names[:1],
-                    positional_label="TEXT..." if row.positional_label == "TEXTS" else row.positional_label,
-                )
-                for row in rows
-            ]
-            DefaultFormatter()(console, options, panel.copy(entries=entries))
+    if everything or panel.title in SCREEN:
+        rows = [row for row in panel.entries if everything or not RARE & {*row.positive_names[:1]}]
+        rows = [row.copy(positive_names=row.positive_names[:1], **LABELS.get(row.positional_label, {})) for row in rows]
+        DefaultFormatter()(console, options, panel.copy(entries=rows))

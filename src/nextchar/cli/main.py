@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import nextchar
 from nextchar.cli.console import LITERAL, handle_signals, prepare_streams, transient
-from nextchar.cli.help import Formatter, console
+from nextchar.cli.help import console, show_panel
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.text.display import visible
 
@@ -34,32 +34,16 @@ COMMANDS = {
     "bench": ("[OPTIONS]", "Measure the speed of this machine."),
 }
 LONG = ("train", "sample", "evaluate", "inspect", "discover", "structure")  # whose --help leaves out options
-OVERVIEW = """nextchar trains a character-level LSTM on any text, then writes text of that kind.
+HELP_FLAGS = ("--help", "-h", "--help-all")
+HELP = """A character-level LSTM: it trains on any text, then writes text of that kind.
 
-Start here; it takes 3 minutes and needs no text:
+Start here:
 
-    nextchar demo
-
-With a text of your own:
-
-    nextchar train book.txt --minutes 5
-    nextchar sample runs/book -p "It was " -n 500
-
-Then look inside:
-
-    nextchar inspect runs/book book.txt     what each unit does while it reads
-    nextchar discover runs/book book.txt    which units track quotes, brackets, ...
-
-nextchar --help lists all commands, nextchar COMMAND --help their options.
-"""
-HELP = """A character-level LSTM: it trains on any text, then generates and scores text
-of that kind.
-
-Start with a text of your own, or with one that every machine has:
-
-    nextchar train stdlib --minutes 2 -o runs/python
-    nextchar sample runs/python -p "def " -n 400
-    nextchar evaluate runs/python --split test
+    nextchar demo                                    3 minutes, needs no text
+    nextchar train book.txt --minutes 5              learn from a text of yours
+    nextchar sample runs/book -p "It was " -n 500    write text of that kind
+    nextchar inspect runs/book book.txt              see what its neurons do
+    nextchar discover runs/book book.txt             find what they follow
 
 Data goes to standard output, everything else to standard error. MODEL is a
 run folder or a model file; - is standard input. Exit codes: 0 success,
@@ -75,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with handle_signals(_interrupt, "SIGINT"):
         try:
             prepare_streams()
-            if given[:1] in (["train"], ["demo"]) and not {"-h", *(w for w in given if w.startswith("--help"))} & {
-                *given
-            }:
+            if given[:1] in (["train"], ["demo"]) and not {*HELP_FLAGS} & {*given}:
                 transient("starting ...")
             code = run(given)
             if sys.stdout:
@@ -108,7 +90,8 @@ def run(given: list[str]) -> int:
     from nextchar.cli.flags import DEFAULTS, respell  # noqa: PLC0415  as above
 
     if not given:
-        print(OVERVIEW, end="")  # noqa: T201  data on standard output
+        start = HELP.partition("Data goes")[0]
+        print(f"{start}nextchar --help lists all commands, nextchar COMMAND --help their options.")  # noqa: T201  data
         return 0
     if given[0] == "help":
         given = [*given[1:], "--help"]
@@ -116,24 +99,25 @@ def run(given: list[str]) -> int:
     app = App(
         name="nextchar",
         help=HELP,
+        usage="Usage: nextchar COMMAND ...",
         version=nextchar.__version__,
         help_format="plaintext",
-        help_flags=["--help", "-h", "--help-all"],
-        help_formatter=Formatter(everything),
+        help_flags=HELP_FLAGS,
+        help_formatter=partial(show_panel, everything),
         help_epilogue=None if everything else f"All options: nextchar {given[0]} --help-all",
-        console=console() if {"--help", "-h", "--help-all"} & {*given} else None,
+        console=console() if {*HELP_FLAGS} & {*given} else None,
         # One value for each flag, as in `train --suffix .c FOLDER`; if that fails, all that follow: `bench --only a b`.
         default_parameter=Parameter.combine(DEFAULTS, Parameter(consume_multiple=False)),
         result_action="return_value",
         suppress_keyboard_interrupt=False,  # `main` reports it
     )
     # Only the requested command is imported, so that `nextchar --help` starts fast.
-    for name, (usage, line) in COMMANDS.items():
+    for place, (name, (usage, line)) in enumerate(COMMANDS.items()):
         room = f"nextchar.cli.{name}"
         if given[0] == name:
             app.command(import_module(room).command, name=name, usage=f"Usage: nextchar {name} {usage}")
         else:
-            app.command(f"{room}:command", name=name, help=line)
+            app.command(f"{room}:command", name=name, help=line, sort_key=place)
 
     def flags(command: str) -> set[str]:
         arguments = app[command].assemble_argument_collection(parse_docstring=False) if command in COMMANDS else ()
@@ -179,36 +163,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _usage(error: Exception, given: list[str], flags: Callable[[str], set[str]]) -> int:
     """Explain a wrong command line: 1 for an invalid value, such as a size of 0, 2 for one that cannot be parsed."""
-    from cyclopts import exceptions  # noqa: PLC0415  only errors need it, and what follows
-
-    from nextchar.cli import mistakes  # noqa: PLC0415
-
     cause: Any = error.__cause__
-    argument: Any = getattr(error, "argument", None)
-    name = getattr(argument, "name", "")
     if isinstance(cause, ConfigError):
-        return _fail(f"{name} {cause}".removeprefix("* "))
+        return _fail(f"{getattr(getattr(error, 'argument', None), 'name', '')} {cause}".removeprefix("* "))
     if type(cause).__name__ == "ValidationError":
-        from nextchar.config import explain  # noqa: PLC0415
+        from nextchar.config import explain  # noqa: PLC0415  only errors need it
 
         code = _fail(explain(cause))
         return 2 if cause.errors()[0]["type"].endswith(("_parsing", "literal_error")) else code
-    said = str(error).strip()
-    if isinstance(error, exceptions.MissingArgumentError) and name in ("MODEL", "SOURCE"):
-        said = mistakes.missing_model(given[0])
-    elif isinstance(error, exceptions.MissingArgumentError):
-        said = f"{error.keyword or name} needs a value"
-    elif isinstance(error, exceptions.UnknownCommandError):
-        said = mistakes.unknown_command(given[0], COMMANDS)
-    elif isinstance(error, exceptions.UnknownOptionError):
-        said = mistakes.unknown_option(error.token.keyword or error.token.value, given[0], flags, COMMANDS)
-    elif isinstance(error, exceptions.UnusedCliTokensError) and error.unused_tokens:
-        said = f"unexpected argument '{error.unused_tokens[0]}'"
-        said += f"; a prompt is given with -p: -p '{error.unused_tokens[0]}'" if given[0] == "sample" else ""
-    elif isinstance(error, exceptions.RepeatArgumentError):
-        said = f"{error.token.keyword} is given more than once"
+    from nextchar.cli import mistakes  # noqa: PLC0415  only errors need it
+
+    said = mistakes.answer(error, given[0], flags, COMMANDS)
     words = f"nextchar {given[0]} --help" if given[0] in COMMANDS else "nextchar --help"
-    _say((said if "\n" in said else f"{said.rstrip('.')} (see {words})").replace(LITERAL, ""))
+    _say((said if "\n" in said else f"{said} (see {words})").replace(LITERAL, ""))
     return 2
 
 

@@ -3,21 +3,18 @@
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 from nextchar.cli.console import shell_command
 from nextchar.errors import NextcharError, did_you_mean
 
 RUNS = 10  # that are listed
-UNITS = (("d", 1440), ("h", 60), ("min", 0))  # of an age, in minutes
-OTHER_WORDS = {"generate": "sample", "write": "sample", "eval": "evaluate", "score": "evaluate", "test": "evaluate"}
-OTHER_WORDS |= {"visualize": "inspect", "fit": "train", "finetune": "train", "resume": "train", "benchmark": "bench"}
+OTHER_WORDS = {"generate": "sample", "write": "sample", "score": "evaluate", "test": "evaluate", "fit": "train"}
 # Flags of other projects that have no equal here, and the nearest thing that exists.
 INSTEAD = {
-    "n-head n-heads num-heads nhead": "an LSTM has no attention heads; its size is --layers and --hidden",
+    "n-head num-heads nhead": "an LSTM has no attention heads; its size is --layers and --hidden",
     "n-embd d-model": "--hidden is the number of units in a layer, --embedding the size of the input vectors",
-    "repetition-penalty frequency-penalty presence-penalty no-repeat-ngram-size": (
-        "there is no penalty for repetition; a higher --temperature repeats less"
-    ),
+    "repetition-penalty frequency-penalty presence-penalty": "a higher --temperature repeats less; there is no penalty",
     "beam-size beam-width num-beams": "there is no beam search; --temperature 0 takes the likeliest character each time",
     "do-sample argmax greedy sample": "--temperature 0 takes the likeliest character each time, any other draws",
     "gpu gpuid gpu-id gpus cuda opencl": "--device cuda computes on a GPU",
@@ -27,14 +24,33 @@ INSTEAD = {
     "max-length": "--length counts the characters after the prompt",
     "train-frac": "what --valid and --test leave is trained on",
     "vocab-size tokenizer": "the vocabulary is every character of the text, or with --units bytes every byte",
-    "text texts data data-dir data-file data-path dataset file input input-file input-txt text-path train-file": (
-        "a text is named without a flag, such as `nextchar train book.txt`"
-    ),
-    "model model-path checkpoint checkpoint-path checkpoint-dir init-dir out-dir save-dir load-model run": (
-        "a model is named without a flag, such as `nextchar sample runs/book`"
-    ),
+    "text data data-dir dataset file input input-file input-txt": "a text has no flag: `nextchar train book.txt`",
+    "model checkpoint init-dir out-dir save-dir load-model": "a model has no flag: `nextchar sample runs/book`",
 }
 MORE_WORDS = {"evaluate": ["--split", "valid"], "inspect": ["TEXT"], "discover": ["TEXT"], "structure": ["--as", "c"]}
+
+
+def answer(error: Any, command: str, flags: Callable[[str], set[str]], commands: Collection[str]) -> str:
+    """Return what to say of a command line that cannot be parsed.
+
+    Args:
+        error: The parser's.
+        command: The first word.
+        flags: Returns the flags of a command.
+        commands: All commands.
+    """
+    name = getattr(error.argument, "name", "")
+    if type(error).__name__ == "UnknownOptionError":
+        return unknown_option(error.token.keyword or error.token.value, command, flags, commands)
+    if type(error).__name__ == "MissingArgumentError":
+        return missing_model(command) if name in ("MODEL", "SOURCE") else f"{error.keyword or name} needs a value"
+    if type(error).__name__ == "RepeatArgumentError":
+        return f"{error.token.keyword} is given more than once"
+    if command not in commands:
+        return unknown_command(command, commands)
+    word = "".join((error.unused_tokens or [])[:1])
+    prompt = f"; a prompt is given with -p: -p '{word}'" if command == "sample" else ""
+    return f"unexpected argument '{word}'{prompt}" if word else str(error).strip().rstrip(".")
 
 
 def unknown_command(word: str, commands: Collection[str]) -> str:
@@ -57,13 +73,12 @@ def unknown_option(flag: str, command: str, flags: Callable[[str], set[str]], co
         flags: Returns the flags of a command.
         commands: All commands.
     """
-    name = flag.split("=", maxsplit=1)[0]
-    for names, answer in INSTEAD.items():
-        if name.lstrip("-").replace("_", "-") in names.split():
-            return f"there is no option {name}; {answer}"
+    name, _, _ = flag.partition("=")
+    bare = name.lstrip("-").replace("_", "-")
     others = [other for other in commands if name in flags(other)]
-    where = f"; it is an option of `nextchar {others[0]}`" if others else ""
-    return f"there is no option {name}{where or did_you_mean(name, flags(command))}"
+    elsewhere = f"it is an option of `nextchar {others[0]}`" if others else ""
+    known = next((instead for names, instead in INSTEAD.items() if bare in names.split()), elsewhere)
+    return f"there is no option {name}" + (f"; {known}" if known else did_you_mean(name, flags(command)))
 
 
 def missing_model(command: str) -> str:
@@ -89,7 +104,13 @@ def _row(file: Path) -> list[str]:
         minutes = (time.time() - file.stat().st_mtime) / 60
     except (NextcharError, OSError, LookupError, AttributeError):
         return []
-    many, unit = next((minutes / max(size, 1), unit) for unit, size in UNITS if minutes >= size)
+    age = (
+        f"{minutes:.0f} min"
+        if minutes < 100
+        else f"{minutes / 60:.0f} h"
+        if minutes < 6000
+        else f"{minutes / 1440:.0f} d"
+    )
     score = f"{valid['bits_per_char']:.2f} bits/char" if valid else ""
     size = f"{shape['cell']} {shape['layers']}x{shape['hidden']}"
-    return [str(file.parent), score, size, f"{many:.0f} {unit} ago"]
+    return [str(file.parent), score, size, f"{age} ago"]

@@ -10,7 +10,7 @@ from nextchar.discovery.ablation import Effect
 from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
-from nextchar.errors import ConfigError
+from nextchar.errors import as_integer, check_fields
 from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, FeatureSummary
 from nextchar.features.phrases import phrase
 from nextchar.notebook import card
@@ -48,10 +48,11 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, least in (("shifts", 99), ("rotations", 1), ("untrained", 1), ("steered", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but must be {least} or more")
+        """Check types and ranges."""
+        check_fields(self)
+        least = {"shifts": 99, "steered": 0, "seed": 0}
+        for name in ("shifts", "rotations", "untrained", "steered", "least_positives", "least_runs", "seed"):
+            as_integer(name, getattr(self, name), f"{least.get(name, 1)} or more", least.get(name, 1))
 
 
 @dataclass(frozen=True, slots=True)

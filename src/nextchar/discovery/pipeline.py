@@ -15,6 +15,7 @@ from nextchar.discovery.judging import ALPHA, VERDICTS, ScoringContext, judge, v
 from nextchar.discovery.probes import probe
 from nextchar.discovery.states import Ints, similar_units
 from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
+from nextchar.errors import check_is
 from nextchar.features.feature import Feature
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource, to_file
@@ -50,6 +51,8 @@ def discover(
         TextError: The text is too short.
         UnknownCharacterError: The text has characters that the model does not know; counts and names them.
     """
+    check_is("search", search or Search(), Search)
+    check_is("features", features, str)
     return claims_of(prepare(model, text, features, search or Search(), on_progress), features, on_progress)
 
 

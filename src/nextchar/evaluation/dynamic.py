@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nextchar.errors import ConfigError, TextError
+from nextchar.errors import ConfigError, TextError, check_fields
 from nextchar.evaluation.score import Score, averaged, nats_of, sum_up
 from nextchar.kernels.gemm import VECTOR_WIDTH
 from nextchar.kernels.optimizer_steps import rms_decay_update
@@ -53,7 +53,8 @@ class Adaptation:
     segment: int = 64
 
     def __post_init__(self) -> None:
-        """Refuse values out of bounds."""
+        """Refuse values of another type, or out of bounds."""
+        check_fields(self)
         for name, valid, bounds in (
             ("learning_rate", 0 <= self.learning_rate < math.inf, "0 or more"),
             ("decay", 0 <= self.decay <= 1, "from 0 to 1"),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nextchar.errors import ConfigError, TextError
+from nextchar.errors import ConfigError, TextError, as_integer
 from nextchar.evaluation.score import Score, sum_up
 from nextchar.model.sampler import draw
 from nextchar.text.vocabulary import Vocabulary
@@ -63,7 +63,7 @@ class NGram:
             vocabulary_size: V.
             order: The longest n-gram, 1 to 20.
         """
-        if not 1 <= order <= LARGEST_ORDER:
+        if not 1 <= as_integer("the order of the n-grams", order, f"from 1 to {LARGEST_ORDER}") <= LARGEST_ORDER:
             raise ConfigError(f"the order of the n-grams is {order}, but must be from 1 to {LARGEST_ORDER}")
         if len(ids) < order:
             raise TextError(f"{len(ids)} characters are too few to count n-grams of order {order}")

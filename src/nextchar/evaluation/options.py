@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nextchar.errors import ConfigError, check_choice
+from nextchar.errors import ConfigError, check_fields
 from nextchar.text.corpus import Split
 from nextchar.text.vocabulary import Unknown
 
@@ -40,9 +40,8 @@ class EvaluationOptions:
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse options that exclude each other, and a split that does not exist."""
-        if self.split is not None:
-            check_choice("split", self.split, Split)
+        """Refuse values of another type, and options that exclude each other."""
+        check_fields(self)
         if self.per_char and self.errors:
             raise ConfigError("both --per-char and --errors were given; give one of them")
         if self.dynamic and self.protocol != "stream":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.errors import ConfigError, TextError, check_choice
+from nextchar.errors import TextError, as_integer, check_choice
 from nextchar.evaluation.options import ProtocolName
 from nextchar.model import reading
 from nextchar.model.reading import CHUNK, ROWS, Chunk, Doubles, Ids, Predictor, Reader, shift, surprisal, to_numpy
@@ -152,8 +152,7 @@ def nats_of(
     if not len(ids):
         raise TextError("there is no character to score")
     check_choice("protocol", protocol, ProtocolName)
-    if window < 1:
-        raise ConfigError(f"the window is {window}, but must be 1 or more")
+    window = as_integer("the window", window, "1 or more", 1)
     if isinstance(network, Sequence):
         parts = [nats_of(each, ids, start, protocol=protocol, window=window) for each in network]
         return (averaged(blocks) for blocks in zip(*parts, strict=True))

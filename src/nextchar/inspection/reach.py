@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nextchar.architecture import Cell
-from nextchar.errors import ConfigError, TextError
+from nextchar.errors import TextError, as_integer
 from nextchar.inspection.trace import Floats, Given, open_both
 from nextchar.model.cells import Weights
 from nextchar.model.compiled import Lookup
@@ -84,8 +84,7 @@ def reach(model: ModelSource, text: Given, *, places: int = PLACES, distance: in
     """
     lm, ids = open_both(model, text)
     for name, value in (("places", places), ("distance", distance)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, but must be 1 or more")
+        as_integer(name, value, "1 or more", 1)
     if len(ids) < 2:
         raise TextError(f"the reach needs at least 2 characters, but the text has {len(ids)}")
     distance = min(distance, len(ids) - 1)

@@ -14,19 +14,25 @@ LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 def timeline(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return step, seconds, losses in bits per character (if known) and text of each sample in the log of a run.
 
-    The training loss is the mean over the steps around the sample, the validation loss that of the last validation.
+    The training loss is the mean over the steps around the sample. The validation loss is that of a validation at most a
+    tenth more steps later, otherwise of the last one.
     """
     loss: dict[str, float] = {}
     samples: list[dict[str, Any]] = []
     reported = 0
+
+    def learned(name: str, bits: float, since: float) -> None:
+        loss[name] = bits
+        for sample in samples:
+            if sample["step"] > since:
+                sample[name] = bits
+
     for entry in entries:
         if entry["event"] == "progress":
-            loss["training_bits_per_char"] = entry["loss"] / math.log(2)
-            for sample in (each for each in samples if each["step"] > reported):
-                sample["training_bits_per_char"] = loss["training_bits_per_char"]
+            learned("training_bits_per_char", entry["loss"] / math.log(2), reported)
             reported = entry["step"]
         elif entry["event"] == "validated":
-            loss["validation_bits_per_char"] = entry["score"]["bits_per_char"]
+            learned("validation_bits_per_char", entry["score"]["bits_per_char"], entry["step"] / 1.1)
         elif entry["event"] == "sampled":
             time = {"seconds": entry["seconds"]} if "seconds" in entry else {}
             samples.append({"step": entry["step"], **time, **loss, "text": entry["text"]})

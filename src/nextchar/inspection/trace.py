@@ -4,6 +4,7 @@ Row t is the state after character t was read, so the likeliest next characters 
 character t + 1. The first character is predicted from START, as in scoring.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from nextchar.architecture import Architecture
-from nextchar.errors import ConfigError, TextError, did_you_mean
+from nextchar.errors import ConfigError, TextError, as_integer, check_is, did_you_mean
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import RECORD_ROWS, Chunk, Ids, Reader, log_probabilities
 from nextchar.storage import ModelSource, to_language_model, write_atomically
@@ -75,6 +76,12 @@ class Trace:
     rank: npt.NDArray[np.int64]
     likeliest: npt.NDArray[np.int64]
     probabilities: Floats
+
+    def __repr__(self) -> str:
+        units = sum(map(len, self.units.values()))
+        return (
+            f"<Trace of {len(self):,} characters, {units:,} units, {', '.join(next(iter(self.values.values()), ()))}>"
+        )
 
     def __len__(self) -> int:
         """Return T."""
@@ -198,17 +205,20 @@ def choose(shape: Architecture, units: Units | None) -> dict[int, tuple[int, ...
     """Check units by layer, and return them with layers in ascending order; all if none are given."""
     if units is None:
         units = {layer: range(shape.hidden) for layer in range(shape.layers)}
+    check_is("units", units, Mapping)
+    units = {layer: [kept] if isinstance(kept, int) else kept for layer, kept in units.items()}
     for layer, kept in units.items():
-        if not 0 <= layer < shape.layers:
+        if not 0 <= as_integer("a layer", layer, "counted from 0", -math.inf) < shape.layers:
             raise ConfigError(f"there is no layer {layer}; the model's layers are 0 to {shape.layers - 1}")
         for unit in kept:
-            if not 0 <= unit < shape.hidden:
+            if not 0 <= as_integer("a unit", unit, "counted from 0", -math.inf) < shape.hidden:
                 raise ConfigError(f"there is no unit {layer}:{unit}; a layer's are 0 to {shape.hidden - 1}")
     return {layer: tuple(units[layer]) for layer in sorted(units)}
 
 
 def choose_signals(cell: str, signals: Sequence[str] | None) -> tuple[str, ...]:
     """Check signals, and return them; all that the cell has if none are given."""
+    signals = [signals] if isinstance(signals, str) else signals
     for name in signals or ():
         if name not in SIGNALS[cell]:
             raise ConfigError(f"{cell} has no signal '{name}'{did_you_mean(name, SIGNALS[cell])}")

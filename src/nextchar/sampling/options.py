@@ -10,7 +10,7 @@ from sys import float_info
 from typing import Any, Literal
 
 from nextchar.architecture import WeightKind
-from nextchar.errors import ConfigError, as_integer, check_choice, check_options
+from nextchar.errors import ConfigError, as_integer, check_choice, check_is, check_options
 from nextchar.keywords import SampleKeywords
 from nextchar.text.vocabulary import Unknown
 
@@ -85,15 +85,19 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
+        check_is("params", self.params, SamplingParams)
         object.__setattr__(self, "length", as_integer("the length", self.length))
         if self.seed is not None:
             object.__setattr__(self, "seed", as_integer("the seed", self.seed))
-        stop: str | Iterable[str] = self.stop
-        object.__setattr__(self, "stop", (stop,) if isinstance(stop, str) else tuple(stop))
+        stop: Any = self.stop
+        several = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
+        object.__setattr__(self, "stop", several)
         check_choice("unknown", self.unknown, Unknown)
         if self.weights is not None:
             check_choice("weights", self.weights, WeightKind)
-        if "" in self.stop:
+        for each in several:
+            check_is("a stop string", each, str)
+        if "" in several:
             raise ConfigError("a stop string is empty; every text would end at once")
 
 
@@ -104,6 +108,7 @@ def with_keywords(options: SampleOptions | None, keywords: SampleKeywords) -> Sa
         ConfigError: A keyword is unknown, or its value out of its range.
     """
     check_options(keywords, SampleKeywords.__annotations__)
+    check_is("options", options or SampleOptions(), SampleOptions)
     base, params = options or SampleOptions(), SamplingParams.__match_args__
     drawn: dict[str, Any] = {name: value for name, value in keywords.items() if name in params}
     others: dict[str, Any] = {name: value for name, value in keywords.items() if name not in params}

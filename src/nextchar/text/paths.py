@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nextchar.errors import TextError
+from nextchar.errors import ConfigError, TextError
 
 STDIN = ("-", "/dev/stdin")
 """Names of standard input. "/dev/stdin" is compared as a word; it need not exist."""
@@ -14,7 +14,13 @@ Text = str | os.PathLike[str]
 
 
 def expand(path: Text) -> Path:
-    """Return a path with ~ or ~USER replaced by the home folder; the path as it is if there is no such user."""
+    """Return a path with ~ or ~USER replaced by the home folder; the path as it is if there is no such user.
+
+    Raises:
+        ConfigError: It is no path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"a file is named by a str or a path, but {type(path).__name__} was given")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -249,7 +249,7 @@ class Decoder:
 def _text_codec(encoding: str) -> codecs.CodecInfo:
     try:
         info = codecs.lookup(encoding)
-    except (LookupError, ValueError):
+    except (LookupError, TypeError, ValueError):
         info = None
     if info is None or not getattr(info, "_is_text_encoding", True):
         raise TextError(f"there is no text encoding named '{encoding}'; try utf-8, latin-1, cp1252 or utf-16")

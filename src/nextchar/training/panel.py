@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
-from html import escape
 
 from rich.console import Console
 from rich.text import Text
 
+from nextchar.notebook import escape
 from nextchar.text.display import duration, visible
 from nextchar.training import events
 from nextchar.training.curve import curve_svg
@@ -162,7 +162,7 @@ def html(state: TrainingState) -> str:
         svg = curve_svg(state.train, state.valid, dropout=state.started.dropout)
         parts.append(f"<div style='max-width:640px'>{svg}</div>")
     if state.sampled:
-        text = f"<pre style='white-space:pre-wrap'>{escape(visible(state.sampled.text))}</pre>"
+        text = f"<pre style='white-space:pre-wrap'>{escape(state.sampled.text)}</pre>"
         parts.append(f"<div>sample at step {state.sampled.step:,}</div>{text}")
     return "\n".join(parts)
 

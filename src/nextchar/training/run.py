@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from nextchar.config import BUDGETS, Config, read_toml, to_toml
-from nextchar.errors import ConfigError, ModelFileError, TextError
+from nextchar.errors import ConfigError, ModelFileError, TextError, check_is
 from nextchar.keywords import TrainKeywords
 from nextchar.language_model import LanguageModel
 from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, model_path, read_model, to_language_model, write_text
@@ -51,6 +51,7 @@ def train(
     Example:
         >>> lm = train(Corpus.from_text("to be or not to be " * 500), steps=20, hidden=16, progress=False)
     """
+    check_is("config", config or Config(), Config)
     config = (config or Config()).replace(**options)
     view = TrainingView(name=str(out or "training")) if progress else None
     say = view.say if view else lambda _: None
