@@ -234,7 +234,7 @@ def test_files_and_dumb_terminals_have_plain_lines(monkeypatch: pytest.MonkeyPat
     [
         ("steps", "done: 900 steps"),
         ("patience", "stopped early, at step 900 of 1,000: validation did not improve any more"),
-        ("time", "cut short, because this machine became slower"),
+        ("time", "ended because its time was over, as the machine was slower"),
         ("text", "ended before its time: so short a text has been read often enough"),
     ],
 )
@@ -300,7 +300,7 @@ def test_a_notebook_has_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     view = TrainingView(Console(file=file, force_jupyter=True), name="a<b>")
     view.say("measuring this machine ...")
-    assert shown[0]["text/html"] == "<div>measuring this machine ...</div>"
+    assert "measuring this machine ..." in shown[0]["text/html"]
     for _ in view.follow(story()):
         pass
     assert file.getvalue() == ""

@@ -2,21 +2,21 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from nextchar.notebook import escape
+from nextchar.notebook import TEXT, card, curve, escape, note
 from nextchar.text.display import duration, visible
 from nextchar.training import events
-from nextchar.training.curve import curve_svg
 from nextchar.training.events import Event
 
 BITS = 1 / math.log(2)  # in a nat
 UNIT = "bits per character"
 SAMPLE_ROWS = 8
 MOST_POINTS = 2000  # of the training loss; beyond, every second one is dropped
-LABEL = 14  # columns before a bar or a curve
+LABEL = 15  # columns before a bar or a curve
 LEVELS = "▁▂▃▄▅▆▇█"
 ASCII = str.maketrans(LEVELS + "━─│·…", "_.-:=+*##-|,~")  # for a terminal without Unicode
 
@@ -149,22 +149,25 @@ def sparkline(points: list[tuple[int, float]], steps: int, width: int, bounds: t
 
 
 def html(state: TrainingState) -> str:
-    """Return the same for a notebook."""
-    parts = [f"<div>{escape(line)}</div>" for line in state.notes]
-    if state.started:
-        bar = "" if state.ended else f"<progress max=1 value={state.fraction:.3f} style='width:50%'></progress>"
-        facts = [f"train {state.train[-1][1]:.3f}"] if state.train else []
-        facts += [f"validation {state.valid[-1][1]:.3f}"] if state.valid else []
-        line = " · ".join([*facts, *[UNIT][: len(facts)], *state.facts()])
-        parts = [f"<div><b>{escape(state.name)}</b></div>", *parts]
-        parts += [f"<div><b>{state.time_left}</b> {bar} {100 * state.fraction:.0f} %</div>", f"<div>{line}</div>"]
-    if state.started and state.train:
-        svg = curve_svg(state.train, state.valid, dropout=state.started.dropout)
-        parts.append(f"<div style='max-width:640px'>{svg}</div>")
+    """Return the same for a notebook, with what was said above it."""
+    parts = []
+    facts = [("time", f"{state.time_left}, {100 * state.fraction:.0f} % done")] if state.started else []
+    losses = [
+        f"{name} {each[-1][1]:.3f}" for name, each in (("train", state.train), ("validation", state.valid)) if each
+    ]
+    if losses:
+        facts += [("loss", f"{', '.join(losses)} {UNIT}"), ("progress", " · ".join(state.facts()))]
+        parts.append(curve([*_entries("progress", state.train), *_entries("validated", state.valid)]))
+    if state.started and not state.ended:
+        parts.insert(0, f'<progress max="1" value="{state.fraction:.3f}" style="width:100%"></progress>')
     if state.sampled:
-        text = f"<pre style='white-space:pre-wrap'>{escape(state.sampled.text)}</pre>"
+        text = f'<pre style="{TEXT}">{escape(state.sampled.text)}</pre>'
         parts.append(f"<div>sample at step {state.sampled.step:,}</div>{text}")
-    return "\n".join(parts)
+    return card(state.name, facts, *parts, *(f"<div>{note(line)}</div>" for line in state.notes))
+
+
+def _entries(event: str, points: list[tuple[int, float]]) -> list[dict[str, Any]]:
+    return [{"event": event, "step": step, "loss": bits / BITS} for step, bits in points]
 
 
 def _sample(state: TrainingState, console: Console, rows: int) -> list[Text]:

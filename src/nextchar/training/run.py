@@ -193,6 +193,10 @@ def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event]
     """Train to the end; return the best model."""
     events = trainer.events() if events is None else events
     seen = list(view.follow(events) if view else events)
+    if view:
+        view.say(
+            "Next, with the model that is returned: lm.sample(length=500), lm.inspect(text), nextchar.discover(lm, text)"
+        )
     log = [event.as_dict() for event in seen if isinstance(event, Trained | Validated)]
     return replace(to_language_model(trainer.best_model()), log=log)
 

@@ -148,7 +148,7 @@ def closing(state: TrainingState, done: events.Finished) -> list[str]:
     how = {
         "steps": f"done: {spent}",
         "patience": f"stopped early, at step {done.step:,} of {planned:,}: validation did not improve any more (--patience); {spent}",
-        "time": f"cut short, because this machine became slower and the time was over: {spent}",
+        "time": f"ended because its time was over, as the machine was slower than measured: {spent}",
         "text": f"ended before its time: so short a text has been read often enough, more would only memorize it; {spent}",
     }[done.reason]
     if not (score := done.score):
