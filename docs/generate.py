@@ -70,7 +70,8 @@ def help_text(*words: str, flag: str = "--help") -> str:
     out = StringIO()
     with redirect_stdout(out):
         main([*words, flag])
-    return f"```text\n$ nextchar {' '.join([*words, flag])}\n{out.getvalue().strip()}\n```\n"
+    shown = "\n".join(map(str.rstrip, out.getvalue().strip().splitlines()))
+    return f"```text\n$ nextchar {' '.join([*words, flag])}\n{shown}\n```\n"
 
 
 def flags(command: str) -> dict[str, str]:

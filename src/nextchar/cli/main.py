@@ -3,6 +3,7 @@
 import atexit
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -115,7 +117,10 @@ def run(given: list[str]) -> int:
     for place, (name, (usage, line)) in enumerate(COMMANDS.items()):
         room = f"nextchar.cli.{name}"
         if given[0] == name:
-            app.command(import_module(room).command, name=name, usage=f"Usage: nextchar {name} {usage}")
+            command = import_module(room).command
+            # A terminal of any width breaks a paragraph anew; examples keep their lines.
+            about = re.sub(r"(?<=\S)\n(?=\S)", " ", cleandoc(command.__doc__).partition("\nParameters\n")[0])
+            app.command(command, name=name, usage=f"Usage: nextchar {name} {usage}", help=about)
         else:
             app.command(f"{room}:command", name=name, help=line, sort_key=place)
 

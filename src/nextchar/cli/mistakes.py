@@ -104,13 +104,7 @@ def _row(file: Path) -> list[str]:
         minutes = (time.time() - file.stat().st_mtime) / 60
     except (NextcharError, OSError, LookupError, AttributeError):
         return []
-    age = (
-        f"{minutes:.0f} min"
-        if minutes < 100
-        else f"{minutes / 60:.0f} h"
-        if minutes < 6000
-        else f"{minutes / 1440:.0f} d"
-    )
+    step, unit = (1440, "d") if minutes >= 2880 else (60, "h") if minutes >= 120 else (1, "min")
     score = f"{valid['bits_per_char']:.2f} bits/char" if valid else ""
     size = f"{shape['cell']} {shape['layers']}x{shape['hidden']}"
-    return [str(file.parent), score, size, f"{age} ago"]
+    return [str(file.parent), score, size, f"{minutes / step:.0f} {unit} ago"]
