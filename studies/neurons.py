@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from cache import ResultLog
 from nextchar.benchmark.report import machine
 from nextchar.config import Config
-from nextchar.discovery.claims import Claims, Search
+from nextchar.discovery.claims import Claims
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
-from nextchar.discovery.study import prepare
+from nextchar.discovery.study import Search, prepare
 from nextchar.storage import LOG, load, read_log, write_text
 from nextchar.text.corpus import open_corpus
 from nextchar.training.record import record

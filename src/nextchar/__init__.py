@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nextchar.config import Config
-    from nextchar.discovery.claims import Claims, Search
+    from nextchar.discovery.claims import Claims
     from nextchar.discovery.pipeline import discover
+    from nextchar.discovery.study import Search
     from nextchar.errors import NextcharError
     from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
@@ -44,8 +45,9 @@ __all__ += ["train"]
 
 _NAMES = {
     "config": "Config",
-    "discovery.claims": "Claims Search",
+    "discovery.claims": "Claims",
     "discovery.pipeline": "discover",
+    "discovery.study": "Search",
     "errors": "NextcharError",
     "evaluation.dynamic": "Adaptation DynamicScore evaluate_dynamic",
     "evaluation.ngram": "NGram",

@@ -496,7 +496,7 @@ def test_what_inspect_cannot_do_is_one_sentence(
 def test_discover_writes_claims_and_a_page(
     tmp_path: Path, text_file: Path, shell: Callable[..., SimpleNamespace]
 ) -> None:
-    """`discover` writes the claims, prints a line for each feature, and follows them over the checkpoints that were kept."""
+    """`discover` writes the claims, prints findings and a line for each feature, and follows them over the checkpoints that were kept."""
     run, folder = tmp_path / "run", tmp_path / "found"
     assert shell("train", text_file, "--steps", 20, *SIZES, "--keep-checkpoints", "-o", run).code == 0
     quick = ["--last-chars", 8000, "--shifts", 99, "--rotations", 1, "--features", "general", "-o", folder]
@@ -514,7 +514,11 @@ def test_discover_writes_claims_and_a_page(
         "http://www.w3.org/2000/svg", ""
     ).replace("http-equiv", "")
     plain = shell("discover", run, text_file, *quick, "--no-causal")
-    assert len(plain.out.splitlines()) == len(names)
+    found, _, table = plain.out.partition(f"\nAll {len(names)} features")
+    assert found.startswith("What this network noticed by itself\n")
+    assert max(map(len, found.splitlines())) <= 80
+    assert len(table.splitlines()) == 2 + len(names)
+    assert kept["findings"] == value["findings"]
 
 
 def test_old_flags_of_discover_still_work(run: Path, text_file: Path, shell: Callable[..., SimpleNamespace]) -> None:

@@ -1,6 +1,16 @@
 """Text for the network whose units were set by hand: its characters only, with brackets, depth, lines and www at random."""
 
+from functools import cache
+
 import numpy as np
+
+from inspection.handset import golden_model
+from nextchar.discovery.claims import Claims
+from nextchar.discovery.pipeline import claims_of
+from nextchar.discovery.study import Search, Study, prepare
+
+LENGTH = 12_000
+SEARCH = Search(shifts=99, rotations=2, causal=False)
 
 WORDS = [
     "see",
@@ -46,3 +56,10 @@ def golden_text(length: int, seed: int = 0) -> str:
         parts.append(piece)
         size += len(piece)
     return ("".join(parts))[:length]
+
+
+@cache
+def discovered() -> tuple[Study, Claims]:
+    """Return the study of the golden network, and its claims."""
+    study = prepare(golden_model(), golden_text(LENGTH), "general", SEARCH)
+    return study, claims_of(study, "general")

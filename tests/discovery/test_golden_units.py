@@ -1,33 +1,22 @@
 """Discovery on a network whose units were set by hand: it finds these, and makes nothing of the others."""
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from discovery.golden import golden_text
-from inspection.handset import COLUMN, DEPTH, LATCH, WWW, golden_model
-from nextchar.discovery.claims import Claims, Search
+from discovery.golden import LENGTH, SEARCH, discovered, golden_text
+from inspection.handset import COLUMN, DEPTH, LATCH, WWW
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.nulls import p_values, shifted_best, shifts
 from nextchar.discovery.pipeline import claims_of, discover
 from nextchar.discovery.scores import design, signed
-from nextchar.discovery.study import Study, prepare
+from nextchar.discovery.study import prepare
 from nextchar.errors import ModelFileError
 from nextchar.features.feature import Feature
 from nextchar.storage import read_model, save
 
-LENGTH = 12_000
-SEARCH = Search(shifts=99, rotations=2, causal=False)
 PLANTED = {"brackets": LATCH, "parentheses.depth": DEPTH, "column": COLUMN, "spells_www": WWW}
-
-
-@cache
-def discovered() -> tuple[Study, Claims]:
-    """Return the study of the golden network, and its claims."""
-    study = prepare(golden_model(), golden_text(LENGTH), "general", SEARCH)
-    return study, claims_of(study, "general")
 
 
 @pytest.mark.slow

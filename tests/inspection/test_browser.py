@@ -9,10 +9,9 @@ from conftest import make_model
 from discovery.golden import golden_text
 from inspection.browser import BROWSER, Page
 from inspection.handset import COLUMN, DEPTH, LATCH, TEXT, expected_cells, golden_model
-from nextchar.discovery.claims import Search
 from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
-from nextchar.discovery.study import prepare
+from nextchar.discovery.study import Search, prepare
 from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
 from nextchar.text.corpus import Corpus

@@ -1,31 +1,33 @@
 """`nextchar discover`: find which unit follows which feature of a text, and how certain that is."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shutil import get_terminal_size
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag
+from nextchar.discovery.options import DiscoverOptions
 
-NAME_COLUMNS = 24
+if TYPE_CHECKING:
+    from nextchar.discovery.claims import Claims
+
+DEFAULT = DiscoverOptions()
+TABLE = "All {} features: verdict, feature, neuron, strength (0 to 1)"
+NAME_COLUMNS, INDENT = 24, " " * 13
 
 
 def command(
     model: Path,
     /,
     *texts: str,
-    features: str = "auto",
+    options: Annotated[DiscoverOptions, Parameter(name="*", negative="")] = DEFAULT,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("discovered"),
     last_chars: Annotated[int, Parameter(name=["--last-chars", "-n"])] = 200_000,
-    shifts: int = 200,
-    rotations: int = 20,
-    steered: int = 3,
-    no_causal: Flag = False,
-    emergence: Flag = False,
-    seed: int = 0,
-    unknown: Literal["error", "skip"] = "error",
-    encoding: str = "utf-8",
     json: Flag = False,
     length: Annotated[int | None, Parameter(show=False)] = None,
     births: Annotated[Flag, Parameter(show=False)] = False,
@@ -49,46 +51,18 @@ def command(
         A run folder or a model file.
     texts
         Files, folders, globs, - for standard input, or names of `nextchar corpora`.
-    features
-        auto, general, prose, c, python, latex or wiki; or a .toml or .py file with your own.
     output
         The folder to write into.
     last_chars
         Characters to read, at the end of the text: a run keeps that part out of training.
-    shifts
-        Circular shifts of the text against the units.
-    rotations
-        Random rotations of each layer.
-    steered
-        How many of the strongest claims to steer.
-    no_causal
-        Do not ablate, patch and steer.
-    emergence
-        Also follow the claims over the checkpoints of `train --keep-checkpoints`.
-    seed
-        Seed of everything random; the same seed gives the same claims.json.
-    unknown
-        Characters that the model does not know: error, or skip to leave them out.
-    encoding
-        Encoding of the texts.
     json
         Print one JSON object on standard output.
     """
-    from nextchar.discovery.claims import Search  # noqa: PLC0415  importing torch takes long
-    from nextchar.discovery.folder import Job, discover_into  # noqa: PLC0415  as above
+    from nextchar.discovery.folder import discover_into  # noqa: PLC0415  importing torch takes long
 
-    job = Job(
-        model=model,
-        texts=texts,
-        features=features,
-        search=Search(shifts=shifts, rotations=rotations, steered=steered, causal=not no_causal, seed=seed),
-        last_chars=last_chars if length is None else length,
-        checkpoints=emergence or births,
-        unknown=unknown,
-        encoding=encoding,
-    )
-    say = stderr().print
-    claims, curves = discover_into(output, job, say)
+    options, say = replace(options, emergence=options.emergence or births), stderr().print
+    count = last_chars if length is None else length
+    claims, curves = discover_into(output, model, texts, options, count, say)
     if json:
         print_json({"folder": str(output), **claims.as_dict(), "births": curves})
     else:
@@ -97,11 +71,20 @@ def command(
     return 0
 
 
-def _show(claims: Any) -> None:
-    """Print a line for each feature, found or not."""
+def _show(claims: "Claims") -> None:
+    """Print the findings in words, then a line for each feature, found or not."""
+    width = get_terminal_size().columns if sys.stdout.isatty() else 0
+    print(f"{claims.in_words(width or 80)}\n\n{TABLE.format(len(claims.claims))}\n")  # noqa: T201  data
     for claim in claims.claims:
         (layer, unit), strength = claim.unit, claim.evidence.strength
-        line = f"{claim.verdict:<12} {claim.feature:<{NAME_COLUMNS}} {layer}:{unit:<5} {strength:6.3f}  {claim.because}"
-        print(line.rstrip())  # noqa: T201  data
+        line = f"{claim.verdict:<12} {claim.feature:<{NAME_COLUMNS}} {layer}:{unit:<5} {strength:6.3f}"
+        # In a file or a pipe, every feature has exactly one line.
+        fits = not width or len(line) + 2 + len(claim.because) <= width
+        rest = (
+            f"  {claim.because}"
+            if fits
+            else f"\n{fill(claim.because, width, initial_indent=INDENT, subsequent_indent=INDENT)}"
+        )
+        print(f"{line}{rest * bool(claim.because)}")  # noqa: T201  data
     if claims.dropped:
         stderr().print(f"too rare to judge: {', '.join(claims.dropped)}")

@@ -1,8 +1,12 @@
 """Claims: which unit follows which feature, with the evidence for and against, and the JSON they are written as."""
 
 import json
+import math
+import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,49 +14,26 @@ from nextchar.discovery.ablation import Effect
 from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
-from nextchar.errors import as_integer, check_fields
-from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, FeatureSummary
+from nextchar.features.feature import FeatureSummary
 from nextchar.features.phrases import phrase
 from nextchar.notebook import card
 from nextchar.storage import write_text
+from nextchar.text.display import visible
 
 FORMAT = 1
 SHOWN = 10  # claims in a notebook, the best first
+TITLE = "What this network noticed by itself"
+EXPLAINED = (
+    "Neurons are named LAYER:UNIT, both counted from 0. Bits per character: 0 is certain, a uniform guess over {} "
+    "characters is {:.2f}; lower is better."
+)
+NOTHING = (
+    "Nothing yet: no neuron follows a feature of this text better than the neurons of an untrained network and a table of "
+    "the last 8 characters do. Train longer (--minutes 10 or more), or read a longer text (--last-chars 200000)."
+)
 
 Entry = dict[str, Any]
 """Values by name, as they are in the JSON."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
-    """Settings of a discovery.
-
-    Attributes:
-        shifts: Circular shifts, the null of chance; with fewer than 99 no adjusted p can be small enough.
-        rotations: Random rotations of each layer.
-        untrained: Number of untrained networks, and of networks with shuffled weights.
-        causal: Whether to ablate, patch and steer.
-        steered: How many claims are steered, the strongest first.
-        least_positives: Characters on which a feature must be on.
-        least_runs: Runs of such characters that it needs.
-        seed: Seed of everything random.
-    """
-
-    shifts: int = 200
-    rotations: int = 20
-    untrained: int = 1
-    causal: bool = True
-    steered: int = 3
-    least_positives: int = MIN_POSITIVES
-    least_runs: int = MIN_RUNS
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check types and ranges."""
-        check_fields(self)
-        least = {"shifts": 99, "steered": 0, "seed": 0}
-        for name in ("shifts", "rotations", "untrained", "steered", "least_positives", "least_runs", "seed"):
-            as_integer(name, getattr(self, name), f"{least.get(name, 1)} or more", least.get(name, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +114,59 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Two last characters after which a unit changes much.
+
+    Attributes:
+        after: The characters, white space as symbols.
+        change: Mean change of the unit at the second of them.
+        times: How often they occur in the held-out half.
+    """
+
+    after: str
+    change: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a network noticed, in words: the best claim among those that say the same.
+
+    Attributes:
+        feature: Of the claim.
+        unit: LAYER:UNIT.
+        name: What it does, to follow its name, such as "knows it is inside { }".
+        numbers: A sentence with its held-out score beside an untrained network and a table of the last characters.
+        held: Sentences on what holding the unit does.
+        also: The other claims that say the same, such as "0:12 knows how deep it is inside { }".
+        others: Other units that follow the feature better than the nulls, and their scores.
+        rises: After which characters it rises most.
+        falls: After which it falls most.
+    """
+
+    feature: str
+    unit: str
+    name: str
+    numbers: str
+    held: str
+    also: list[str]
+    others: list[str]
+    rises: list[Turn]
+    falls: list[Turn]
+
+    def sentences(self) -> list[str]:
+        """Return all of it but its name, in words."""
+        turns = [
+            f"It goes {way} most after {', '.join(f'“{turn.after}”' for turn in turns)}."
+            for way, turns in (("up", self.rises), ("down", self.falls))
+            if turns
+        ]
+        also = [f"Also: {'; '.join(map(visible, self.also))}."] if self.also else []
+        others = [f"Other neurons that follow it: {', '.join(self.others)}."] if self.others else []
+        return [self.numbers, self.held, *[" ".join(turns)] * bool(turns), *also, *others]
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """All that was searched for in a model and a text, found or not.
 
@@ -146,6 +180,7 @@ class Claims:
             LAYER:UNIT; `bits` per character by which its ablation increases the loss on average; `best`, the feature it
             follows most and the strength; `strongest`, the text before the characters at which it is highest.
         table: Names of F `features` and of U claimed `units`, and the signed held-out `strengths`, `(F, U)`.
+        findings: Those that are at least `detects`, in words and merged, at most eight.
     """
 
     model: dict[str, Any]
@@ -155,6 +190,7 @@ class Claims:
     dropped: dict[str, str]
     unexplained: list[Entry]
     table: Entry
+    findings: Sequence[Finding] = ()
 
     def __repr__(self) -> str:
         counts = Counter(claim.verdict for claim in self.claims)
@@ -162,7 +198,7 @@ class Claims:
         return f"<Claims about {len(self.claims)} features: {found}>"
 
     def _repr_html_(self) -> str:
-        facts = [
+        facts = [(each.unit, f"{each.name}. {each.numbers}") for each in self.findings] or [
             (
                 f"{claim.unit[0]}:{claim.unit[1]}",
                 f"{phrase(claim.feature)}: {claim.verdict}, held-out strength {claim.evidence.strength:.2f}",
@@ -174,6 +210,17 @@ class Claims:
     def __getitem__(self, feature: str) -> Claim:
         """Return the claim about a feature."""
         return next(claim for claim in self.claims if claim.feature == feature)
+
+    def in_words(self, width: int = 80) -> str:
+        """Return the findings in words, in lines of at most `width` columns."""
+        body = partial(textwrap.fill, width=width, initial_indent="  ", subsequent_indent="  ")
+        names = [textwrap.fill(f"{each.unit} {visible(each.name)}", width) for each in self.findings]
+        found = [
+            "\n".join([name, *map(body, each.sentences())]) for name, each in zip(names, self.findings, strict=True)
+        ]
+        size = self.model["vocabulary"]
+        explained = EXPLAINED.format(size, math.log2(size)) if self.findings else NOTHING
+        return "\n\n".join([TITLE, *found, textwrap.fill(explained, width)])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values by name for JSON, rounded to the digits that two machines agree on."""

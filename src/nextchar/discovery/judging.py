@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import scores
-from nextchar.discovery.nulls import Suffixes, as_codes
+from nextchar.discovery.nulls import as_codes
 from nextchar.discovery.scores import Bools, Doubles, blocks_of, draw_blocks, interval
-from nextchar.discovery.states import LEVELS, Ints, Split, States
+from nextchar.discovery.states import LEVELS, Ints, States
+from nextchar.discovery.study import Study
 from nextchar.features.feature import Feature
 
 VERDICTS = ("nothing", "correlates", "significant", "detects", "tracks", "uses")
@@ -84,31 +85,12 @@ class Evidence:
     deep: LateLead | None
 
 
-@dataclass(frozen=True, slots=True)
-class ScoringContext:
-    """What all features of a text are judged with.
-
-    Attributes:
-        states: Of the model.
-        halves: Of the text.
-        suffixes: Of the text.
-        last: The id of each character, `(T,)`.
-        seed: Of the bootstrap.
-    """
-
-    states: States
-    halves: Split
-    suffixes: Suffixes
-    last: Ints
-    seed: int
-
-
-def choose_unit(context: ScoringContext, feature: Feature, fit: Doubles) -> tuple[int, int]:
+def choose_unit(study: Study, feature: Feature, fit: Doubles) -> tuple[int, int]:
     """Return row and sign of the best unit of a feature on the fit half, given the signed strengths there, `(U,)`."""
     order = np.argsort(-np.abs(fit), kind="stable")[:CANDIDATES]
     if feature.kind == "binary":
         best = [
-            scores.mcc(*_level_counts(context, feature, int(row), _sign(fit[row]), context.halves.fit)).max()
+            scores.mcc(*_level_counts(study, feature, int(row), _sign(fit[row]), study.halves.fit)).max()
             for row in order
         ]
         order = order[[int(np.argmax(best))]]
@@ -124,40 +106,40 @@ def _oriented(states: States, row: int, sign: int, places: Ints) -> npt.NDArray[
     return codes if sign > 0 else (LEVELS - 1 - codes).astype(np.uint8)
 
 
-def _level_counts(context: ScoringContext, feature: Feature, row: int, sign: int, places: Ints) -> tuple[Ints, Ints]:
+def _level_counts(study: Study, feature: Feature, row: int, sign: int, places: Ints) -> tuple[Ints, Ints]:
     """Return how often each level of a unit occurs where the feature is off, and where it is on, `(256,)` each."""
-    codes = _oriented(context.states, row, sign, places)
+    codes = _oriented(study.states, row, sign, places)
     off, on = scores.tally(codes, feature.values[places] != 0, feature.known[places], np.zeros(len(places), np.int64))
     return off[0], on[0]
 
 
-def judge(context: ScoringContext, feature: Feature, fit: Doubles) -> Evidence:
+def judge(study: Study, feature: Feature, fit: Doubles) -> Evidence:
     """Choose the unit of a feature, given the signed strengths `(U,)` on the fit half, and score it on the other half."""
-    row, sign = choose_unit(context, feature, fit)
+    row, sign = choose_unit(study, feature, fit)
     if feature.kind == "binary":
-        return _judge_binary(context, feature, row, sign)
-    return _judge_ordinal(context, in_phase(context, feature, row), row, sign if feature.kind == "ordinal" else 1)
+        return _judge_binary(study, feature, row, sign)
+    return _judge_ordinal(study, in_phase(study, feature, row), row, sign if feature.kind == "ordinal" else 1)
 
 
-def in_phase(context: ScoringContext, feature: Feature, row: int) -> Feature:
+def in_phase(study: Study, feature: Feature, row: int) -> Feature:
     """Return a cyclic feature as the sine wave that fits a unit best on the fit half; other features unchanged."""
     if feature.kind != "cyclic":
         return feature
-    places = context.halves.fit
+    places = study.halves.fit
     waves = [turn(2 * np.pi * feature.values.astype(np.float64)) for turn in (np.sin, np.cos)]
     columns = np.stack([np.ones(len(places)), *(wave[places] for wave in waves)], 1)
-    weights = np.linalg.lstsq(columns, context.states.values([row], places)[0], rcond=None)[0]
+    weights = np.linalg.lstsq(columns, study.states.values([row], places)[0], rcond=None)[0]
     wave = weights[1] * waves[0] + weights[2] * waves[1]
     return Feature(feature.name, "ordinal", wave.astype(np.float32), feature.known, counts=False)
 
 
-def _judge_binary(context: ScoringContext, feature: Feature, row: int, sign: int) -> Evidence:
-    places = context.halves.held
-    threshold = int(np.argmax(scores.mcc(*_level_counts(context, feature, row, sign, context.halves.fit))))
-    off, on = _level_counts(context, feature, row, sign, places)
-    codes = _oriented(context.states, row, sign, places)
+def _judge_binary(study: Study, feature: Feature, row: int, sign: int) -> Evidence:
+    places = study.halves.held
+    threshold = int(np.argmax(scores.mcc(*_level_counts(study, feature, row, sign, study.halves.fit))))
+    off, on = _level_counts(study, feature, row, sign, places)
+    codes = _oriented(study.states, row, sign, places)
     label, known = feature.values[places] != 0, feature.known[places]
-    strata = scores.tally(codes, label, known, context.last[places])
+    strata = scores.tally(codes, label, known, np.asarray(study.ids, np.int64)[places])
     absent, present = (counts.sum(1) for counts in strata)
     weight = absent * present / (absent + present + 1)
     measured = {
@@ -166,25 +148,26 @@ def _judge_binary(context: ScoringContext, feature: Feature, row: int, sign: int
         "average_precision": scores.average_precision(off, on),
         "stratified_auc": float((scores.auc(*strata) * weight).sum() / max(weight.sum(), 1e-9)),
     }
-    tables = [as_codes(each)[places] for each in context.suffixes.predictions(feature, context.halves.fit)]
-    resampled = _Areas([codes, *tables], label, blocks_of(places, feature), context.seed)
+    tables = [as_codes(each)[places] for each in study.suffixes.predictions(feature, study.halves.fit)]
+    resampled = _Resampled("binary", [codes, *tables], label, blocks_of(places, feature), study.search.seed)
     return _evidence(feature, places, resampled, (row, sign, threshold), measured, known)
 
 
-def _judge_ordinal(context: ScoringContext, feature: Feature, row: int, sign: int) -> Evidence:
-    places = context.halves.held
-    x, y, known = context.states.values([row], places)[0], feature.values[places], feature.known[places]
+def _judge_ordinal(study: Study, feature: Feature, row: int, sign: int) -> Evidence:
+    places = study.halves.held
+    x, y, known = study.states.values([row], places)[0], feature.values[places], feature.known[places]
     measured = {"r": float(scores.correlation(scores.moments(x, y, known, np.zeros(len(x), np.int64)))[0])}
     measured["eta_squared"] = scores.eta_squared(x[known], y[known])
-    tables = [each[places] for each in context.suffixes.predictions(feature, context.halves.fit)]
-    resampled = _Correlations([sign * x, *tables], y, blocks_of(places, feature), context.seed)
+    tables = [each[places] for each in study.suffixes.predictions(feature, study.halves.fit)]
+    resampled = _Resampled("ordinal", [sign * x, *tables], y, blocks_of(places, feature), study.search.seed)
     return _evidence(feature, places, resampled, (row, sign, -1), measured, known)
 
 
 @dataclass(frozen=True, slots=True)
-class _Areas:
-    """Strengths 2 AUC - 1 of the predictors (a unit, then tables of suffixes) under resampling of blocks."""
+class _Resampled:
+    """Strengths of the predictors (a unit, then tables of suffixes) under resampling of blocks: 2 AUC - 1, or r."""
 
+    kind: str
     predictors: Sequence[npt.NDArray[Any]]
     label: npt.NDArray[Any]
     block: Ints
@@ -192,30 +175,18 @@ class _Areas:
 
     def at(self, which: int, where: Bools) -> Doubles:
         """Return a predictor's strength where `where` is true: on the text, then in each draw, `(1 + draws,)`."""
-        weights = self.weights()
-        off, on = scores.tally(self.predictors[which], self.label, where, self.block)
-        return 2 * scores.auc(weights @ off, weights @ on) - 1
-
-    def weights(self) -> Doubles:
-        """Return the weight of each block: 1, then as often as each draw takes it, `(1 + draws, blocks)`."""
-        count = int(self.block.max()) + 1
-        return np.concatenate([np.ones((1, count)), draw_blocks(count, self.seed)])
-
-
-class _Correlations(_Areas):
-    """Correlations of the predictors under resampling of blocks."""
-
-    def at(self, which: int, where: Bools) -> Doubles:
-        """Return a predictor's correlation likewise."""
-        return scores.correlation(
-            self.weights() @ scores.moments(self.predictors[which], self.label, where, self.block)
-        )
+        count, given = int(self.block.max()) + 1, (self.predictors[which], self.label, where, self.block)
+        weights = np.concatenate([np.ones((1, count)), draw_blocks(count, self.seed)])
+        if self.kind == "binary":
+            off, on = scores.tally(*given)
+            return 2 * scores.auc(weights @ off, weights @ on) - 1
+        return scores.correlation(weights @ scores.moments(*given))
 
 
 def _evidence(
     feature: Feature,
     places: Ints,
-    resampled: _Areas,
+    resampled: _Resampled,
     chosen: tuple[int, int, int],
     measured: dict[str, float],
     known: Bools,
@@ -232,7 +203,7 @@ def _evidence(
     return Evidence(*chosen, measured, float(strengths[0]), low, high, suffix, deep)
 
 
-def _lead(resampled: _Areas, where: Bools) -> tuple[Doubles, TableLead]:
+def _lead(resampled: _Resampled, where: Bools) -> tuple[Doubles, TableLead]:
     """Return the unit's strengths `(1 + draws,)`, and its lead over the best table, where `where` is true."""
     mine, *tables = (resampled.at(k, where) for k in range(len(resampled.predictors)))
     best = int(np.argmax([each[0] for each in tables]))

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import ablation, nulls, steering
-from nextchar.discovery.claims import Claim, Claims, Entry, NullComparison, Search
-from nextchar.discovery.judging import ALPHA, VERDICTS, ScoringContext, judge, verdict
+from nextchar.discovery.claims import Claim, Claims, Entry, NullComparison
+from nextchar.discovery.findings import findings_of, merge
+from nextchar.discovery.judging import ALPHA, VERDICTS, judge, verdict
 from nextchar.discovery.probes import probe
 from nextchar.discovery.states import Ints, similar_units
-from nextchar.discovery.study import OnProgress, Strengths, Study, ignore, measure, prepare
+from nextchar.discovery.study import OnProgress, Search, Strengths, Study, ignore, measure, prepare
 from nextchar.errors import check_is
 from nextchar.features.feature import Feature
 from nextchar.language_model import LanguageModel
@@ -69,8 +70,7 @@ def claims_of(study: Study, requested: str, on_progress: OnProgress = ignore) ->
 def judge_features(study: Study, strengths: Strengths) -> list[Claim]:
     """Judge every feature by association alone; one claim each, in the order of the features."""
     last = np.asarray(study.ids, np.int64)
-    context = ScoringContext(study.states, study.halves, nulls.Suffixes(study.ids), last, study.search.seed)
-    evidence = [judge(context, feature, strengths.fit[:, f]) for f, feature in enumerate(study.features)]
+    evidence = [judge(study, feature, strengths.fit[:, f]) for f, feature in enumerate(study.features)]
     probes = probe(study.states, study.features, study.halves, last, study.search.seed)
     found = np.array([each.sign * strengths.aligned[each.row, f] for f, each in enumerate(evidence)])
     p = nulls.p_values(strengths.null_shifted, found)
@@ -133,18 +133,15 @@ def run_causal_tests(
         every = np.concatenate([rows, controls]).astype(np.int64)
         ablations = ablation.ablate(study.lm, study.ids, study.states, every, starts)
         unexplained = _unexplained(study, strengths, claims, ablations)
-    spans = [
-        name
-        for name in (claim.feature for claim in strong)
-        if by_name[name].kind == "binary" and by_name[name].mean_run() >= steering.MIN_MEAN_RUN
-    ]
+    merged = ([c.feature for c in group if _can_be_steered(by_name[c.feature])] for group in merge(study, strong))
+    steered = [names[0] for names in merged if names][: study.search.steered]
     for claim in strong:
         row, feature, name = claim.evidence.row, by_name[claim.feature], claim.feature
         if row in rows:
             effect = ablation.effect(ablations, feature, row, study.states, controls)
             patch = _patch(study, feature, row, controls)
             tested[name] = replace(claim, effect=effect, patch=patch)
-        if name in spans[: study.search.steered]:
+        if name in steered:
             on_progress(f"steering {name}")
             tested[name] = replace(tested[name], steer=_steer(study, claim, feature))
     for name, claim in tested.items():
@@ -152,6 +149,10 @@ def run_causal_tests(
             word, why = ablation.verdict(claim.effect)
             tested[name] = replace(claim, verdict=word, because=why)
     return list(tested.values()), unexplained
+
+
+def _can_be_steered(feature: Feature) -> bool:
+    return feature.kind == "binary" and feature.mean_run() >= steering.MIN_MEAN_RUN
 
 
 def _patch(study: Study, feature: Feature, row: int, controls: Ints) -> steering.Patching | None:
@@ -218,7 +219,8 @@ def sort_claims(
     }
     text = {"sha256": sha256(study.text.encode("utf-8", "surrogatepass")).hexdigest(), "characters": len(study.ids)}
     table = _strength_table(study, strengths, claims)
-    return Claims(_model(study.lm), text, settings, claims, study.dropped, unexplained, table)
+    found = findings_of(study, claims)
+    return Claims(_model(study.lm), text, settings, claims, study.dropped, unexplained, table, found)
 
 
 def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> Entry:

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.discovery import nulls
-from nextchar.discovery.claims import Search
 from nextchar.discovery.feature_sets import Labeller, labeller
 from nextchar.discovery.scores import Doubles, design, signed, strengths
 from nextchar.discovery.states import Split, States, read_states, split
-from nextchar.errors import TextError
-from nextchar.features.feature import Feature, keep
+from nextchar.errors import TextError, as_integer, check_fields
+from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, Feature, keep
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource, to_file, to_language_model
 
@@ -24,6 +23,38 @@ OnProgress = Callable[[str], object]
 
 def ignore(_message: str) -> None:
     """Report no progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Settings of a discovery.
+
+    Attributes:
+        shifts: Circular shifts, the null of chance; with fewer than 99 no adjusted p can be small enough.
+        rotations: Random rotations of each layer.
+        untrained: Number of untrained networks, and of networks with shuffled weights.
+        causal: Whether to ablate, patch and steer.
+        steered: How many claims are steered, the strongest first.
+        least_positives: Characters on which a feature must be on.
+        least_runs: Runs of such characters that it needs.
+        seed: Seed of everything random.
+    """
+
+    shifts: int = 200
+    rotations: int = 20
+    untrained: int = 1
+    causal: bool = True
+    steered: int = 3
+    least_positives: int = MIN_POSITIVES
+    least_runs: int = MIN_RUNS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        check_fields(self)
+        least = {"shifts": 99, "steered": 0, "seed": 0}
+        for name in ("shifts", "rotations", "untrained", "steered", "least_positives", "least_runs", "seed"):
+            as_integer(name, getattr(self, name), f"{least.get(name, 1)} or more", least.get(name, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +71,7 @@ class Study:
         dropped: The others, and how rare they are.
         halves: The places to choose on and to score on.
         states: Of all units.
+        suffixes: Of the text.
         search: The settings.
     """
 
@@ -52,6 +84,7 @@ class Study:
     dropped: dict[str, str]
     halves: Split
     states: States
+    suffixes: nulls.Suffixes
     search: Search
 
 
@@ -109,7 +142,8 @@ def prepare(
             f"none of the {len(dropped)} features is frequent enough in {len(ids):,} characters; give more text"
         )
     on_progress(f"reading {len(ids):,} characters, {len(kept)} features of kind {profile}")
-    return Study(lm, ids, plain, profile, label, kept, dropped, halves, read_states(lm, ids), search)
+    states, suffixes = read_states(lm, ids), nulls.Suffixes(ids)
+    return Study(lm, ids, plain, profile, label, kept, dropped, halves, states, suffixes, search)
 
 
 def measure(study: Study, on_progress: OnProgress = ignore) -> Strengths:
