@@ -10,6 +10,7 @@ import pytest
 
 import nextchar
 from conftest import make_model
+from inspection.browser import BROWSER, browser
 from nextchar.evaluation.score import make_score
 from nextchar.language_model import LanguageModel
 from nextchar.notebook import coloured, curve, escape
@@ -158,3 +159,26 @@ def test_claims_say_what_was_found() -> None:
     shown = Shown(claims._repr_html_())
     assert "0:3knows it is inside { }: tracks, held-out strength 0.75" in shown.text
     assert "i" not in shown.tags
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [390, 1440])
+def test_values_fit_a_browser(tmp_path: Path, trained: LanguageModel, width: int) -> None:
+    """Cards are no wider than the window, and a page in a frame is drawn, without a complaint in the console."""
+    shown = [trained, trained.sample("def ", length=200), trained.score("def "), trained.inspect("def f(self):\n" * 20)]
+    html = "".join(value._repr_html_() for value in shown)  # type: ignore[attr-defined]
+    (tmp_path / "notebook.html").write_text(
+        f"<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'><body data-ready=1>{html}",
+        encoding="utf-8",
+    )
+    with browser(tmp_path / "profile") as page:
+        page.open((tmp_path / "notebook.html").as_uri(), width)
+        framed = "document.querySelector('iframe').contentDocument.body"
+        look = f"const look = () => ({framed}?.dataset.ready ? done(1) : setTimeout(look, 5)); look();"
+        page.ask(f"new Promise((done) => {{ {look} }})")
+        assert page.ask("document.documentElement.scrollWidth") <= width
+        assert page.ask(f"{framed}.innerText").startswith("nextchar inspect")
+        page.key("ArrowRight")
+        assert page.complaints == []
+        assert [request for request in page.requests if not request.startswith(("file:", "data:", "about:"))] == []

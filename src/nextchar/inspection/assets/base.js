@@ -1,6 +1,8 @@
 // Shared by every page: its data, and elements whose content is always text, never HTML.
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
+// In the frame of a notebook a page has no address that could hold what is selected.
+if (location.protocol === "about:") history.replaceState = () => undefined;
 
 async function unpack(text, Type) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
