@@ -11,7 +11,7 @@ import pytest
 import nextchar
 from conftest import make_model
 from inspection.browser import BROWSER, browser
-from nextchar.evaluation.score import make_score
+from nextchar.evaluation.score import Score
 from nextchar.language_model import LanguageModel
 from nextchar.notebook import coloured, curve, escape
 from nextchar.storage import to_file
@@ -75,7 +75,7 @@ def test_samples_and_scores_are_readable() -> None:
     assert repr(sample).startswith(f"<Sample 300 characters, {sample.nats_per_char / math.log(2):.2f} bits/char, ")
     assert len(sample.nats) == 300
     assert sample.nats.mean() == pytest.approx(sample.nats_per_char)
-    score = make_score("stream", 100 * math.log(2), 50, 60)
+    score = Score("stream", 50, 60, 2 * math.log(2), 2.0, 5 / 3)
     assert str(score) == "2.000 bits per character, stream, over 50 characters"
     assert repr(score) == "<Score 2.000 bits/char, stream, 50 characters>"
 
@@ -126,7 +126,7 @@ def test_nothing_from_a_text_becomes_markup() -> None:
     assert "\x1b" not in shown.text
     named = LanguageModel(LETTERS.network, LETTERS.vocabulary, {}, {"texts": [{"name": ODD}]})
     assert "script" not in Shown(named._repr_html_()).tags
-    assert Shown(make_score(ODD, 1, 1, 1)._repr_html_()).tags == {"div", "b", "span"}
+    assert Shown(Score(ODD, 1, 1, 1.0, 1.0, 1.0)._repr_html_()).tags == {"div", "b", "span"}
     assert "script" not in Shown(nextchar.strip(LETTERS, prompt, 0, 0)._repr_html_()).tags
     assert escape("a\n<") == "a\n&lt;"
 
