@@ -11,5 +11,5 @@ def test_compiling_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert njit(lambda x: x + 1)(1) == 2
     said = capsys.readouterr()
-    assert said.err == "nextchar: compiling for this processor, once ...\n"
+    assert said.err == "nextchar: compiling for this processor, once (up to a minute) ...\n"
     assert said.out == ""

@@ -29,7 +29,9 @@ def test_a_text_is_trained_in_one_call(text_file: Path, capfd: pytest.CaptureFix
     nextchar.train([text_file, str(text_file)], nextchar.Config(steps=9), steps=5, **SMALL)
     shown = capfd.readouterr()
     assert shown.out == ""
-    assert "valid" in shown.err
+    assert "validation" in shown.err
+    assert "sample at step 5" in shown.err
+    assert "Next, with the model that is returned" in shown.err
 
 
 def test_a_run_is_resumed_and_continued_in_one_call(tmp_path: Path, text_file: Path) -> None:

@@ -130,6 +130,7 @@ def test_a_terminal_shows_one_panel(terminal: Any, width: int) -> None:
     capture = CAPTURES / f"{width}.txt"
     if not capture.exists():
         capture.write_text(shown, encoding="utf-8", newline="")
+        pytest.fail(f"{capture} was missing and is written; look at it")
     assert shown == capture.read_text(encoding="utf-8")
 
 
@@ -213,7 +214,15 @@ def test_a_narrower_terminal_is_drawn_over(terminal: Any) -> None:
     events.close()
 
 
-def test_files_and_dumb_terminals_have_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_is_not_drawn_over(terminal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the cursor cannot be moved, all samples stand one below the other."""
+    monkeypatch.setenv("TERM", "dumb")
+    lines = terminal(120, 60).show(story())
+    assert sum("sample at step" in line for line in lines) == 4
+    assert sum("left · step" in line for line in lines) == 25
+
+
+def test_files_have_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is not drawn over, even where colours are asked for: progress every ten seconds, and all samples."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = Console(file=io.StringIO(), width=100, highlight=False)

@@ -18,7 +18,7 @@ class _Listener(event.Listener):
         if not self.reported:
             self.reported = True
             console = self.console or stderr()
-            console.print("nextchar: compiling for this processor, once ...")
+            console.print("nextchar: compiling for this processor, once (up to a minute) ...")
 
     def on_end(self, event: Any) -> None:
         """Print nothing."""

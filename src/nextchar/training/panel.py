@@ -97,7 +97,7 @@ def panel(state: TrainingState, console: Console) -> list[Text]:
     name = name if len(name) < wide - 5 else f"…{name[-max(wide - 6, 1) :]}"
     room = max(wide - LABEL - len(f"  0.000 {UNIT}"), 0)
     done = round(state.fraction * room)
-    time_left, bar = f" {state.time_left}".ljust(LABEL), (("━" * done, "green"), ("─" * (room - done), "dim"))
+    time_left, bar = f" {state.time_left} ".ljust(LABEL), (("━" * done, "green"), ("─" * (room - done), "dim"))
     # Each line with its rank: where rows are few, the first ranks are shown.
     ranked = [
         (5, Text(f"── {name} ".ljust(wide, "─"), "bold")),

@@ -62,7 +62,7 @@ def record(
                 if keep_checkpoints:
                     name = f"step-{event.step:06}.safetensors"
                     write_model(folder / CHECKPOINTS / name, to_file(trainer.current_model()))
-                sampled = events.Sampled(event.step, event.seconds, _sample(trainer))
+                sampled = _sampled(trainer, event)
                 log.write(sampled)
                 yield sampled
                 continue
@@ -87,9 +87,15 @@ def _checkpoint(trainer: Trainer, folder: Path, config: str) -> None:
     write_text(folder / CONFIG, config)
 
 
-def _sample(trainer: Trainer) -> str:
+def with_samples(trainer: Trainer) -> Iterator[events.Event]:
+    """Run a training without a folder, and yield its events, with the samples among them."""
+    for event in trainer.events():
+        yield _sampled(trainer, event) if isinstance(event, events.SampleDue) else event
+
+
+def _sampled(trainer: Trainer, event: events.Event) -> events.Sampled:
     options = SampleOptions(length=SAMPLE_LENGTH, seed=trainer.recipe.seed)
-    return sample(to_file(trainer.current_model()), "", options).text
+    return events.Sampled(event.step, event.seconds, sample(to_file(trainer.current_model()), "", options).text)
 
 
 class Log:

@@ -16,7 +16,7 @@ from nextchar.text.sources import Progress, no_progress
 from nextchar.training.events import Event, Validated
 from nextchar.training.events import Progress as Trained
 from nextchar.training.folder import absolute, is_pipe, locked, refuse_run
-from nextchar.training.record import record
+from nextchar.training.record import record, with_samples
 from nextchar.training.resume import Snapshot, read_snapshot
 from nextchar.training.start import make_trainer
 from nextchar.training.trainer import Trainer
@@ -53,7 +53,8 @@ def train(
     """
     check_is("config", config or Config(), Config)
     config = (config or Config()).replace(**options)
-    view = TrainingView(name=str(out or "training")) if progress else None
+    texts = ", ".join(Path(name).name for name in _names(text))
+    view = TrainingView(name=str(out or f"training on {texts or 'a text'}")) if progress else None
     say = view.say if view else lambda _: None
     if out is None:
         return _follow(make_trainer(_open(text, config), config, say=say), view)
@@ -191,8 +192,7 @@ def _read_snapshot(folder: Path) -> Snapshot | None:
 
 def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
     """Train to the end; return the best model."""
-    events = trainer.events() if events is None else events
-    seen = list(view.follow(events) if view else events)
+    seen = list(view.follow(events or with_samples(trainer)) if view else events or trainer.events())
     if view:
         view.say(
             "Next, with the model that is returned: lm.sample(length=500), lm.inspect(text), nextchar.discover(lm, text)"
