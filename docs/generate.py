@@ -21,7 +21,7 @@ from cyclopts import App
 from nextchar import SampleOptions, SamplingParams, evaluate, keywords, report
 from nextchar.cli.flags import DEFAULTS
 from nextchar.cli.main import COMMANDS, LONG, main
-from nextchar.cli.mistakes import INSTEAD
+from nextchar.cli.mistakes import ANSWERS
 from nextchar.config import PRESETS, Config
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ def answers_table() -> str:
     known = {**flags("train"), **flags("sample")}
     missing = {name for places in PEERS.values() for names in places for name in names.replace("_", "-").split()}
     rows = ["| theirs | here |", "|---|---|"]
-    for names, answer in INSTEAD.items():
+    for names, answer in ANSWERS["flags"].items():
         if shown := [
             f"`{name.replace('-', '_')}`" for name in names.split() if name in missing and f"--{name}" not in known
         ]:

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cyclopts import App
 
-from nextchar.cli.flags import respell
+from nextchar.cli.flags import DEFAULTS, respell
 from nextchar.cli.main import COMMANDS, LONG
+from nextchar.cli.mistakes import ANSWERS
 from nextchar.config import Config
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
@@ -225,6 +229,15 @@ def test_without_a_model_the_runs_are_listed(runs: Path, shell: Shell, command: 
     assert "broken" in {path.name for path in (runs / "runs").iterdir()}
 
 
+@pytest.fixture(scope="module")
+def all_flags() -> set[str]:
+    """Return the flags of all commands."""
+    app = App(default_parameter=DEFAULTS)
+    for name in COMMANDS:
+        app.command(import_module(f"nextchar.cli.{name}").command, name=name)
+    return {flag for name in COMMANDS for each in app[name].assemble_argument_collection() for flag in each.names}
+
+
 MISTAKES = {
     "book.txt": "book.txt is a text, not a command; try: nextchar train book.txt",
     "notes": "notes is a text, not a command; try: nextchar train notes",
@@ -247,6 +260,8 @@ MISTAKES = {
     "sample m --hidden 9": "there is no option --hidden; it is an option of `nextchar train`",
     "sample --checkpoint m": "a model has no flag: `nextchar sample runs/book`",
     "sample m -t warm": "-t",
+    "sample m -o text.txt": "results go to standard output, so that > FILE keeps them",
+    "sample m --max_length 9": "--length counts the characters after the prompt",
     "train": "no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`",
     "train bok.txt": "there is no file, folder or corpus named 'bok.txt'; did you mean 'book.txt'?",
     "train shakespear": "did you mean 'shakespeare'?",
@@ -272,6 +287,13 @@ def test_first_mistakes_are_answered(newcomer: Path, shell: Shell, words: str) -
     assert MISTAKES[words] in result.err
     assert "Traceback" not in result.err
     assert sorted(path.name for path in newcomer.iterdir()) == ["book.txt", "notes"]
+
+
+@pytest.mark.parametrize("names", ANSWERS["flags"])
+def test_answers_name_what_exists(all_flags: set[str], names: str) -> None:
+    """Every flag that an answer names is one of some command."""
+    assert set(re.findall(r"--[a-z][a-z0-9-]*", ANSWERS["flags"][names])) <= all_flags
+    assert set(ANSWERS["commands"].values()) <= set(COMMANDS)
 
 
 def test_a_run_without_its_folder_is_found(runs: Path, shell: Shell) -> None:

@@ -1,7 +1,9 @@
 """Answers to a command line that cannot be parsed: what is wrong, and the nearest thing that exists."""
 
 import time
+import tomllib
 from collections.abc import Callable, Collection
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,7 @@ from nextchar.cli.console import shell_command
 from nextchar.errors import NextcharError, did_you_mean
 
 RUNS = 10  # that are listed
-OTHER_WORDS = {"generate": "sample", "write": "sample", "score": "evaluate", "test": "evaluate", "fit": "train"}
-# Flags of other projects that have no equal here, and the nearest thing that exists.
-INSTEAD = {
-    "n-head num-heads nhead": "an LSTM has no attention heads; its size is --layers and --hidden",
-    "n-embd d-model": "--hidden is the number of units in a layer, --embedding the size of the input vectors",
-    "repetition-penalty frequency-penalty presence-penalty": "a higher --temperature repeats less; there is no penalty",
-    "beam-size beam-width num-beams": "there is no beam search; --temperature 0 takes the likeliest character each time",
-    "do-sample argmax greedy sample": "--temperature 0 takes the likeliest character each time, any other draws",
-    "gpu gpuid gpu-id gpus cuda opencl": "--device cuda computes on a GPU",
-    "cpu": "--device cpu computes on the CPU",
-    "bf16 fp16 dtype": "--precision is that of training, --weights that of sampling",
-    "decay-rate": "--beta2 is the decay rate of RMSProp, --lr-decay the factor on the learning rate per epoch",
-    "max-length": "--length counts the characters after the prompt",
-    "train-frac": "what --valid and --test leave is trained on",
-    "vocab-size tokenizer": "the vocabulary is every character of the text, or with --units bytes every byte",
-    "text data data-dir dataset file input input-file input-txt": "a text has no flag: `nextchar train book.txt`",
-    "model checkpoint init-dir out-dir save-dir load-model": "a model has no flag: `nextchar sample runs/book`",
-}
+ANSWERS = tomllib.loads((files("nextchar.cli") / "assets" / "answers.toml").read_text(encoding="utf-8"))
 MORE_WORDS = {"evaluate": ["--split", "valid"], "inspect": ["TEXT"], "discover": ["TEXT"], "structure": ["--as", "c"]}
 
 
@@ -41,7 +26,7 @@ def answer(error: Any, command: str, flags: Callable[[str], set[str]], commands:
     """
     name = getattr(error.argument, "name", "")
     if type(error).__name__ == "UnknownOptionError":
-        return unknown_option(error.token.keyword or error.token.value, command, flags, commands)
+        return unknown_option(error.token.keyword or error.token.value, command, flags)
     if type(error).__name__ == "MissingArgumentError":
         return missing_model(command) if name in ("MODEL", "SOURCE") else f"{error.keyword or name} needs a value"
     if type(error).__name__ == "RepeatArgumentError":
@@ -60,32 +45,35 @@ def unknown_command(word: str, commands: Collection[str]) -> str:
         return f"{word} is a model, not a command; try: {shell_command('nextchar', 'sample', word)}"
     if path.exists() or path.suffix:
         return f"{word} is a text, not a command; try: {shell_command('nextchar', 'train', word)}"
-    near = f"; did you mean '{OTHER_WORDS[word]}'?" if word in OTHER_WORDS else did_you_mean(word, commands)
+    near = (
+        f"; did you mean '{ANSWERS['commands'][word]}'?"
+        if word in ANSWERS["commands"]
+        else did_you_mean(word, commands)
+    )
     return f"there is no command '{word}'{near or '; there is ' + ', '.join(commands)}"
 
 
-def unknown_option(flag: str, command: str, flags: Callable[[str], set[str]], commands: Collection[str]) -> str:
+def unknown_option(flag: str, command: str, flags: Callable[[str], set[str]]) -> str:
     """Return what to say of a flag that a command does not have.
 
     Args:
         flag: As it was given.
         command: The command.
         flags: Returns the flags of a command.
-        commands: All commands.
     """
     name, _, _ = flag.partition("=")
     bare = name.lstrip("-").replace("_", "-")
-    others = [other for other in commands if name in flags(other)]
+    others = [other for other in ("train", "sample", "evaluate") if f"--{bare}" in flags(other)]
     elsewhere = f"it is an option of `nextchar {others[0]}`" if others else ""
-    known = next((instead for names, instead in INSTEAD.items() if bare in names.split()), elsewhere)
+    known = next((instead for names, instead in ANSWERS["flags"].items() if bare in names.split()), elsewhere)
     return f"there is no option {name}" + (f"; {known}" if known else did_you_mean(name, flags(command)))
 
 
 def missing_model(command: str) -> str:
     """Return what to say if no model was given: the runs in runs/, newest first, and the command for the newest."""
     need = f"{command} needs a MODEL, a run folder or a model file"
-    files = sorted(Path("runs").glob("*/model.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
-    rows = list(filter(None, map(_row, files[:RUNS])))
+    models = sorted(Path("runs").glob("*/model.safetensors"), key=lambda file: file.stat().st_mtime, reverse=True)
+    rows = list(filter(None, map(_row, models[:RUNS])))
     if not rows:
         return f"{need}, and runs/ holds none; train one: `nextchar demo`, or `nextchar train book.txt`"
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
