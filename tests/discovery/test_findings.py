@@ -67,8 +67,8 @@ def test_what_holding_a_neuron_does_is_said() -> None:
     said = held(effect=EFFECT, steer=STEERING)
     assert "64\u00a0% of the text comes out as if it were inside [ ]; held at its value for no, 2\u00a0%." in said
     assert "costs +0.250 bits per character where that is so and +0.010 elsewhere" in said
-    assert said.endswith("so the network uses it.")
-    assert held(effect=replace(EFFECT, passes=False)).endswith("so little depends on this neuron alone.")
+    assert said.endswith("more than for 100\u00a0% of similar neurons: the network uses it.")
+    assert held(effect=replace(EFFECT, passes=False)).endswith(": little depends on this neuron alone.")
     assert held().startswith("Causal test skipped")
 
 

@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 
 from conftest import make_model
-from discovery.golden import golden_text
 from inspection.browser import BROWSER, Page
-from inspection.handset import COLUMN, DEPTH, LATCH, TEXT, expected_cells, golden_model
-from nextchar.discovery.page import claims_page
-from nextchar.discovery.pipeline import claims_of
-from nextchar.discovery.study import Search, prepare
+from inspection.handset import DEPTH, LATCH, TEXT, expected_cells, golden_model
 from nextchar.inspection.report import MAIN_STEPS, report
 from nextchar.inspection.strip import diverging
 from nextchar.text.corpus import Corpus
@@ -144,28 +140,3 @@ def test_every_cell_comes_up(page: Page, tmp_path: Path, text: str, cell: str) -
         page.open(_address(tmp_path, report(lm, text[:length])))
         assert page.ask("document.querySelector('.saturated').hidden") == (cell == "rnn")
         assert page.ask("$('memory').hidden") == (length == 1)
-
-
-@pytest.mark.slow
-def test_the_claims_come_up(page: Page, tmp_path: Path) -> None:
-    """Every feature has its line; a click shows its text and effects, and the address brings it back."""
-    study = prepare(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))
-    claims = claims_of(study, "general")
-    address = _address(tmp_path, claims_page(claims, study, title=HOSTILE, inspected="inspect.html"))
-    page.open(address)
-    assert page.ask("$('title').textContent") == HOSTILE
-    names = [claim.feature for claim in claims.claims]
-    assert (
-        page.ask("[...document.querySelectorAll('#claims [data-feature]')].map((row) => row.dataset.feature)") == names
-    )
-    page.ask("document.querySelector('[data-feature=brackets]').click()")
-    assert page.ask("$('claim').querySelector('h2').textContent").startswith(f"brackets, unit 0:{LATCH}: ")
-    assert page.ask("$('claim').querySelector('a').getAttribute('href')") == f"inspect.html#unit=0:{LATCH}"
-    on = "[...$('claim').querySelectorAll('.strip span')].filter((letter) => letter.title.endsWith(' 9/9'))"
-    shown = page.ask(f"{on}.map((letter) => letter.textContent).join('')")
-    assert "[" in shown
-    assert "]" not in shown
-    assert page.ask("$('claim').textContent").count("percentile") == 1
-    assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table["features"])
-    page.open(address + "#column")
-    assert page.ask("$('claim').querySelector('h2').textContent").startswith(f"column, unit 0:{COLUMN}: ")

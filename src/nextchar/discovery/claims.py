@@ -119,7 +119,7 @@ class Turn:
 
     Attributes:
         after: The characters, white space as symbols.
-        change: Mean change of the unit at the second of them.
+        change: Mean change of the unit at the second of them, positive if towards the feature.
         times: How often they occur in the held-out half.
     """
 
@@ -140,8 +140,8 @@ class Finding:
         held: Sentences on what holding the unit does.
         also: The other claims that say the same, such as "0:12 knows how deep it is inside { }".
         others: Other units that follow the feature better than the nulls, and their scores.
-        rises: After which characters it rises most.
-        falls: After which it falls most.
+        rises: After which characters it changes most towards the feature.
+        falls: After which it changes most away from it.
     """
 
     feature: str
@@ -157,8 +157,8 @@ class Finding:
     def sentences(self) -> list[str]:
         """Return all of it but its name, in words."""
         turns = [
-            f"It goes {way} most after {', '.join(f'“{turn.after}”' for turn in turns)}."
-            for way, turns in (("up", self.rises), ("down", self.falls))
+            f"It turns {way} most after {', '.join(f'“{turn.after}”' for turn in turns)}."
+            for way, turns in (("on", self.rises), ("off", self.falls))
             if turns
         ]
         also = [f"Also: {'; '.join(map(visible, self.also))}."] if self.also else []
@@ -211,6 +211,10 @@ class Claims:
         """Return the claim about a feature."""
         return next(claim for claim in self.claims if claim.feature == feature)
 
+    def explained(self) -> str:
+        """Say what the names of neurons and the numbers of findings mean."""
+        return EXPLAINED.format(self.model["vocabulary"], math.log2(self.model["vocabulary"]))
+
     def in_words(self, width: int = 80) -> str:
         """Return the findings in words, in lines of at most `width` columns."""
         body = partial(textwrap.fill, width=width, initial_indent="  ", subsequent_indent="  ")
@@ -218,8 +222,7 @@ class Claims:
         found = [
             "\n".join([name, *map(body, each.sentences())]) for name, each in zip(names, self.findings, strict=True)
         ]
-        size = self.model["vocabulary"]
-        explained = EXPLAINED.format(size, math.log2(size)) if self.findings else NOTHING
+        explained = self.explained() if self.findings else NOTHING
         return "\n\n".join([TITLE, *found, textwrap.fill(explained, width)])
 
     def as_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _numbers(claim: Claim) -> str:
     beside = f"the best neuron of an untrained network: {untrained}; a table of the last {suffix.k} characters: {table}"
     if claim.kind == "binary":
         return (
-            "Of a character where that is so and one where it is not, it tells which is which "
+            "Shown a character where that is so and one where it is not, it tells which is which "
             f"{mine} of the time, on text that the search did not see ({beside}; guessing: 50\u00a0%)."
         )
     return (
@@ -108,18 +108,19 @@ def _held(study: Study, claim: Claim) -> str:
             f"held at its value for no, {100 * off:.0f}\u00a0%."
         )
     if effect:
-        so = "so the network uses it" if effect.passes else "so little depends on this neuron alone"
+        more = f"more than for {effect.percentile:.0f}\u00a0% of similar neurons: the network uses it"
+        so = f", {more}." if effect.passes else ": little depends on this neuron alone."
         said.append(
             f"Held at its average, prediction costs {effect.on_bits:+.3f} bits per character where that is so and "
-            f"{effect.off_bits:+.3f} elsewhere, more than for {effect.percentile:.0f}\u00a0% of similar neurons: {so}."
+            f"{effect.off_bits:+.3f} elsewhere{so}"
         )
     return " ".join(said) or "Causal test skipped: there were not enough characters or similar neurons to compare."
 
 
 def _turns(study: Study, claim: Claim) -> list[list[Turn]]:
-    """Return after which two last characters a unit rises most on held-out text, and after which it falls most."""
+    """Return after which two last characters a unit changes most towards the feature on held-out text, and away from it."""
     row, places, pairs = claim.evidence.row, study.halves.held, study.suffixes.numbers[1]
-    values = study.states.levels[row][study.states.codes[row]]
+    values = claim.evidence.sign * study.states.levels[row][study.states.codes[row]]
     count = np.bincount(pairs[places])
     total = np.bincount(pairs[places], np.diff(values, prepend=values[:1])[places])
     shrunk = total / (count + FEW)

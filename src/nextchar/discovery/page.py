@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from nextchar.discovery.claims import Claim, Claims
+from nextchar.discovery.claims import NOTHING, Claim, Claims
 from nextchar.discovery.study import Study
 from nextchar.features.feature import Feature
 from nextchar.inspection.page import asset
 from nextchar.inspection.page import page as build_page
 from nextchar.inspection.strip import glyph
 
-EXCERPT = 640  # characters of text shown with a claim
+EXCERPT = 400  # characters of text shown with a claim
+STRIDE = 20  # characters between the places where one may begin
+SNAP = 80  # characters within which it begins at the start of a line
 STEPS = 63  # integer that stands for a value of 1 in the page
 LABEL_STEPS = 9  # integer that stands for the largest label
 
@@ -35,6 +37,8 @@ def claims_page(
         "births": births or {},
         "inspected": inspected,
         "steps": STEPS,
+        "explained": claims.explained(),
+        "nothing": NOTHING,
         "excerpts": [_excerpt(claim, features[claim.feature], study) for claim in claims.claims],
     }
     body, style, program = (asset(f"claims.{kind}", "nextchar.discovery") for kind in ("html", "css", "js"))
@@ -51,18 +55,19 @@ def _excerpt(claim: Claim, feature: Feature, study: Study) -> dict[str, Any]:
     scaled = np.clip((labels - low) / (high - low if high > low else 1), 0, 1)
     return {
         "begin": begin,
-        "text": [glyph(ord(c)) for c in study.text[begin : begin + len(places)]],
+        "text": [c if c in " \t\n" else glyph(ord(c)) for c in study.text[begin : begin + len(places)]],
         "values": np.rint(np.clip(values, -1, 1) * STEPS).astype(int).tolist(),
         "labels": np.rint(scaled * LABEL_STEPS).astype(int).tolist(),
     }
 
 
 def _excerpt_start(feature: Feature, study: Study) -> int:
-    """Return the start of the held-out excerpt in which the feature is on most nearly half of the time."""
+    """Return the start of the held-out excerpt of which, and of whose first half, the feature is on nearest to half."""
     held = study.halves.held
-    starts = [run[::EXCERPT] for run in np.split(held, np.flatnonzero(np.diff(held) > 1) + 1)]
-    places = np.concatenate([each[:-1] if len(each) > 1 else each for each in starts])
-    places = places[places + EXCERPT <= len(study.text)]
+    places = held[::STRIDE]
+    places = places[places + EXCERPT + SNAP <= len(study.text)]
     on = feature.positive if feature.kind == "binary" else feature.values > np.median(feature.values)
-    shares = np.array([on[at : at + EXCERPT].mean() for at in places])
-    return int(places[np.argmin(np.abs(shares - 0.5))]) if len(places) else int(held[0])
+    sums = np.concatenate([[0], np.cumsum(on)])
+    away = sum(np.abs((sums[places + size] - sums[places]) / size - 0.5) for size in (EXCERPT // 2, EXCERPT))
+    best = int(places[np.argmin(away)]) if len(places) else int(held[0])
+    return best + 1 + study.text[best : best + SNAP].find("\n")  # the start of a line, if one is near

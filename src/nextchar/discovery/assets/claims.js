@@ -1,58 +1,114 @@
-// Draws the claims: the list with the nulls, the selected claim with its text and effects, the table, the rest.
+// Draws the findings as cards, and below them, for scientists, every claim with its nulls, text and effects.
 // Everything that comes from the text is set by textContent, so nothing in it is HTML.
 const three = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
 const named = (unit) => (typeof unit === "string" ? unit : unit.join(":"));
-
-// The nulls and the interval of the unit on an axis from 0 to 1.
-const NULLS = [["chance", "shifts_95", "|"], ["untrained network", "untrained", "u"], ["shuffled weights", "shuffled", "s"],
-  ["random directions", "rotation_largest", "r"]];
-function line(claim, width = 260) {
-  const height = 18, at = (value) => Math.max(0, Math.min(1, value)) * width, { evidence, nulls } = claim;
-  const parts = [drawing("line", { x1: 0, x2: width, y1: 9, y2: 9, stroke: "var(--line)" }),
-    drawing("rect", { x: at(evidence.low), y: 5, width: Math.max(1, at(evidence.high) - at(evidence.low)), height: 8, fill: "rgb(var(--green))", "fill-opacity": 0.4 }),
-    drawing("circle", { cx: at(evidence.strength), cy: 9, r: 3.5, fill: "rgb(var(--green))" })];
-  const marks = NULLS.map(([name, key, sign]) => [name, nulls[key], sign]);
-  marks.push([`table of the last ${evidence.suffix.k}`, evidence.suffix.best, "t"]);
-  for (const [name, value, sign] of marks) {
-    const mark = sign === "|"
-      ? drawing("rect", { x: 0, y: 7, width: at(value), height: 4, fill: "var(--soft)", "fill-opacity": 0.35 })
-      : drawing("text", { x: at(value), y: 13, "text-anchor": "middle" }, sign);
-    mark.append(drawing("title", {}, `${name}: ${three(value)}`));
-    parts.push(mark);
-  }
-  const label = `strength ${three(evidence.strength)}; ` + marks.map(([name, value]) => `${name} ${three(value)}`).join(", ");
-  return drawing("svg", { width, height, role: "img", "aria-label": label }, ...parts);
-}
-function drawClaims() {
-  $("legend").textContent = "Dot: strength of the unit on held-out text, |2 AUC - 1| or |r|; green bar: its 95 % interval; grey bar: strength of the " +
-    "best of all units by chance; u, s: best unit of an untrained network and of one with shuffled weights; t: best table of the last 1 to 8 characters; r: best random direction.";
-  const head = element("tr");
-  head.append(...["verdict", "feature", "unit", "strength, 0 to 1", "MCC or r", "what kept it from the next verdict"].map((name) => element("th", name)));
-  $("claims").replaceChildren(head, ...data.claims.map((claim, index) => {
-    const row = element("tr", undefined, { "data-feature": claim.feature }), scores = claim.evidence.scores;
-    const button = element("button", claim.feature), name = element("td"), nulls = element("td");
-    name.append(button);
-    nulls.append(line(claim));
-    row.append(element("td", claim.verdict, { class: claim.verdict }), name, element("td", named(claim.unit)), nulls,
-      element("td", three(scores.mcc ?? scores.r)), element("td", claim.because, { class: "soft" }));
-    row.onclick = () => choose(index);
-    return row;
-  }));
-}
+const indexOf = (feature) => data.claims.findIndex((claim) => claim.feature === feature);
 
 function strip(excerpt) {
-  const box = element("div", undefined, { class: "strip", "aria-label": "held-out text, coloured by the value of the unit; underlined where the feature is on" });
+  const box = element("div", undefined, { class: "strip", tabindex: 0, role: "region", "aria-label": "held-out text, coloured by the value of the neuron; underlined where the feature is on" });
   const text = element("bdo");
   excerpt.text.forEach((glyph, t) => {
-    const letter = element("span", glyph), colour = diverging(excerpt.values[t] / data.steps);
-    Object.assign(letter.style, { background: `rgb(${colour})`, color: ink(colour),
-      borderBottomColor: `rgba(${palette.orange}, ${excerpt.labels[t] / 9})` });
-    letter.title = `${(excerpt.values[t] / data.steps).toFixed(2)}, feature ${excerpt.labels[t]}/9`;
-    text.append(letter);
+    const ends = glyph === "\n", value = excerpt.values[t] / data.steps, colour = diverging(value);
+    const letter = element("span", ends ? "↵" : glyph, ends ? { class: "end" } : {});
+    Object.assign(letter.style, { background: css(colour), color: ink(colour), borderBottomColor: `rgba(${palette.orange}, ${excerpt.labels[t] / 9})` });
+    letter.title = `${value.toFixed(2)}, feature ${excerpt.labels[t]}/9`;
+    text.append(letter, ends ? "\n" : "");
   });
   box.append(text);
   return box;
 }
+function key(...entries) {
+  return entries.map(([mark, words]) => {
+    const entry = element("span");
+    entry.append(...[mark].flat(), words);
+    return entry;
+  });
+}
+
+// The cards.
+function turns({ rises, falls }) {
+  const table = element("table", undefined, { class: "turns" });
+  for (const [words, some] of [["turns on most after", rises], ["turns off most after", falls]]) {
+    if (!some.length) continue;
+    const row = element("tr"), cell = element("td");
+    for (const { after, change, times } of some)
+      cell.append(element("bdo", after, { title: `mean change ${change.toFixed(2)}, ${number(times)} times` }), ` ${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(2)}   `);
+    row.append(element("td", words, { class: "soft" }), cell);
+    table.append(row);
+  }
+  return table;
+}
+function card(finding) {
+  const made = element("article"), title = element("h3"), links = element("p", undefined, { class: "links" }), index = indexOf(finding.feature);
+  title.append(element("span", finding.unit, { class: "neuron", title: `neuron ${finding.unit.split(":")[1]} of layer ${finding.unit.split(":")[0]}, both counted from 0` }), ` ${finding.name}`);
+  links.append(element("a", "All its numbers", { href: `#${encodeURIComponent(finding.feature)}` }));
+  if (data.inspected) links.append(element("a", `Read a text with ${finding.unit}`, { href: `${data.inspected}#unit=${finding.unit}` }));
+  const { kind, evidence } = data.claims[index], [yes, no] = evidence.sign > 0 ? ["orange", "blue"] : ["blue", "orange"];
+  const caption = kind === "binary" ? `${yes}: the neuron says yes; ${no}: it says no` : `${yes}: a large number; ${no}: a small one`;
+  made.append(title, strip(data.excerpts[index]), element("p", caption, { class: "soft small" }), element("p", finding.numbers), element("p", finding.held), turns(finding));
+  if (finding.also.length) made.append(element("p", `Also: ${finding.also.join("; ")}.`, { class: "soft" }));
+  if (finding.others.length) made.append(element("p", `Other neurons that follow it: ${finding.others.join(", ")}.`, { class: "soft" }));
+  made.append(links);
+  return made;
+}
+function drawFindings() {
+  const some = data.findings.length;
+  $("intro").textContent = some
+    ? `The network was trained to predict the next character, and nothing else: nobody told it about brackets, quotes or lines. ` +
+      `Of its ${number(data.model.hidden * data.model.layers)} neurons, ${some === 1 ? "one follows" : `${some} follow`} something in this text that the last characters alone do not tell. Each was chosen on one half of the text; all numbers are from the other half.`
+    : data.nothing;
+  $("key").replaceChildren(...(some ? key([["−1", element("i", undefined, { class: "ramp" })], "1: value of the neuron after each character"], [element("b", "underlined", { class: "on" }), "where the text has what the card names"], ["↵", "end of a line"]) : []));
+  $("findings").replaceChildren(...data.findings.map(card));
+  $("explained").textContent = some ? data.explained : "";
+}
+
+// The nulls and the interval of the unit on an axis from 0 to 1, each with a mark of its own.
+const NULLS = [["untrained network", "untrained", (x) => `M${x} 4l4 8h-8z`], ["shuffled weights", "shuffled", (x) => `M${x - 3.5} 5.5h7v7h-7z`],
+  ["random directions", "rotation_largest", (x) => `M${x - 4} 5l8 8m0-8l-8 8`]];
+const TABLE = (x) => `M${x} 4l4.5 5l-4.5 5l-4.5-5z`;
+const outline = (shape, x) => drawing("path", { d: shape(x), fill: "none", stroke: "var(--fore)", "stroke-width": 1.3 });
+const bar = (x, width) => drawing("rect", { x, y: 5, width, height: 8, fill: "rgb(var(--green))", "fill-opacity": 0.4 });
+const chance = (width) => drawing("rect", { x: 0, y: 7, width, height: 4, fill: "var(--soft)", "fill-opacity": 0.35 });
+const disc = (cx) => drawing("circle", { cx, cy: 9, r: 3.5, fill: "rgb(var(--green))" });
+function line(claim, width = 200) {
+  const at = (value) => Math.max(0, Math.min(1, value)) * width, { evidence, nulls } = claim;
+  const marks = [...NULLS.map(([name, key, shape]) => [name, nulls[key], shape]), [`table of the last ${evidence.suffix.k} characters`, evidence.suffix.best, TABLE]];
+  const parts = marks.map(([name, value, shape]) => {
+    const mark = outline(shape, at(value));
+    mark.append(drawing("title", {}, `${name}: ${three(value)}`));
+    return mark;
+  });
+  const label = `strength ${three(evidence.strength)}; chance ${three(nulls.shifts_95)}, ` + marks.map(([name, value]) => `${name} ${three(value)}`).join(", ");
+  return drawing("svg", { width: width + 8, height: 18, viewBox: `-4 0 ${width + 8} 18`, role: "img", "aria-label": label },
+    drawing("line", { x1: 0, x2: width, y1: 9, y2: 9, stroke: "var(--line)" }), chance(at(nulls.shifts_95)),
+    bar(at(evidence.low), Math.max(1, at(evidence.high) - at(evidence.low))), ...parts, disc(at(evidence.strength)));
+}
+function sample(...inside) {
+  return drawing("svg", { width: 18, height: 18, "aria-hidden": "true" }, ...inside);
+}
+function drawLegend() {
+  $("legend").replaceChildren(...key([sample(disc(9)), "the neuron: strength on held-out text, |2 AUC − 1| or |r|; 0 is no relation, 1 a complete one"], [sample(bar(1, 16)), "its 95 % interval"],
+    [sample(chance(18)), "best of all neurons by chance, 95 % of shifts"], ...NULLS.map(([name, , shape]) => [sample(outline(shape, 9)), name === "random directions" ? "best random direction" : `best neuron of ${name === "untrained network" ? "an untrained network" : "a network with shuffled weights"}`]),
+    [sample(outline(TABLE, 9)), "best table of the last 1 to 8 characters"]));
+}
+const COLUMNS = [["verdict"], ["feature"], ["neuron"], ["0 to 1"], ["strength", (c) => three(c.evidence.strength)], ["AUC", (c) => three(c.evidence.scores.auc)],
+  ["MCC", (c) => three(c.evidence.scores.mcc)], ["r", (c) => three(c.evidence.scores.r)], ["chance", (c) => three(c.nulls.shifts_95)], ["untrained", (c) => three(c.nulls.untrained)],
+  ["shuffled", (c) => three(c.nulls.shuffled)], ["last characters", (c) => three(c.evidence.suffix.best)], ["random direction", (c) => three(c.nulls.rotation_largest)],
+  ["ablated: bits where on", (c) => ablated(c, "on_bits")], ["where off", (c) => ablated(c, "off_bits")], ["what kept it from the next verdict", (c) => c.because]];
+const ablated = (claim, which) => (claim.effect.controls ? claim.effect[which].toFixed(4) : !data.settings.causal ? "causal test skipped" : "–");
+function drawClaims() {
+  const head = element("tr");
+  head.append(...COLUMNS.map(([name]) => element("th", name)));
+  $("claims").replaceChildren(head, ...data.claims.map((claim, index) => {
+    const row = element("tr", undefined, { "data-feature": claim.feature }), name = element("td"), nulls = element("td");
+    name.append(element("button", claim.feature, { type: "button" }));
+    nulls.append(line(claim));
+    row.append(element("td", claim.verdict, { class: claim.verdict }), name, element("td", named(claim.unit)), nulls, ...COLUMNS.slice(4).map(([, value]) => element("td", value(claim))));
+    row.onclick = () => choose(index, true);
+    return row;
+  }));
+}
+
 // A line chart; each curve is a name, values and a colour.
 function chart(title, x, curves, xName) {
   const width = 300, height = 130, left = 34, all = curves.flatMap(([, values]) => values);
@@ -87,9 +143,11 @@ function facts(claim) {
   list.append(...lines.map((text) => element("li", text)));
   return list;
 }
-function choose(index) {
+let chosen = 0;
+function choose(index, keep) {
+  chosen = index;
   const claim = data.claims[index], excerpt = data.excerpts[index], charts = element("div", undefined, { class: "wide" });
-  const head = element("h2", `${claim.feature}, unit ${named(claim.unit)}: ${claim.verdict} `);
+  const head = element("h2", `${claim.feature}, neuron ${named(claim.unit)}: ${claim.verdict} `);
   if (data.inspected) head.append(element("a", "open in inspect", { href: `${data.inspected}#unit=${named(claim.unit)}` }));
   const sizes = ["1", "2", "4", "8", "16", "all"];
   charts.append(chart(`Probes of several units (control task: ${three(claim.probe.control)})`, sizes.map((size) => (size === "all" ? data.model.hidden * data.model.layers : Number(size))),
@@ -108,7 +166,7 @@ function choose(index) {
   $("claim").replaceChildren(head, element("p", `Held-out text from character ${excerpt.begin.toLocaleString("en")}; colour: value of the unit, blue -1 to orange 1; underlined: the feature is on.`),
     strip(excerpt), facts(claim), charts);
   [...$("claims").querySelectorAll("tr[data-feature]")].forEach((row, k) => row.setAttribute("aria-selected", k === index));
-  history.replaceState(null, "", `#${encodeURIComponent(claim.feature)}`);
+  if (keep) history.replaceState(null, "", `#${encodeURIComponent(claim.feature)}`);
 }
 
 function drawTable() {
@@ -118,7 +176,7 @@ function drawTable() {
     const row = element("tr");
     row.append(element("th", feature), ...units.map((unit, u) => {
       const cell = element("td", undefined, { class: "cell", title: `${feature}, ${unit}: ${three(strengths[f][u])}` });
-      cell.style.background = `rgb(${diverging(strengths[f][u])})`;
+      cell.style.background = css(diverging(strengths[f][u]));
       return cell;
     }));
     return row;
@@ -136,17 +194,34 @@ function drawRest() {
   $("unexplained").replaceChildren(data.unexplained.length ? table : element("p", "None among the ablated units."));
   $("dropped").textContent = Object.entries(data.dropped).map(([name, why]) => `${name} (${why})`).join(", ") || "None.";
 }
+// An address that names a feature opens the part for scientists at it.
+function recall() {
+  const asked = indexOf(decodeURIComponent(location.hash.slice(1)));
+  if (data.claims.length) choose(Math.max(0, asked));
+  if (asked < 0) return;
+  $("science").open = true;
+  $("claim").scrollIntoView();
+}
 function drawAll() {
   readPalette();
+  drawFindings();
+  drawLegend();
   drawClaims();
   drawTable();
   drawRest();
-  const asked = data.claims.findIndex((claim) => `#${encodeURIComponent(claim.feature)}` === location.hash);
-  if (data.claims.length) choose(Math.max(0, asked));
+  recall();
 }
 $("title").textContent = document.title = data.title || "nextchar discover";
-$("about").textContent = `${data.model.layers}x${data.model.hidden} ${data.model.cell}; ${data.text.characters.toLocaleString("en")} characters, features: ${data.settings.features}; ` +
-  `units chosen on ${data.settings.fit_characters.toLocaleString("en")}, scored on ${data.settings.held_characters.toLocaleString("en")}; ${data.settings.shifts} shifts, ${data.settings.rotations} rotations, seed ${data.settings.seed}`;
+$("about").textContent = `${data.model.layers}x${data.model.hidden} ${data.model.cell}; ${number(data.text.characters)} characters, features: ${data.settings.features}; ` +
+  `neurons chosen on ${number(data.settings.fit_characters)}, scored on ${number(data.settings.held_characters)}; ${data.settings.shifts} shifts, ${data.settings.rotations} rotations, seed ${data.settings.seed}`;
+document.querySelector("summary").textContent = `For scientists: all ${number(data.claims.length)} features with verdicts, nulls and causal tests`;
+addEventListener("hashchange", recall);
+addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!step || !$("science").open || event.altKey || event.ctrlKey || event.metaKey || event.target.closest(".scroll, .strip")) return;
+  choose((chosen + step + data.claims.length) % data.claims.length, true);
+  event.preventDefault();
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 drawAll();
 document.body.dataset.ready = "yes";
