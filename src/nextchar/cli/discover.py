@@ -1,21 +1,21 @@
 """`nextchar discover`: find which unit follows which feature of a text, and how certain that is."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from nextchar.cli.console import print_json, stderr
-from nextchar.cli.flags import Flag
-from nextchar.discovery.options import DiscoverOptions
+from nextchar.cli.flags import OUTPUT, Flag, flags_of
+from nextchar.discovery.options import DiscoverOptions as Declared
 
 if TYPE_CHECKING:
     from nextchar.discovery.claims import Claims
 
+DiscoverOptions: Any = flags_of(Declared)
 DEFAULT = DiscoverOptions()
 TABLE = "All {} features: verdict, feature, neuron, strength (0 to 1)"
 NAME_COLUMNS, INDENT = 24, " " * 13
@@ -26,11 +26,9 @@ def command(
     /,
     *texts: str,
     options: Annotated[DiscoverOptions, Parameter(name="*", negative="")] = DEFAULT,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("discovered"),
-    last_chars: Annotated[int, Parameter(name=["--last-chars", "-n"])] = 200_000,
+    output: Annotated[Path, OUTPUT] = Path("discovered"),
+    last_chars: Annotated[int, Parameter(name=["--last-chars", "-n"], alias=["--length", "--chars"])] = 200_000,
     json: Flag = False,
-    length: Annotated[int | None, Parameter(show=False)] = None,
-    births: Annotated[Flag, Parameter(show=False)] = False,
 ) -> int:
     """Find which unit follows which feature of a text, and test it.
 
@@ -60,9 +58,8 @@ def command(
     """
     from nextchar.discovery.folder import discover_into  # noqa: PLC0415  importing torch takes long
 
-    options, say = replace(options, emergence=options.emergence or births), stderr().print
-    count = last_chars if length is None else length
-    claims, curves = discover_into(output, model, texts, options, count, say)
+    say = stderr().print
+    claims, curves = discover_into(output, model, texts, options, last_chars, say)
     if json:
         print_json({"folder": str(output), **claims.as_dict(), "births": curves})
     else:

@@ -1,6 +1,6 @@
 """What `nextchar discover` searches for and how: the flags, declared once. Imports nothing that is slow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nextchar.text.vocabulary import Unknown
 
@@ -26,7 +26,7 @@ class DiscoverOptions:
     rotations: int = 20
     steered: int = 3
     no_causal: bool = False
-    emergence: bool = False
+    emergence: bool = field(default=False, metadata={"alias": "births"})
     seed: int = 0
     unknown: Unknown = "error"
     encoding: str = "utf-8"
