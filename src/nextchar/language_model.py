@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
+from os.path import isfile
 from typing import Any, Unpack, overload
 
 import nextchar
-from nextchar.errors import check_options
+from nextchar.errors import TextError, check_options
 from nextchar.keywords import InspectKeywords, SampleKeywords, ScoreKeywords
 from nextchar.model.network import Network
 from nextchar.notebook import card, curve, summary
@@ -75,14 +76,22 @@ class LanguageModel:
 
     def score(self, text: str | bytes, **options: Unpack[ScoreKeywords]) -> "nextchar.Score":
         """Score a text; see `nextchar.evaluate`."""
+        _check_text(text)
         check_options(options, ScoreKeywords.__annotations__)
         return nextchar.evaluate(self, text, **options)
 
     def inspect(self, text: str | bytes, **options: Unpack[InspectKeywords]) -> "nextchar.Page":
         """Return the page of a text: what the network computes while it reads; see `nextchar.report`."""
+        _check_text(text)
         check_options(options, InspectKeywords.__annotations__)
         return nextchar.report(self, text, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a file; see `nextchar.save`."""
         nextchar.save(self, path)
+
+
+def _check_text(text: object) -> None:
+    """Refuse the name of a file, whose few characters would be read instead of its content."""
+    if isinstance(text, str | PathLike) and isfile(text):  # noqa: PTH113  a Path refuses a text that is too long for a name
+        raise TextError(f"'{text}' is the name of a file; give its text, as in Path({str(text)!r}).read_text()")

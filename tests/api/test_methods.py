@@ -9,7 +9,7 @@ import pytest
 import nextchar
 from conftest import make_model
 from nextchar import keywords
-from nextchar.errors import ConfigError, ModelFileError, NextcharError
+from nextchar.errors import ConfigError, ModelFileError, NextcharError, TextError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.options import SampleOptions, SamplingParams
 from nextchar.text.vocabulary import Vocabulary
@@ -103,6 +103,15 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     LETTERS.save(tmp_path / "a.safetensors")
     with pytest.raises(ConfigError, match=r"^the device is 'gpu', but this machine"):
         nextchar.load(tmp_path / "a.safetensors", "gpu")
+
+
+@pytest.mark.parametrize("verb", ["score", "inspect"])
+def test_the_name_of_a_file_is_not_read_as_a_text(verb: str, text_file: Path) -> None:
+    """Its few characters would be scored without a word."""
+    for name in (text_file, str(text_file)):
+        with pytest.raises(TextError, match=r"is the name of a file; give its text, as in Path\('.*small\.txt'\)"):
+            getattr(LETTERS, verb)(name)
+    assert LETTERS.score("a\0b", unknown="skip").chars == 2
 
 
 def test_keywords_are_the_declared_options() -> None:

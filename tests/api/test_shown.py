@@ -11,6 +11,7 @@ import pytest
 import nextchar
 from conftest import make_model
 from inspection.browser import BROWSER, browser
+from nextchar.discovery.claims import Finding
 from nextchar.evaluation.score import Score
 from nextchar.language_model import LanguageModel
 from nextchar.notebook import coloured, curve, escape
@@ -149,15 +150,14 @@ def test_a_curve_needs_two_losses() -> None:
 
 
 def test_claims_say_what_was_found() -> None:
-    """The verdicts are counted, and each neuron is named in words, the best first."""
-    made = [
-        SimpleNamespace(unit=(0, unit), feature=feature, verdict=verdict, evidence=SimpleNamespace(strength=0.75))
-        for unit, feature, verdict in ((3, "braces", "tracks"), (4, "<i>", "nothing"), (5, "column", "nothing"))
-    ]
-    claims = nextchar.Claims({}, {}, {}, made, {}, [], {})  # type: ignore[arg-type]
+    """The verdicts are counted, and each finding is told in words."""
+    made = [SimpleNamespace(verdict=verdict) for verdict in ("tracks", "nothing", "nothing")]
+    finding = Finding("braces", "0:3", "knows it is inside { }", "Score 0.9 <i>.", "", [], [], [], [])
+    claims = nextchar.Claims({"vocabulary": 65}, {}, {}, made, {}, [], {}, [finding])  # type: ignore[arg-type]
     assert repr(claims) == "<Claims about 3 features: 1 tracks, 2 nothing>"
+    assert "0:3 knows it is inside { }" in str(claims)
     shown = Shown(claims._repr_html_())
-    assert "0:3knows it is inside { }: tracks, held-out strength 0.75" in shown.text
+    assert "0:3knows it is inside { }. Score 0.9 <i>." in shown.text
     assert "i" not in shown.tags
 
 

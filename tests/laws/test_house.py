@@ -1,6 +1,7 @@
 """The layout of the source: which file may import which, and how long files and functions may be."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +137,9 @@ def test_every_file_opens_with_its_purpose(path: Path) -> None:
     purpose = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert purpose
     assert purpose.splitlines()[0][-1] in ".:?"
+
+
+def test_one_file_escapes_html() -> None:
+    """Every other file takes `escape` from notebook.py, so that all displayed texts are escaped in the same way."""
+    named = re.compile(r"from html import .*\bescape\b|\bhtml\.escape\b")
+    assert [path.name for path in files() if named.search(path.read_text(encoding="utf-8"))] == ["notebook.py"]

@@ -15,13 +15,11 @@ from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
 from nextchar.features.feature import FeatureSummary
-from nextchar.features.phrases import phrase
 from nextchar.notebook import card
 from nextchar.storage import write_text
 from nextchar.text.display import visible
 
 FORMAT = 1
-SHOWN = 10  # claims in a notebook, the best first
 TITLE = "What this network noticed by itself"
 EXPLAINED = (
     "Neurons are named LAYER:UNIT, both counted from 0. Bits per character: 0 is certain, a uniform guess over {} "
@@ -197,15 +195,12 @@ class Claims:
         found = ", ".join(f"{counts[name]} {name}" for name in reversed(VERDICTS) if counts[name])
         return f"<Claims about {len(self.claims)} features: {found}>"
 
+    def __str__(self) -> str:
+        return self.in_words()
+
     def _repr_html_(self) -> str:
-        facts = [(each.unit, f"{each.name}. {each.numbers}") for each in self.findings] or [
-            (
-                f"{claim.unit[0]}:{claim.unit[1]}",
-                f"{phrase(claim.feature)}: {claim.verdict}, held-out strength {claim.evidence.strength:.2f}",
-            )
-            for claim in self.claims[:SHOWN]
-        ]
-        return card(repr(self)[1:-1], facts)
+        facts = [(each.unit, f"{each.name}. {each.numbers}") for each in self.findings]
+        return card(repr(self)[1:-1], facts or [("", NOTHING)])
 
     def __getitem__(self, feature: str) -> Claim:
         """Return the claim about a feature."""

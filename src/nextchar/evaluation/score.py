@@ -58,8 +58,7 @@ class Score:
         facts = [
             ("nats", f"{self.nats_per_char:.4f} per character"),
             ("bytes", f"{self.bits_per_byte:.3f} bits per byte"),
-            ("text", f"{self.chars:,} characters, {self.bytes:,} bytes"),
-            ("protocol", self.protocol),
+            ("text", f"{self.chars:,} characters, {self.bytes:,} bytes, read by the protocol {self.protocol}"),
         ]
         return card(f"{self.bits_per_char:.3f} bits per character (0 is certain; lower is better)", facts)
 
