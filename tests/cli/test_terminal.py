@@ -12,13 +12,19 @@ from types import SimpleNamespace
 import pytest
 
 from nextchar.cli.console import transient
+from nextchar.training.run import Run
 
 pytestmark = [pytest.mark.shell, pytest.mark.skipif(os.name != "posix", reason="this system has no pseudo-terminals")]
 SIZES = ["--hidden", "12", "--embedding", "8", "--batch-size", "4", "--seq-length", "16"]
 
 
-def in_terminal(words: list[str], *, width: int = 80, until: Callable[[bytes], bool] | None = None) -> SimpleNamespace:
-    """Run a command in a pseudo-terminal; press Ctrl-C once `until` is true of its output; return code, screen and output."""
+def in_terminal(
+    words: list[str], *, width: int = 80, until: Callable[[bytes], bool] | None = None, close: bool = False
+) -> SimpleNamespace:
+    """Run a command in a pseudo-terminal; return code, screen and output.
+
+    Once `until` is true of its output, press Ctrl-C, or close the terminal.
+    """
     import fcntl
     import pty
     import struct
@@ -45,9 +51,11 @@ def in_terminal(words: list[str], *, width: int = 80, until: Callable[[bytes], b
             output += found
             stream.feed(found)
             if until and until(output):
+                if close:
+                    break
                 process.send_signal(signal.SIGINT)
                 until = None
-    os.close(ours)
+        os.close(ours)
     above = ["".join(line[place].data for place in range(width)).rstrip() for line in screen.history.top]
     lines = [*above, *(line.rstrip() for line in screen.display)]
     return SimpleNamespace(code=process.returncode, lines=lines, raw=output, cursor=screen.cursor)
@@ -65,7 +73,7 @@ def test_a_training_in_a_terminal(tmp_path: Path, text_file: Path) -> None:
     assert "loading" not in shown
     assert shown.count("sample at step") == 1
     assert " sample at step 120" in shown
-    assert " ended " in shown
+    assert " done " in shown
     assert "100 %" in shown
     assert "done: 120 steps" in shown
     assert "best model: " in shown
@@ -86,6 +94,15 @@ def test_ctrl_c_keeps_the_panel_whole(tmp_path: Path, text_file: Path) -> None:
     assert shown.count("sample at step") == 1
     assert "everything is saved. Resume with:" in shown
     assert not done.cursor.hidden
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_gone_ends_nothing(tmp_path: Path, text_file: Path) -> None:
+    """Where the terminal is closed and no signal says so, the training goes on to its end."""
+    words = ["train", str(text_file), "--steps", "120", *SIZES, "-o", str(tmp_path / "r")]
+    done = in_terminal(words, until=lambda output: b"sample at step 20" in output, close=True)
+    assert done.code == 0
+    assert Run.open(tmp_path / "r").finished
 
 
 def test_the_first_word_waits_for_nothing(text_file: Path) -> None:

@@ -180,7 +180,7 @@ def test_ascii_terminals_have_a_bar_and_a_curve(terminal: Any) -> None:
     tty = terminal(80, 24, "ascii")
     lines = tty.show(story(500, end=False), name="runs/é")
     assert "\n".join(lines).isascii()
-    assert any(re.search(r"left +#+-+ +50 %", line) or re.search(r"ended +#+-+ +50 %", line) for line in lines)
+    assert any(re.search(r"left +#+-+ +50 %", line) or re.search(r"stopped +#+-+ +50 %", line) for line in lines)
     assert any(re.match(r" train +[#*+=:._-]+ ", line) for line in lines)
     assert any("runs/\\xe9" in line for line in lines)
 

@@ -1,5 +1,6 @@
 """Output of every command: encodings, escaping for terminals, JSON on standard output, progress on standard error."""
 
+import errno
 import io
 import json
 import os
@@ -77,7 +78,12 @@ def stderr() -> "Console":
 
         def print(self, *lines: Any, **options: Any) -> None:
             """Print lines; what could control the terminal, as in the name of a file, is escaped."""
-            super().print(*(visible(line) if isinstance(line, str) else line for line in lines), **options)
+            try:
+                super().print(*(visible(line) if isinstance(line, str) else line for line in lines), **options)
+            except OSError as error:
+                if error.errno != errno.EIO:  # the terminal is gone
+                    raise
+                self.on_broken_pipe()
 
     return Quiet(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 

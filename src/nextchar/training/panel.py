@@ -72,7 +72,7 @@ class TrainingState:
     def time_left(self) -> str:
         """The time left, in words."""
         if self.ended:
-            return "ended"
+            return "done" if self.fraction == 1 else "stopped"
         return f"{duration(self.progress.seconds_left)} left" if self.progress else "starting"
 
     def facts(self) -> list[str]:

@@ -41,7 +41,7 @@ def train(
         config: Options.
         out: A run folder to write, from which the run can be resumed; None writes nothing.
         overwrite: Whether `out` may hold an older run, which is removed.
-        progress: Show a progress bar in a terminal or notebook, and lines elsewhere.
+        progress: Show a live view in a terminal or notebook, and lines elsewhere; False is silent.
         options: More options, by the names of `Config`.
 
     Raises:
@@ -163,7 +163,7 @@ class Run:
 
         Args:
             text: Its texts, if they are no longer where they were.
-            progress: Show a progress bar in a terminal or notebook, and lines elsewhere.
+            progress: Show a live view in a terminal or notebook, and lines elsewhere; False is silent.
             budget: `minutes`, `epochs` or `steps`.
         """
         with locked(self.folder):

@@ -1,7 +1,7 @@
 """How a training is shown: a live panel in a terminal or notebook, plain lines elsewhere, on standard error."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -43,26 +43,32 @@ class TrainingView:
         self._shown: list[Text] = []
         self._handle: Any = None
         self._last_line = self._last_update = 0.0
+        self._closed = False
 
     def follow(self, happening: Iterable[Event]) -> Iterator[Event]:
         """Show events, and pass them on."""
         done: events.Finished | None = None
         try:
             for event in happening:
-                with suppress(OSError):
-                    self.show(event)
+                self._try(self.show, event)
                 done = event if isinstance(event, events.Finished) else done
                 yield event
         finally:
             self.state.ended = True
-            with suppress(OSError):
-                self._refresh()
+            self._try(self._refresh)
             with suppress(OSError):
                 if self._display:
                     self._display.stop()
-            with suppress(OSError):
-                for line in closing(self.state, done) if done else ():
-                    self.say(line)
+            for line in closing(self.state, done) if done else ():
+                self._try(self.say, line)
+
+    def _try(self, show: Callable[..., object], *what: object) -> None:
+        """Show something, unless that has failed before: what cannot be written would be kept for the next time."""
+        if not self._closed:
+            try:
+                show(*what)
+            except OSError:
+                self._closed = True
 
     def show(self, event: Event) -> None:
         """Show one event."""
