@@ -2,9 +2,9 @@
 
     python tools/recording.py "nextchar train book.txt --minutes 1 -o runs/book" "nextchar sample runs/book" -o out.svg
 
-Each command is typed, run in a pseudo-terminal, and shown as it came. A command that took longer than `--longest` seconds
-is shortened to them, and pauses are cut. Where nothing moves, as in a viewer without CSS animation, the last screen is
-shown. Needs Linux or macOS.
+Each command is typed, run in a pseudo-terminal, and shown as it came. Pauses are cut to a second, and a command that
+still takes longer than `--longest` seconds is shortened to them. Where nothing moves, as in a viewer without CSS
+animation, the last screen is shown. Needs Linux or macOS.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from xml.sax.saxutils import escape
@@ -27,7 +27,7 @@ EDGE, BAR = 14, 30  # pixels around the text, and of the title
 TYPING = 0.07  # seconds between two steps of typing
 TYPED = 3  # characters in one such step
 PAUSE = 0.6  # seconds before a typed command starts
-IDLE = 1.0  # seconds, at most, in which nothing happens
+IDLE = 1.0  # seconds to which pauses of a command are cut
 HOLD = 5.0  # seconds for which the last screen stays
 PER_SECOND = 5  # screens, at most
 BACK, FORE = "#16181c", "#d9dce1"
@@ -105,14 +105,13 @@ def record(commands: Iterable[str], columns: int, rows: int, longest: float) -> 
         if words[0] == "nextchar":
             words[:1] = [sys.executable, "-m", "nextchar"]
         chunks = list(run_in_terminal(words, columns, rows))
-        took = chunks[-1][0] if chunks else 0.0
-        share = min(1.0, longest / took) if took else 1.0
-        started, before = now, 0.0
-        for seconds, data in chunks:
-            now += min(share * (seconds - before), IDLE)
-            before = seconds
+        times = [seconds for seconds, _ in chunks]
+        gaps = [min(later - sooner, IDLE) for sooner, later in pairwise([0.0, *times])]
+        share = min(1.0, longest / (sum(gaps) or 1.0))
+        for gap, (_, data) in zip(gaps, chunks, strict=True):
+            now += share * gap
             yield now, data
-        print(f"{command}: {took:.1f} s, shown in {now - started:.1f} s", file=sys.stderr)
+        print(f"{command}: {max(times, default=0):.1f} s, shown in {share * sum(gaps):.1f} s", file=sys.stderr)
         now += PAUSE
         yield now, b"\r\n"
 
