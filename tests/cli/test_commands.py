@@ -63,7 +63,7 @@ def test_without_json_training_prints_no_data(
     result = shell("train", text_file, "--steps", 30, *SIZES, "-o", run.parent / "other")
     assert result.out == ""
     assert "\x1b" not in result.err
-    assert "step      10  valid" in result.err
+    assert "step      10 · validation " in result.err
 
 
 def test_sampling_keeps_the_contract(run: Path, shell: Callable[..., SimpleNamespace]) -> None:

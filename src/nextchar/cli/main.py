@@ -119,7 +119,7 @@ def run(given: list[str]) -> int:
         if given[0] == name:
             command = import_module(room).command
             # A terminal of any width breaks a paragraph anew; examples keep their lines.
-            about = re.sub(r"(?<=\S)\n(?=\S)", " ", cleandoc(command.__doc__).partition("\nParameters\n")[0])
+            about = re.sub(r"(?<=\S)\n(?=\S)", " ", cleandoc(command.__doc__ or "").partition("\nParameters\n")[0])
             app.command(command, name=name, usage=f"Usage: nextchar {name} {usage}", help=about)
         else:
             app.command(f"{room}:command", name=name, help=line, sort_key=place)
