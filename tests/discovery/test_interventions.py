@@ -149,7 +149,7 @@ def test_what_an_ablation_says_in_words() -> None:
     )
     word, why = ablation.verdict(None)
     assert word == "tracks"
-    assert "not ablated" in why
+    assert "causal test skipped" in why
     assert "1.4 times" in ablation.verdict(effect)[1]
     assert "only 50 %" in ablation.verdict(replace(effect, percentile=50.0))[1]
     assert ablation.verdict(replace(effect, passes=True)) == ("uses", "")

@@ -221,7 +221,7 @@ def _deviation(states: States, row: int) -> float:
 def verdict(effect: Effect | None) -> tuple[str, str]:
     """Return the verdict that a unit which tracks a feature earns by its ablation, and what kept it from `uses`."""
     if effect is None:
-        why = "it was not ablated: too many units are as good, or the feature is never both on and off"
+        why = "causal test skipped: too many units are as good, or the feature is never both on and off"
     elif effect.passes:
         return "uses", ""
     elif effect.percentile < USES_PERCENTILE or effect.on_bits <= 0:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nextchar.discovery.ablation import Effect
 from nextchar.discovery.judging import VERDICTS, Evidence
@@ -30,6 +30,7 @@ NOTHING = (
     "the last 8 characters do. Train longer (--minutes 10 or more), or read a longer text (--last-chars 200000)."
 )
 
+Measure = Literal["balanced accuracy", "correlation"]
 Entry = dict[str, Any]
 """Values by name, as they are in the JSON."""
 
@@ -134,6 +135,8 @@ class Finding:
         feature: Of the claim.
         unit: LAYER:UNIT.
         name: What it does, to follow its name, such as "knows it is inside { }".
+        measure: "balanced accuracy" of a feature that is on or off, or "correlation" with a number.
+        score: That, on the half of the text on which the unit was not chosen.
         numbers: A sentence with its held-out score beside an untrained network and a table of the last characters.
         held: Sentences on what holding the unit does.
         also: The other claims that say the same, such as "0:12 knows how deep it is inside { }".
@@ -145,6 +148,8 @@ class Finding:
     feature: str
     unit: str
     name: str
+    measure: Measure
+    score: float
     numbers: str
     held: str
     also: list[str]

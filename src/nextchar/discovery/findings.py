@@ -43,6 +43,7 @@ def findings_of(study: Study, claims: Iterable[Claim]) -> list[Finding]:
 def _say(study: Study, group: list[Claim]) -> Finding:
     best = max(group, key=lambda claim: (claim.rank, claim.steer is not None, claim.evidence.strength))
     rises, falls = _turns(study, best)
+    scores = best.evidence.scores
     bar = max(best.nulls.untrained, best.nulls.shuffled, best.evidence.suffix.best)
     also = [
         f"{'it' if claim.unit == best.unit else _name(claim)} {phrase(claim.feature)}"
@@ -56,6 +57,8 @@ def _say(study: Study, group: list[Claim]) -> Finding:
         best.feature,
         _name(best),
         phrase(best.feature),
+        "balanced accuracy" if best.kind == "binary" else "correlation",
+        scores["balanced_accuracy"] if best.kind == "binary" else best.evidence.strength,
         _numbers(best),
         _held(study, best),
         also[:OTHERS],

@@ -66,7 +66,7 @@ class Evidence:
         row: The unit, as a row of the states.
         sign: 1 if the unit is high where the feature is on, -1 if it is low.
         threshold: Level above (below) which the unit predicts the feature; -1 if there is none.
-        scores: By name: auc, mcc, average_precision, stratified_auc; or r and eta_squared.
+        scores: By name: auc, balanced_accuracy, mcc, average_precision, stratified_auc; or r and eta_squared.
         strength: Of the unit.
         low: Lower end of its 95 % interval.
         high: Upper end.
@@ -142,8 +142,10 @@ def _judge_binary(study: Study, feature: Feature, row: int, sign: int) -> Eviden
     strata = scores.tally(codes, label, known, np.asarray(study.ids, np.int64)[places])
     absent, present = (counts.sum(1) for counts in strata)
     weight = absent * present / (absent + present + 1)
+    hits, rejections = on[threshold + 1 :].sum() / max(on.sum(), 1), off[: threshold + 1].sum() / max(off.sum(), 1)
     measured = {
         "auc": float(scores.auc(off, on)),
+        "balanced_accuracy": float(hits + rejections) / 2,
         "mcc": float(scores.mcc(off, on)[threshold]),
         "average_precision": scores.average_precision(off, on),
         "stratified_auc": float((scores.auc(*strata) * weight).sum() / max(weight.sum(), 1e-9)),
@@ -235,4 +237,4 @@ def verdict(evidence: Evidence, *, q: float, untrained: float) -> tuple[str, str
         return "detects", f"its threshold is right too rarely: MCC {evidence.scores['mcc']:.3f}"
     if "r" in evidence.scores and abs(evidence.scores["r"]) < TRACKS_R:
         return "detects", f"it is not close enough: r = {evidence.scores['r']:.3f}"
-    return "tracks", "it was not ablated"
+    return "tracks", "causal test skipped"
