@@ -1,4 +1,4 @@
-"""`nextchar discover`: find which unit follows which feature of a text, and how certain that is."""
+"""`nextchar discover`: find which neuron follows which feature of a text, and how certain that is."""
 
 import sys
 from pathlib import Path
@@ -30,14 +30,14 @@ def command(
     last_chars: Annotated[int, Parameter(name=["--last-chars", "-n"], alias=["--length", "--chars"])] = 200_000,
     json: Flag = False,
 ) -> int:
-    """Find which unit follows which feature of a text, and test it.
+    """Find what a network noticed by itself: which neuron follows what.
 
-    Scores every unit on some seventy features: quotes, brackets, comments,
-    column, indentation. The best unit of a feature is chosen on one half of
+    Compares every neuron with some seventy features of a text: quotes,
+    brackets, comments, position in the line. What it finds is said in words
+    and drawn on a page, discover.html. Each neuron is chosen on one half of
     the text, scored on the other, and compared with chance, untrained
     networks, tables of the last characters, and random directions; then it
-    is ablated, patched and steered. Writes claims.json, discover.html and
-    inspect.html into a folder.
+    is held: ablated, patched and steered. All numbers are in claims.json.
 
         nextchar discover runs/kernel linux.c -o found
         nextchar discover runs/kernel linux.c --features my.toml --no-causal
