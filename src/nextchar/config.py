@@ -183,7 +183,10 @@ class Config(BaseModel):
             ConfigError: An unknown name, a value of another type or outside its bounds; one sentence.
         """
         values = renamed(values)
-        check_options(values, Config.model_fields, f" in {source}" if source else "")
+        aliases = {
+            name: getattr(field, "json_schema_extra", {})["alias"] for name, field in Config.model_fields.items()
+        }
+        check_options(values, aliases, f" in {source}" if source else "")
         try:
             return cls(**values)
         except ConfigError as error:

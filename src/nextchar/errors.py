@@ -12,7 +12,7 @@ A message is one sentence: what is wrong, with which value, and what to do about
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
 from operator import index
@@ -57,21 +57,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def check_options(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
+def check_options(given: Iterable[str], known: Mapping[str, object], where: str = "") -> None:
     """Check names of options, which Python does not check where a function collects keywords.
 
     Args:
         given: The names.
-        known: All that there are.
+        known: All that there are; if the value of one is a `str`, it has other names of it, such as "lr adam-lr".
         where: Where they come from, for the message.
 
     Raises:
         ConfigError: One is unknown; names it and the nearest that is known.
     """
-    known = list(known)
     for name in given:
         if name not in known:
-            raise ConfigError(f"unknown option '{name}'{where}{did_you_mean(name, known)}")
+            also = [each for each, others in known.items() if name.replace("_", "-") in str(others).split()]
+            raise ConfigError(f"unknown option '{name}'{where}{did_you_mean(also[0] if also else name, known)}")
 
 
 def as_integer(name: str, value: Any, bounds: str = "0 or more", least: float = 0) -> int:

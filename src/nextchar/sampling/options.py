@@ -5,7 +5,7 @@ meaning, most of them those of other projects (docs/options.md). Imports nothing
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from sys import float_info
 from typing import Any, Literal
 
@@ -107,7 +107,8 @@ def with_keywords(options: SampleOptions | None, keywords: SampleKeywords) -> Sa
     Raises:
         ConfigError: A keyword is unknown, or its value out of its range.
     """
-    check_options(keywords, SampleKeywords.__annotations__)
+    every = (*fields(SampleOptions), *fields(SamplingParams))
+    check_options(keywords, {each.name: each.metadata.get("alias", "") for each in every if each.name != "params"})
     check_is("options", options or SampleOptions(), SampleOptions)
     base, params = options or SampleOptions(), SamplingParams.__match_args__
     drawn: dict[str, Any] = {name: value for name, value in keywords.items() if name in params}

@@ -11,33 +11,24 @@ from nextchar.sampling.options import SampleOptions, with_keywords
 from nextchar.storage import ModelSource
 
 Models = Engine | ModelSource | Sequence[ModelSource]
+Options = SampleOptions | None
 
 
 @overload
 def sample(
-    model: Models,
-    prompt: str = "",
-    options: SampleOptions | None = None,
-    *,
-    count: None = None,
-    **keywords: Unpack[SampleKeywords],
+    model: Models, prompt: str = "", options: Options = None, *, count: None = None, **given: Unpack[SampleKeywords]
 ) -> Sample: ...
 @overload
 def sample(
-    model: Models,
-    prompt: str = "",
-    options: SampleOptions | None = None,
-    *,
-    count: int,
-    **keywords: Unpack[SampleKeywords],
+    model: Models, prompt: str = "", options: Options = None, *, count: int, **given: Unpack[SampleKeywords]
 ) -> list[Sample]: ...
 def sample(
     model: Models,
     prompt: str = "",
-    options: SampleOptions | None = None,
+    options: Options = None,
     *,
     count: int | None = None,
-    **keywords: Unpack[SampleKeywords],
+    **given: Unpack[SampleKeywords],
 ) -> Sample | list[Sample]:
     """Generate a text, or a list of `count` texts.
 
@@ -47,7 +38,7 @@ def sample(
         options: Length, sampling parameters, stops, seed and weights.
         count: The number of texts. Text k draws from a random stream of its own, and so does not depend on
             the count.
-        **keywords: Fields of `SampleOptions` and `SamplingParams` by name, instead of those of `options`.
+        **given: Fields of `SampleOptions` and `SamplingParams` by name, instead of those of `options`.
 
     Returns:
         Without a count one text, whose `str` is the text; with a count a list of texts in order.
@@ -59,15 +50,13 @@ def sample(
     Example:
         >>> print(nextchar.sample("runs/book", "It was ", length=300, temperature=0.8))
     """
-    generator = Generator(model, with_keywords(options, keywords))
+    generator = Generator(model, with_keywords(options, given))
     texts = [each.sample(prompt) for each in generator.generations(prompt, 1 if count is None else count)]
     return texts[0] if count is None else texts
 
 
-def stream(
-    model: Models, prompt: str = "", options: SampleOptions | None = None, **keywords: Unpack[SampleKeywords]
-) -> Iterator[str]:
+def stream(model: Models, prompt: str = "", options: Options = None, **given: Unpack[SampleKeywords]) -> Iterator[str]:
     """Yield the first text of `sample` in pieces while it is generated; arguments and errors are the same."""
-    generator = Generator(model, with_keywords(options, keywords))
+    generator = Generator(model, with_keywords(options, given))
     # The end of a piece, and of the text, can be within a character of a byte model.
     return codecs.iterdecode(generator.pieces(prompt, 0), "utf-8", errors="replace")
