@@ -18,7 +18,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import App
 
-from nextchar import SampleOptions, SamplingParams, evaluate, keywords, report
+import nextchar
+from nextchar import SampleOptions, SamplingParams, evaluate, keywords
 from nextchar.cli.flags import DEFAULTS
 from nextchar.cli.main import COMMANDS, LONG, main
 from nextchar.cli.mistakes import ANSWERS
@@ -204,7 +205,7 @@ def keywords_module() -> str:
         ("TrainKeywords", "The options of `train`: the fields of `Config`.", options),
         ("SampleKeywords", "The options of `sample` and `stream`, of `SampleOptions` and `SamplingParams`.", drawing),
         ("ScoreKeywords", "The options of `LanguageModel.score` and `evaluate`.", keywords_of(evaluate)),
-        ("InspectKeywords", "The options of `LanguageModel.inspect` and `report`.", keywords_of(report)),
+        ("InspectKeywords", "The options of `LanguageModel.inspect` and `inspect`.", keywords_of(nextchar.inspect)),
     ):
         lines = [f'    {key}: {spelled(kind)}\n    """{meaning}"""\n' for key, kind, meaning in entries]
         parts.append(f'\n\nclass {name}(TypedDict, total=False):\n    """{what}"""\n\n' + "".join(lines))

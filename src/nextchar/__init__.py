@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nextchar.inspection.gates import GateRow, gates
     from nextchar.inspection.page import Page
     from nextchar.inspection.reach import Reach, reach
-    from nextchar.inspection.report import report
+    from nextchar.inspection.report import inspect
     from nextchar.inspection.strip import Strip, strip
     from nextchar.inspection.trace import Trace, trace
     from nextchar.language_model import LanguageModel
@@ -39,8 +39,8 @@ __version__ = "0.1.0"
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
 __all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Page", "Reach", "Run", "Sample"]
 __all__ += ["SampleOptions", "SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer"]
-__all__ += ["Vocabulary", "discover", "evaluate", "evaluate_dynamic", "gates", "load", "open_corpus"]
-__all__ += ["reach", "read_model", "report", "sample", "save", "stream", "strip", "structure", "trace"]
+__all__ += ["Vocabulary", "discover", "evaluate", "evaluate_dynamic", "gates", "inspect", "load", "open_corpus"]
+__all__ += ["reach", "read_model", "sample", "save", "stream", "strip", "structure", "trace"]
 __all__ += ["train"]
 
 _NAMES = {
@@ -55,7 +55,7 @@ _NAMES = {
     "inspection.gates": "GateRow gates",
     "inspection.page": "Page",
     "inspection.reach": "Reach reach",
-    "inspection.report": "report",
+    "inspection.report": "inspect",
     "inspection.strip": "Strip strip",
     "inspection.trace": "Trace trace",
     "language_model": "LanguageModel",

@@ -133,11 +133,11 @@ class ScoreKeywords(TypedDict, total=False):
 
 
 class InspectKeywords(TypedDict, total=False):
-    """The options of `LanguageModel.inspect` and `report`."""
+    """The options of `LanguageModel.inspect` and `inspect`."""
 
-    units: str | Sequence[tuple[int, int]]
-    """Layer and unit of those that are shown, or "0:3,1:17"; by default the 64 whose main signal varies most in this text."""
-    shown: int
-    """How many characters of the text the page contains."""
+    neurons: str | Sequence[tuple[int, int]]
+    """Layer and unit of those that are shown, or "0:3,1:17"; by default 40, those with a name and those that matter most."""
+    chars: int | None
+    """How many characters are read, from the beginning; None reads all. The page shows 30,000 of them at most."""
     title: str
     """Names of the text and the model."""

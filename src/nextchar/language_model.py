@@ -81,10 +81,10 @@ class LanguageModel:
         return nextchar.evaluate(self, text, **options)
 
     def inspect(self, text: str | bytes, **options: Unpack[InspectKeywords]) -> "nextchar.Page":
-        """Return the page of a text: what the network computes while it reads; see `nextchar.report`."""
+        """Return the page of a text: what the network computes while it reads; see `nextchar.inspect`."""
         _check_text(text)
         check_options(options, InspectKeywords.__annotations__)
-        return nextchar.report(self, text, **options)
+        return nextchar.inspect(self, text, **options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a file; see `nextchar.save`."""

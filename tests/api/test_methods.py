@@ -28,7 +28,7 @@ def test_methods_do_what_the_functions_do(tmp_path: Path) -> None:
         LETTERS, "abba", protocol="windows", window=2
     )
     page = LETTERS.inspect("abba", title="two letters")
-    assert page == nextchar.report(LETTERS, "abba", title="two letters")
+    assert page == nextchar.inspect(LETTERS, "abba", title="two letters")
     LETTERS.save(tmp_path / "model.safetensors")
     again = nextchar.load(tmp_path / "model.safetensors")
     assert again.sample("ab", length=9) == LETTERS.sample("ab", length=9)

@@ -406,7 +406,8 @@ def test_inspect_writes_a_page(
     page = tmp_path / "page.html"
     result = shell("inspect", run, text_file, "-o", page, "-n", 500, "--neurons", "0:3,1:7", "--json")
     value = json.loads(result.out)
-    assert value == {"page": str(page), "chars": 20_000, "shown": 500, "bytes": page.stat().st_size}
+    assert value == {"page": str(page), "chars": 500, "shown": 500, "bytes": page.stat().st_size}
+    assert "reading the first 500 of 20,000 characters; --all reads everything" in result.err
     assert str(page) in result.err
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
@@ -417,11 +418,15 @@ def test_inspect_shows_strips_and_the_timeline(
 ) -> None:
     """`--terminal` shows text on standard output without colours where there is no terminal; `--timeline` the samples."""
     shown = shell("inspect", run, text_file, "--terminal", "--neurons", "0:3", "-n", 50)
-    assert "tanh(c) of unit 0:3, scale -1 blue, 0 white, 1" in shown.out
-    assert "#·Author" in shown.out
+    assert "tanh(c) of neuron 0:3: -1 blue, 0 white, 1 orange" in shown.out
+    assert "# Author" in shown.out
     assert "\x1b" not in shown.out
     value = json.loads(shell("inspect", run, text_file, "--terminal", "-n", 50, "--json").out)
-    assert [len(values) for values in value["units"].values()] == [50]
+    assert [len(values) for values in value["units"].values()] == [50, 50, 50]
+    assert all(re.match(rf"{name}( knows|, number [1-3] by importance)", said) for name, said in value["about"].items())
+    guesses = shell("inspect", run, text_file, "--terminal", "--neurons", "0:3", "-n", 50, "--predictions").out
+    assert "Below: the likeliest next characters" in guesses
+    assert guesses.count("\n") > shown.out.count("\n") + 5
     samples = json.loads(shell("inspect", run, "--timeline", "--json").out)["timeline"]
     assert len(samples) > 1
     assert samples[-1]["validation_bits_per_char"] > 0
@@ -437,13 +442,13 @@ def test_inspect_writes_what_the_name_asks_for(
         words = (run, text_file, "-o", tmp_path / name, "--neurons", "0:3", "--signal", "f", "-n", 30, "--json")
         value = json.loads(shell("inspect", *words).out)
         assert value["shown"] == 30
-        assert value["legend"].startswith("f of unit 0:3, scale 0 blue, 0.5 white, 1 orange")
+        assert value["legend"].startswith("f of neuron 0:3: 0 blue, 0.5 white, 1 orange")
     assert "<svg" in (tmp_path / "strip.svg").read_text(encoding="utf-8")
     assert (tmp_path / "strip.png").read_bytes().startswith(b"\x89PNG")
     for name in ("all.npz", "all.safetensors"):
         words = (run, text_file, "-o", tmp_path / name, "--units", "1:3,1:0", "-n", 30, "--json")
         value = json.loads(shell("inspect", *words).out)
-        assert (value["trace"], value["chars"], value["shown"]) == (str(tmp_path / name), 20_000, 30)
+        assert (value["trace"], value["chars"], value["shown"]) == (str(tmp_path / name), 30, 30)
         assert "layers.1.tanh_c" in value["arrays"]
         assert (tmp_path / name).stat().st_size > 1000
     page = tmp_path / "learning.html"
@@ -472,7 +477,8 @@ def test_what_inspect_cannot_do_is_one_sentence(
     for words, said in (
         ((run, text_file, "--neurons", "0:12"), "there is no unit 0:12"),
         ((run, text_file, "--neurons", "12"), "LAYER:UNIT"),
-        ((run, text_file, "--terminal", "-n", 0), "1 or more"),
+        ((run, text_file, "--terminal", "--chars", 0), "1 or more"),
+        ((run, text_file, "--chars", 10, "--all"), "--all and --chars were given; give one of them"),
         ((run, text_file, "-o", "x.html", "--terminal"), "give one of them"),
         ((run, text_file, "--timeline"), "give one of them"),
         ((run, text_file, "--terminal", "--timeline"), "give one of them"),

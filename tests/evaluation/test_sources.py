@@ -26,7 +26,7 @@ VERBS: dict[str, Verb] = {
     "strip": lambda model, text: nextchar.strip(model, text, 0, 1).values.mean(),
     "gates": lambda model, text: nextchar.gates(model, text)[0].left,
     "reach": lambda model, text: nextchar.reach(model, text, places=2, distance=20).loss,
-    "report": lambda model, text: len(nextchar.report(model, text)),
+    "inspect": lambda model, text: len(nextchar.inspect(model, text)),
 }
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,15 +12,27 @@ import numpy as np
 import pytest
 
 from conftest import make_model
-from inspection.handset import LATCH, TEXT, WWW, expected_cells, golden_model
+from inspection.handset import LATCH, TEXT, VOCABULARY, WWW, expected_cells, golden_model
 from nextchar.errors import ConfigError, TextError
+from nextchar.inspection.naming import Named
 from nextchar.inspection.reach import reach
 from nextchar.inspection.relations import alone, direct_effect
-from nextchar.inspection.report import DECADES, GATE_STEPS, MAIN_STEPS, parse_neurons, report
-from nextchar.inspection.summary import WINDOW
+from nextchar.inspection.report import (
+    DECADES,
+    GATE_STEPS,
+    MAIN_STEPS,
+    REACH_DISTANCE,
+    REACH_PLACES,
+    inspect,
+    neuron_page,
+    parse_neurons,
+    typical_place,
+)
+from nextchar.inspection.summary import BINS, WINDOW
 from nextchar.inspection.trace import trace
-from nextchar.inspection.unit import BY_CHARACTER, DECILES, deciles, ends
+from nextchar.inspection.unit import BY_CHARACTER, DECILES, PRIOR, deciles, ends
 from nextchar.text.corpus import Corpus
+from nextchar.text.vocabulary import Vocabulary
 
 HOSTILE = "</script><b>&amp;[[x]]\n\t\x00 שלום \u202e\u2028/* data *//* program */" * 3
 
@@ -63,7 +76,7 @@ def test_the_page_holds_the_values_of_the_equations() -> None:
     """What is packed is the trace: ids, surprisals, ranks, likeliest, and each planted unit to its steps."""
     lm = golden_model()
     planted = [(0, unit) for unit in range(WWW + 1)]
-    data, seen = _data(report(lm, TEXT, units=planted)), trace(lm, TEXT)
+    data, seen = _data(inspect(lm, TEXT, neurons=planted)), trace(lm, TEXT)
     assert _unpacked(data["ids"], np.uint32).tolist() == seen.ids.tolist()
     assert _unpacked(data["rank"], np.uint32).tolist() == seen.rank.tolist()
     assert _unpacked(data["likeliest"], np.uint32).tolist() == seen.likeliest.ravel().tolist()
@@ -79,28 +92,61 @@ def test_the_page_holds_the_values_of_the_equations() -> None:
     assert opened.tolist() == [float(character == "[") for character in TEXT]
     assert data["units"][LATCH]["strongest"][0][0] == 0
     assert "".join(data["vocabulary"][index] for index in data["units"][LATCH]["strongest"][0][1]).startswith(
-        "see·[the"
+        "see [the"
     )
 
 
-def test_the_units_that_vary_most_are_shown(text: str) -> None:
-    """Without a choice there are 64 at most, the most varied first, all from the whole text though less is shown."""
+def test_units_that_matter_are_shown(text: str) -> None:
+    """Without a choice there are 40 at most, the most important first; less is read if that is asked for."""
     lm = make_model(Corpus.from_text(text).vocabulary)
-    data = _data(report(lm, text[:3000], shown=100))
-    assert (data["characters"], data["shown"], len(data["units"])) == (3000, 100, 16)
-    spread = [unit["deviation"] for unit in data["units"]]
-    assert spread == sorted(spread, reverse=True)
+    data = _data(inspect(lm, text[:5000], chars=3000))
+    assert (data["characters"], data["shown"], len(data["units"]), data["ranked"]) == (3000, 3000, 16, True)
+    assert [unit["place"] for unit in data["units"]] == list(range(1, 17))
     assert sum(data["units"][0]["histogram"]) == 3000
-    assert len(_unpacked(data["signals"][0]["values"], np.int8)) == 16 * 100
+    assert len(_unpacked(data["signals"][0]["values"], np.int8)) == 16 * 3000
     whole = trace(lm, text[:3000], units={0: [3]}).of(0, 3)
     (unit,) = (each for each in data["units"] if (each["layer"], each["unit"]) == (0, 3))
     assert unit["mean"] == pytest.approx(whole.mean(), abs=1e-4)
+    assert len(_data(inspect(lm, text[:5000], chars=None))["units"][0]["histogram"]) == BINS
+
+
+def test_what_is_read_beyond_what_is_shown_counts(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics are of everything that is read, though the page shows less."""
+    monkeypatch.setattr("nextchar.inspection.report.SHOWN", 100)
+    data = _data(inspect(make_model(Corpus.from_text(text).vocabulary), text[:3000]))
+    assert (data["characters"], data["shown"]) == (3000, 100)
+    assert sum(data["units"][0]["histogram"]) == 3000
+    assert len(_unpacked(data["signals"][0]["values"], np.int8)) == 16 * 100
+
+
+def test_names_come_first(text: str) -> None:
+    """Units whose names are given come before those that matter, and a page of chosen units has their names, too."""
+    lm = make_model(Corpus.from_text(text).vocabulary)
+    ids, name = lm.vocabulary.encode(text[:1000]), Named(1, 6, "braces", 0.97, "balanced accuracy")
+    first, *others = _data(neuron_page(lm, ids, named=[name]))["units"]
+    assert (first["layer"], first["unit"]) == (1, 6)
+    assert first["named"] == {"phrase": "knows it is inside { }", "score": 0.97, "measure": "balanced accuracy"}
+    assert not any("named" in unit for unit in others)
+    chosen = _data(neuron_page(lm, ids, neurons="0:1,1:6", named=[name]))
+    assert ["named" in unit for unit in chosen["units"]] == [False, True]
+    assert chosen["ranked"] is False
+    with pytest.raises(ConfigError, match="no unit 1:8"):
+        neuron_page(lm, ids, named=[replace(name, unit=8)])
+
+
+def test_the_first_place_is_where_a_unit_changes() -> None:
+    """It is the beginning of a line in the second half; without lines, the beginning."""
+    text = "a\n" * 100 + "aaaaaaaa\n" + "[x]\n" * 10 + "a\n" * 60
+    ids = VOCABULARY.encode(text)
+    values = np.array([float(character in "[x") for character in text])
+    assert typical_place(values, ids, VOCABULARY, 40) == text.index("[x]")
+    assert typical_place(values, ids, Vocabulary("characters", VOCABULARY.codes[1:]), 40) == 0
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_every_cell_has_a_page(cell: str, text: str) -> None:
     """A gru has two gates to show, an rnn none."""
-    data = _data(report(make_model(Corpus.from_text(text).vocabulary, cell=cell), text[:200]))
+    data = _data(inspect(make_model(Corpus.from_text(text).vocabulary, cell=cell), text[:200]))
     assert [signal["name"] for signal in data["signals"]] == ["h", *{"gru": ["r", "z", "n"], "rnn": []}[cell]]
     assert {each["gate"] for each in data["saturation"]} == {"gru": {"r", "z"}, "rnn": set()}[cell]
 
@@ -108,7 +154,7 @@ def test_every_cell_has_a_page(cell: str, text: str) -> None:
 def test_nothing_in_the_page_can_act() -> None:
     """A hostile text and title add no tag, and the page names no address and forbids itself every one."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
-    page, plain = report(lm, HOSTILE, title=HOSTILE), report(lm, "x" * len(HOSTILE))
+    page, plain = inspect(lm, HOSTILE, title=HOSTILE), inspect(lm, "x" * len(HOSTILE))
     assert Outline(page).tags == Outline(plain).tags
     assert Outline(page).addresses == ["data:,"]
     assert "default-src 'none'" in page
@@ -116,18 +162,18 @@ def test_nothing_in_the_page_can_act() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page)
     data = _data(page)
     assert data["title"] == HOSTILE
-    assert not any(ord(character) < 32 for shown in data["vocabulary"] for character in shown)
+    assert {character for shown in data["vocabulary"] for character in shown if ord(character) < 32} == {"\n", "\t"}
 
 
 def test_what_cannot_be_is_refused(text: str) -> None:
     """Units that are not there or not written so, nothing to show, and no text: one sentence each."""
     lm = make_model(Corpus.from_text(text).vocabulary)
     with pytest.raises(ConfigError, match="no unit 0:8"):
-        report(lm, text, units=[(0, 8)])
+        inspect(lm, text, neurons=[(0, 8)])
     with pytest.raises(ConfigError, match="1 or more"):
-        report(lm, text, shown=0)
+        inspect(lm, text, chars=0)
     with pytest.raises(TextError):
-        report(lm, "")
+        inspect(lm, "")
     assert parse_neurons("0:3,1:17") == [(0, 3), (1, 17)]
     for words in ("3", "a:b", "0:1:2", ""):
         with pytest.raises(ConfigError, match="LAYER:UNIT"):
@@ -138,15 +184,22 @@ def test_the_page_of_a_unit_says_what_the_trace_does(text: str) -> None:
     """Means at characters, gates, effects, neighbours and timescales of a unit are those of the whole text."""
     lm = make_model(Corpus.from_text(text).vocabulary)
     ids = lm.vocabulary.encode(text[:3000])
-    data, seen = _data(report(lm, text[:3000], shown=1000)), trace(lm, text[:3000])
+    data, seen = _data(inspect(lm, text[:3000])), trace(lm, text[:3000])
     for unit in data["units"]:
         place = unit["layer"], unit["unit"]
         value, opened = seen.of(*place), seen.of(*place, "f")
-        (highest, most), *_ = unit["characters"][0]
+        (highest, most, count), *_ = unit["characters"][0]
         assert most == pytest.approx(value[ids == highest].mean(), abs=6e-4)
-        assert all(value[ids == index].mean() <= most + 6e-4 for index in set(ids.tolist()))
-        shut, least, drive = unit["drivers"]["f"][1][0]
+        assert count == (ids == highest).sum()
+        weighed = [
+            (value[ids == index].sum() + PRIOR * value.mean()) / ((ids == index).sum() + PRIOR)
+            for index in set(ids.tolist())
+        ]
+        mine = (value[ids == highest].sum() + PRIOR * value.mean()) / (count + PRIOR)
+        assert mine == pytest.approx(max(weighed), abs=6e-4)
+        shut, least, times, drive = unit["drivers"]["f"][1][0]
         assert least == pytest.approx(opened[ids == shut].mean(), abs=6e-4)
+        assert times == (ids == shut).sum()
         assert (drive is None) == (place[0] > 0)
         if drive is not None:
             assert drive == pytest.approx(alone(lm.network)["f"][shut, place[1]], abs=6e-4)
@@ -155,7 +208,7 @@ def test_the_page_of_a_unit_says_what_the_trace_does(text: str) -> None:
         raised, by = unit["effect"][0][0]
         assert by == pytest.approx(effect[raised, place[1]] * seen.of(*place, "h").std(), abs=2e-3)
         layer, other, r = unit["alike"][0][0]
-        together = np.corrcoef(value[:1000], seen.of(layer, other)[:1000])[0, 1]
+        together = np.corrcoef(value, seen.of(layer, other))[0, 1]
         assert r == pytest.approx(together, abs=0.02)
         assert unit["timescales"][0] == pytest.approx(-1 / np.log(opened.astype(float)).mean(), abs=0.01)
     assert sorted(data["order"]) == list(range(16))
@@ -179,10 +232,12 @@ def test_the_ends_leave_out_what_is_not_known() -> None:
     assert ends(np.array([np.nan]), BY_CHARACTER) == ([], [])
 
 
-def test_the_reach_in_the_page_is_that_of_the_shown_text(text: str) -> None:
+def test_the_reach_in_the_page_is_that_of_its_beginning(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Curves are in bits, and gradients shades of powers of ten; a text of one character has none."""
     lm = make_model(Corpus.from_text(text).vocabulary)
-    data, found = _data(report(lm, text[:900], shown=700))["reach"], reach(lm, text[:700])
+    monkeypatch.setattr("nextchar.inspection.report.REACH_CHARS", 700)
+    data = _data(inspect(lm, text[:900]))["reach"]
+    found = reach(lm, text[:700], places=REACH_PLACES, distance=REACH_DISTANCE)
     assert data["cost"] == pytest.approx(found.cost / np.log(2), abs=1e-4)
     assert (data["loss"], data["enough"]) == (pytest.approx(found.loss / np.log(2), abs=1e-4), found.enough)
     shades = _unpacked(data["shades"], np.uint8).reshape(found.gradient.shape) / 255
@@ -190,4 +245,4 @@ def test_the_reach_in_the_page_is_that_of_the_shown_text(text: str) -> None:
     np.testing.assert_array_equal(shades.max(1), 1)
     seen = found.gradient > largest * 10.0**-DECADES
     np.testing.assert_allclose(((shades - 1) * DECADES)[seen], np.log10(found.gradient / largest)[seen], atol=0.02)
-    assert _data(report(lm, "d"))["reach"] is None
+    assert _data(inspect(lm, "d"))["reach"] is None

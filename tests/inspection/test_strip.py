@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -76,24 +77,26 @@ def test_the_summary_of_planted_gates_is_exact() -> None:
 def test_the_strip_colours_what_the_latch_holds() -> None:
     """Inside the brackets, and nowhere else, characters have the colour of tanh 1; the others are white."""
     shown = strip(golden_model(), TEXT, 0, LATCH)
-    held = expected_cells(TEXT)
+    held = expected_cells(TEXT)[: TEXT.index("\n") + 1]
     on, off = (f"#{bytes(diverging(math.tanh(value), -1, 1)).hex()}" for value in (1, 0))
     cells = _cells(shown.svg(columns=1000))
     first = [cell for cell in cells if cell[0] == cells[0][0]]
     assert [colour for *_, colour in first] == [on if row[LATCH] else off for row in held]
-    assert "".join(character for *_, character, _ in first) == TEXT.replace(" ", "·").replace("\n", "↵")
-    assert "tanh(c) of unit 0:0, scale -1 blue, 0 white, 1 orange" in shown.legend
+    line = TEXT[: TEXT.index("\n") + 1]
+    assert "".join(character for *_, character, _ in first) == line.replace("\n", "↵")
+    assert "tanh(c) of neuron 0:0: -1 blue, 0 white, 1 orange" in shown.legend
 
 
 def test_the_true_character_is_marked(text: str) -> None:
     """Below each character are the five likeliest in order, with the true one underlined."""
     lm = make_model(Corpus.from_text(text).vocabulary)
-    shown = strip(lm, text[:40], 1, 2)
+    shown = replace(strip(lm, text[:40].replace("\n", " "), 1, 2), predictions=True)
     drawn = shown.text(40)
-    lines = drawn.plain.split("\n")[1:-1]
+    lines = drawn.plain.split("\n")[shown.legend.count("\n") + 1 : -1]
     seen, signs = shown.seen, [glyph(code) for code in lm.vocabulary.codes]
     for row in range(5):
         assert lines[row + 1][1:-1] == "".join(signs[index] for index in seen.likeliest[:, row])
+    assert lines[0][1:-1] == text[:40].replace("\n", " ")
     marked = sum("underline" in str(span.style) for span in drawn.spans)
     assert marked == (seen.likeliest[:-1] == seen.ids[1:, None]).sum() > 0
     assert shown.svg().count('stroke-width="2"') == marked
@@ -103,18 +106,29 @@ def test_hostile_text_is_shown_as_it_is() -> None:
     """Tags, entities, markup, control characters and scripts from the right come out one by one, in their order."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
     shown = strip(lm, HOSTILE, 0, 1)
-    signs = [glyph(ord(character)) for character in HOSTILE]
-    cells = _cells(shown.svg(columns=1000))
-    assert [character for y, _, character, _ in cells if y == cells[0][0]] == signs
+    signs = [character if character == " " else glyph(ord(character)) for character in HOSTILE]
+    assert [character.strip() for *_, character, _ in _cells(shown.svg(columns=1000))] == [
+        "" if sign == "→" else sign.strip() for sign in signs
+    ]
     assert shown._repr_html_().count("<script") == shown._repr_html_().count("<b>") == 0
     out = io.StringIO()
     Console(file=out, width=500, force_terminal=True, color_system="truecolor").print(shown.text(500))
     Console(file=(plain := io.StringIO()), width=500).print(shown.text(500))
-    line = plain.getvalue().split("\n")[1]
-    assert line[0] + line[-1] == "\u202d\u202c"
-    assert line[1:-1].replace(" ", "") == "".join(signs)
+    lines = plain.getvalue().rstrip("\n").split("\n")[1:]
+    assert len(lines) == 2
+    assert {line[0] + line[-1] for line in lines} == {"\u202d\u202c"}
+    assert "".join(line[1:-1] for line in lines).replace(" ", "") == "".join(signs).replace(" ", "").replace("→", "")
     assert "\x00" not in out.getvalue()
     assert "\u202e" not in out.getvalue()
+
+
+def test_lines_are_those_of_the_text() -> None:
+    """A line ends where it ends in the text; a long one after a space, or where it must; a tab takes four columns."""
+    text = "ab cd ef\n\n\tgh\nabcdefgh ab"
+    shown = strip(make_model(Corpus.from_text(text).vocabulary), text, 0, 1)
+    plain = shown.text(6).plain.replace("\u202d", "").replace("\u202c", "").split("\n")[1:-1]
+    assert plain == ["ab cd ", "ef↵", "↵", "    gh↵", "abcdef", "gh ab"]
+    assert len({y for y, *_ in _cells(shown.svg(6))}) == 6
 
 
 @pytest.mark.parametrize(
@@ -135,7 +149,7 @@ def test_a_model_of_bytes_shows_bytes() -> None:
 def test_the_scale_is_told_and_fits_the_signal(text: str) -> None:
     """Gates go from 0 to 1; c, which has no bounds, is as wide as it gets in the text."""
     lm = make_model(Corpus.from_text(text).vocabulary)
-    assert "f of unit 1:3, scale 0 blue, 0.5 white, 1 orange" in strip(lm, "def", 1, 3, signal="f").legend
+    assert "f of neuron 1:3: 0 blue, 0.5 white, 1 orange" in strip(lm, "def", 1, 3, signal="f").legend
     shown = strip(lm, "def", 1, 3, signal="c")
     low, high = shown.range
     assert -low == high == pytest.approx(np.abs(shown.values).max())
@@ -165,7 +179,7 @@ def test_colours_can_be_read_and_told_apart() -> None:
 def test_a_picture_is_what_its_name_says(tmp_path: Path) -> None:
     """An SVG and a PNG hold the same cells, a character that the font lacks as its number; other names are refused."""
     lm = make_model(Corpus.from_text(HOSTILE).vocabulary)
-    shown = strip(lm, HOSTILE, 0, 1)
+    shown = replace(strip(lm, HOSTILE, 0, 1), predictions=True)
     shown.save(tmp_path / "strip.svg", columns=20)
     assert (tmp_path / "strip.svg").read_text(encoding="utf-8") == shown.svg(20)
     shown.save(tmp_path / "strip.png", columns=20)

@@ -1,16 +1,19 @@
 """`nextchar inspect`: show what a model computes while it reads a text."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from nextchar.cli.console import print_json, stderr
+from nextchar.cli.console import ReadingProgress, print_json, stderr
 from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, ModelFileError, TextError
 from nextchar.text.display import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nextchar.inspection.strip import Strip
 
 
@@ -24,23 +27,27 @@ def command(
     timeline: Flag = False,
     neurons: str | None = None,
     signal: str | None = None,
-    length: Annotated[int | None, Parameter(name=["--length", "-n"])] = None,
+    chars: int | None = None,
+    all: Flag = False,
+    predictions: Flag = False,
     unknown: Literal["error", "skip"] = "error",
     encoding: str = "utf-8",
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
     units: Annotated[str | None, Parameter(show=False)] = None,
+    length: Annotated[int | None, Parameter(name=["--length", "-n"], show=False)] = None,
 ) -> int:
     """Show what a model computes while it reads a text.
 
-    Writes one HTML file that needs no network: the text coloured by one unit
-    at a time, the likeliest next characters below each character, a page for
-    each unit, saturation and timescales of all units, and how far back
-    predictions depend on the text.
+    Writes one HTML file that needs no network: the text coloured by one neuron
+    at a time. Neurons that know quotes, brackets, lines, words, numbers or
+    comments come first, named in words; then those that matter most. It also
+    shows their gates, the guesses at each character, and how far back these
+    depend on the text.
 
         nextchar inspect runs/shakespeare hamlet.txt -o hamlet.html
+        nextchar inspect runs/shakespeare hamlet.txt --terminal
         nextchar inspect runs/shakespeare hamlet.txt -o quote.svg --neurons 0:3
-        nextchar inspect runs/shakespeare hamlet.txt --terminal --neurons 0:3,1:17
         nextchar inspect runs/shakespeare hamlet.txt --gates
         nextchar inspect runs/shakespeare --timeline -o learning.html
 
@@ -51,20 +58,25 @@ def command(
     texts
         Files, folders, globs, - for standard input, or names of `nextchar corpora`.
     output
-        The file to write, by its ending: .html a page (the default is inspect.html), .svg or .png the strip of one
-        unit, .npz or .safetensors all values.
+        The file to write, by its ending: .html a page (the default is inspect.html), .svg or .png the text coloured by
+        one neuron, .npz or .safetensors all values.
     terminal
-        Show strips in the terminal instead.
+        Show the text coloured by the first neurons in the terminal instead.
     gates
         Show the saturation of the gates of each layer instead, in a table.
     timeline
         Show the samples that a run kept during training, each with its loss, instead; with -o as a page.
     neurons
-        LAYER:UNIT,... both counted from 0; by default the 64 units that vary most (1 in a strip).
+        LAYER:UNIT,... both counted from 0; by default 40 in a page, 3 in the terminal, 1 in a picture: those that can be
+        named, then those that matter most.
     signal
-        What colours a strip: i, f, g, o, c, tanh_c or h of an lstm, r, z, n or h of a gru; tanh_c, or h, by default.
-    length
-        Characters shown, from the beginning: 20000 by default, 400 in a strip.
+        What colours the terminal or a picture: i, f, g, o, c, tanh_c or h of an lstm, r, z, n or h of a gru; tanh_c, or h, by default.
+    chars
+        Characters to read, from the beginning: 30000 by default; shown in the terminal or a picture: 400.
+    all
+        Read the whole text. A page shows 30000 characters of it.
+    predictions
+        Show the likeliest next characters below each line in the terminal or a picture.
     unknown
         What to do with characters that are not in the vocabulary: skip leaves them out and reports their number.
     encoding
@@ -75,6 +87,8 @@ def command(
         Print one JSON object on standard output.
     units
         The former name of --neurons.
+    length
+        The former name of --chars.
     """
     _check(output, texts, {"--terminal": terminal, "--gates": gates, "--timeline": timeline})
     picture = output is not None and output.suffix.lower() in (".svg", ".png")
@@ -86,31 +100,49 @@ def command(
         return _timeline(model, output, json)
     if not texts:
         raise TextError("no text was given; name a file, a folder, - for standard input, or --timeline")
-    from nextchar.inspection.files import Inspection  # noqa: PLC0415  torch takes long to import
+    console = _announce(model)
+    from nextchar.inspection.files import FileInspection  # noqa: PLC0415  torch takes long to import
     from nextchar.inspection.gates import gate_table  # noqa: PLC0415  as above
+    from nextchar.inspection.trace import ignore  # noqa: PLC0415  as above
 
-    inspection = Inspection(
+    progress = ReadingProgress(console)
+    inspection = FileInspection(
         model=model,
         texts=texts,
-        on_message=stderr().print,
+        on_message=console.print,
+        on_progress=progress if console.is_terminal else ignore,
         neurons=neurons or units,
         signal=signal,
-        length=length,
+        chars=length if chars is None else chars,
+        everything=all,
+        predictions=predictions,
         unknown=unknown,
         encoding=encoding,
         device=device,
     )
-    if gates:
-        result = inspection.gates()
-        if not json:
-            print(gate_table(result["gates"]))  # noqa: T201  data
-    elif terminal:
-        result = _show_strips(inspection.strips(), len(inspection.ids), json)
-    else:
-        result = inspection.write(output or Path("inspect.html"))
+    with closing(progress):
+        if gates:
+            result = inspection.gates()
+        elif terminal:
+            strips = inspection.strips()
+            result = _values(strips, len(inspection.ids))
+        else:
+            result = inspection.write(output or Path("inspect.html"))
     if json:
         print_json(result)
+    elif gates:
+        print(gate_table(result["gates"]))  # noqa: T201  data
+    elif terminal:
+        _show_strips(strips)
     return 0
+
+
+def _announce(model: Path) -> "Console":
+    """Return the console for messages; a terminal shows at once that something happens, because torch takes long."""
+    console = stderr()
+    if console.is_terminal:
+        console.print(f"loading {model} ...")
+    return console
 
 
 def _check(output: Path | None, texts: tuple[str, ...], views: dict[str, bool]) -> None:
@@ -128,15 +160,21 @@ def _check(output: Path | None, texts: tuple[str, ...], views: dict[str, bool]) 
         raise ConfigError(f"the output is '{output}', but its name must end in {' or '.join(endings)}")
 
 
-def _show_strips(strips: "list[Strip]", chars: int, json: bool) -> dict[str, Any]:
-    """Print the strip of each unit; return them for JSON."""
+def _show_strips(strips: "list[Strip]") -> None:
+    """Print strips."""
     from rich.console import Console  # noqa: PLC0415  only strips need it
 
     console = Console(highlight=False)
-    for each in () if json else strips:
+    for each in strips:
         console.print(each.text(console.width))
+        console.print()
+
+
+def _values(strips: "list[Strip]", chars: int) -> dict[str, Any]:
+    """Return what strips show, for JSON."""
     values = {f"{each.layer}:{each.unit}": each.values.tolist() for each in strips}
-    return {"chars": chars, "shown": len(strips[0].seen), "signal": strips[0].signal, "units": values}
+    about = {f"{each.layer}:{each.unit}": each.about for each in strips}
+    return {"chars": chars, "shown": len(strips[0].seen), "signal": strips[0].signal, "about": about, "units": values}
 
 
 def _timeline(folder: Path, output: Path | None, json: bool) -> int:

@@ -11,7 +11,7 @@ from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.study import OnProgress, Search, ignore, prepare
 from nextchar.errors import ConfigError, TextError
-from nextchar.inspection.report import report
+from nextchar.inspection.report import inspect
 from nextchar.storage import read_model, to_language_model, write_text
 from nextchar.text.corpus import read_ids
 
@@ -68,7 +68,7 @@ def discover_into(
     claims.save(folder / "claims.json")
     title = f"{model.name}: {', '.join(Path(text).name for text in texts)}"
     units = list(dict.fromkeys(claim.unit for claim in claims.claims))
-    inspected = report(lm, ids[-INSPECTED:], units=units, shown=INSPECTED, title=title)
+    inspected = inspect(lm, ids[-INSPECTED:], neurons=units, title=title)
     write_text(folder / "inspect.html", inspected)
     page = claims_page(claims, study, title=title, births=births, inspected="inspect.html")
     write_text(folder / "discover.html", page)

@@ -13,6 +13,7 @@ from nextchar.discovery.scores import Doubles, design, signed, strengths
 from nextchar.discovery.states import Split, States, read_states, split
 from nextchar.errors import TextError, as_integer, check_fields
 from nextchar.features.feature import MIN_POSITIVES, MIN_RUNS, Feature, keep
+from nextchar.features.suffixes import Suffixes
 from nextchar.language_model import LanguageModel
 from nextchar.storage import ModelSource, to_file, to_language_model
 
@@ -84,7 +85,7 @@ class Study:
     dropped: dict[str, str]
     halves: Split
     states: States
-    suffixes: nulls.Suffixes
+    suffixes: Suffixes
     search: Search
 
 
@@ -142,7 +143,7 @@ def prepare(
             f"none of the {len(dropped)} features is frequent enough in {len(ids):,} characters; give more text"
         )
     on_progress(f"reading {len(ids):,} characters, {len(kept)} features of kind {profile}")
-    states, suffixes = read_states(lm, ids), nulls.Suffixes(ids)
+    states, suffixes = read_states(lm, ids), Suffixes(ids)
     return Study(lm, ids, plain, profile, label, kept, dropped, halves, states, suffixes, search)
 
 

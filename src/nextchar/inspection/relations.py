@@ -1,11 +1,12 @@
 """Relations of units with each other, with the characters that are read, and with the predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.inspection.summary import LayerSummary
 from nextchar.inspection.trace import Floats
 from nextchar.model.network import Network
 from nextchar.model.reading import Chunk, Reader
@@ -61,6 +62,23 @@ def direct_effect(network: Network, layer: int) -> Floats | None:
         return None
     weight: Floats = network.head.weight.detach().float().cpu().numpy()
     return weight - weight.mean(0)
+
+
+def by_importance(network: Network, layers: Mapping[int, LayerSummary]) -> list[tuple[int, int]]:
+    """Return all units, as layer and unit, by what they contribute on average, the largest first.
+
+    A unit's contribution is the norm of its weights to the output layer (to the next layer, if the output layer does not
+    read its own) times the standard deviation of its h.
+    """
+    found = []
+    for layer, summary in layers.items():
+        effect = direct_effect(network, layer)
+        if effect is None:
+            following: Any = network.layers[layer + 1]
+            effect = following.weight_ih.detach().float().cpu().numpy()
+        sizes = np.linalg.norm(effect, axis=0)[list(summary.units)] * np.sqrt(summary.variance("h"))
+        found += [(-float(size), layer, unit) for size, unit in zip(sizes, summary.units, strict=True)]
+    return [(layer, unit) for _, layer, unit in sorted(found)]
 
 
 def alone(network: Network) -> dict[str, Floats]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rich.cells import cell_len
 from rich.text import Text
 
@@ -30,8 +31,9 @@ GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # text between these is displayed from left to right
 SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
-COLUMN, LINE, LEGEND = 15, 18, 40  # of a picture, in pixels
-COLUMNS = 64
+COLUMN, LINE, LEGEND = 10, 20, 18  # of a picture, in pixels; the last is the height of a line above the text
+COLUMNS = 80
+TAB = 4  # columns of a tab
 PICTURES = (".svg", ".png")
 
 
@@ -51,9 +53,15 @@ def glyph(code: int, units: str = "characters") -> str:
     return MARKS.get(character, f"◌{character}" if kind[0] == "M" else character)
 
 
-def glyphs(vocabulary: Vocabulary) -> list[str]:
-    """Return the glyph of every id, `(V,)`."""
-    return [glyph(code, vocabulary.units) for code in vocabulary.codes]
+def glyphs(vocabulary: Vocabulary, *, blanks: bool = False) -> list[str]:
+    """Return the glyph of every id, `(V,)`; white space as itself if `blanks`."""
+    codes = vocabulary.codes
+    return [chr(code) if blanks and chr(code) in MARKS else glyph(code, vocabulary.units) for code in codes]
+
+
+def visible_blank(shown: str) -> str:
+    """Return the symbol of white space, and everything else as it is."""
+    return MARKS.get(shown, shown)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
@@ -84,12 +92,16 @@ class Strip:
         layer: Counted from 0.
         unit: Counted from 0.
         signal: Which of the cell's.
+        about: A sentence about the unit.
+        predictions: Whether the likeliest next characters are shown below each character.
     """
 
     seen: Trace
     layer: int
     unit: int
     signal: str
+    about: str = ""
+    predictions: bool = False
 
     def __repr__(self) -> str:
         return f"<Strip {self.signal} of {self.layer}:{self.unit}, {len(self.seen):,} characters>"
@@ -107,52 +119,48 @@ class Strip:
 
     @property
     def legend(self) -> str:
-        """One sentence about the signal and its scale, and one about the characters below."""
+        """What is known about the unit, the signal and its scale, and the characters below: a line each."""
         low, high = self.range
         name = "tanh(c)" if self.signal == "tanh_c" else self.signal
-        return (
-            f"{name} of unit {self.layer}:{self.unit}, scale {low:.4g} blue, {(low + high) / 2:.4g} white, {high:.4g} "
-            f"orange; in this text {self.values.min():.3f} to {self.values.max():.3f}. Below, the likeliest next "
-            "characters, darker if likelier, the true one underlined."
-        )
+        scale = f"{name} of neuron {self.layer}:{self.unit}: {low:.4g} blue, {(low + high) / 2:.4g} white, {high:.4g} orange"
+        lines = [
+            self.about,
+            f"{scale}; in this text {self.values.min():.2f} to {self.values.max():.2f}",
+            "Below: the likeliest next characters, darker if likelier, the true one underlined" * self.predictions,
+        ]
+        return "\n".join(filter(None, lines))
 
-    def text(self, width: int = 100) -> Text:
+    def text(self, width: int = 80) -> Text:
         """Return the strip for a terminal of `width` columns, as `Text`, which is not parsed as markup."""
-        shown, colours = glyphs(self.seen.vocabulary), self._colours()
-        lengths = np.array([cell_len(each) for each in shown])
-        widths = np.maximum(lengths[self.seen.ids], lengths[self.seen.likeliest].max(1))
-        result, begin = Text(self.legend + "\n", end=""), 0
-        while begin < len(self.seen):
-            total = np.cumsum(widths[begin : begin + width])
-            end = begin + max(1, int((total <= width).sum()))
-            for row in range(-1, self.seen.likeliest.shape[1]):
+        shown, colours = self._glyphs(), self._colours()
+        lengths = np.array([cell_len(visible_blank(each)) for each in shown])
+        result = Text(self.legend + "\n", end="")
+        for begin, end in self._lines(width):
+            for row in range(-1, self._rows):
                 result.append(FROM_LEFT)
                 for t in range(begin, end):
                     index, colour, true = self._cell(t, row, colours)
                     style = f"{'bold underline ' if true else ''}{_hex(ink(colour))} on {_hex(colour)}"
-                    result.append(shown[index] + " " * (int(widths[t]) - int(lengths[index])), style)
+                    result.append(self._shown(shown, index, row) + " " * int(self._widths[t] - lengths[index]), style)
                 result.append(FROM_LEFT_END + "\n")
-            begin = end
         return result
 
     def svg(self, columns: int = COLUMNS) -> str:
         """Return the strip as a self-contained picture with `columns` characters a line."""
-        columns = self._fitting(columns)
         width, height = self._size(columns)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {SVG} width="{width}" height="{height}">',
             f"<title>{escape(self.legend)}</title>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
         ]
-        for y, line in zip((14, 30), self.legend.split(". ", 1), strict=True):
-            parts.append(f'<text x="0" y="{y}" font-size="11" text-anchor="start">{escape(line)}</text>')
+        for number, line in enumerate(self.legend.split("\n")):
+            y = 14 + LEGEND * number
+            parts.append(f'<text x="0" y="{y}" font-size="12" fill="#000" text-anchor="start">{escape(line)}</text>')
         return "".join([*parts, *map(_svg_cell, self._cells(columns)), "</svg>"])
 
     def png(self, columns: int = COLUMNS) -> bytes:
         """Return the strip as pixels with `columns` characters a line; characters not in the font are shown by number."""
-        columns = self._fitting(columns)
-        size = self._size(columns)
-        return png(list(self._cells(columns)), self.legend.split(". ", 1), size, (COLUMN, LINE))
+        return png(list(self._cells(columns)), self.legend.split("\n"), self._size(columns), LINE)
 
     def save(self, path: Path | str, columns: int = COLUMNS) -> None:
         """Write an SVG or a PNG picture, by the ending of the name.
@@ -166,29 +174,72 @@ class Strip:
         whole = self.svg(columns).encode() if place.suffix == ".svg" else self.png(columns)
         write_atomically(place, lambda temporary: temporary.write_bytes(whole))
 
-    def _fitting(self, columns: int) -> int:
-        return max(1, min(columns, len(self.seen)))
-
     def _size(self, columns: int) -> tuple[int, int]:
-        """Return width and height of a picture; the legend of two lines must fit above the shortest text."""
-        lines = -(-len(self.seen) // columns)
-        return max(columns * COLUMN, 640), lines * self._block + LEGEND
+        """Return width and height of a picture; the legend must fit above the shortest text."""
+        lines = self._lines(columns)
+        widest = max(int(self._widths[begin:end].sum()) for begin, end in lines)
+        return max(widest * COLUMN, 640), len(lines) * self._block + self._top
+
+    @property
+    def _rows(self) -> int:
+        """The number of predictions below a character."""
+        return self.seen.likeliest.shape[1] if self.predictions else 0
+
+    @property
+    def _top(self) -> int:
+        return LEGEND * (1 + self.legend.count("\n")) + 6
 
     @property
     def _block(self) -> int:
-        """The height of a line of text with what was likely beneath it."""
-        return (1 + self.seen.likeliest.shape[1]) * LINE + 8
+        """The height of a line of text with the predictions beneath it."""
+        return (1 + self._rows) * LINE + (8 if self._rows else 0)
+
+    @property
+    def _widths(self) -> npt.NDArray[np.int64]:
+        """The columns that each character takes, `(T,)`: 1 or more, 4 for a tab."""
+        lengths = np.array([cell_len(visible_blank(each)) for each in self._glyphs()])
+        tabs = np.array([each == "\t" for each in self._glyphs()])
+        widths = np.where(tabs, TAB, lengths)[self.seen.ids]
+        return np.maximum(widths, lengths[self.seen.likeliest].max(1)) if self._rows else widths
+
+    def _lines(self, width: int) -> list[tuple[int, int]]:
+        """Return begin and end of each line: where the text has them, or after a space, at `width` columns at most."""
+        shown, widths, lines = self._glyphs(), self._widths, list[tuple[int, int]]()
+        begin = used = space = 0
+        for t, index in enumerate(self.seen.ids.tolist()):
+            used += int(widths[t])
+            if used > width and t > begin and shown[index] != "\n":
+                end = space if space > begin else t
+                lines.append((begin, end))
+                begin, used = end, int(widths[end : t + 1].sum())
+            if shown[index] in " \t":
+                space = t + 1
+            if shown[index] == "\n":
+                lines.append((begin, t + 1))
+                begin, used = t + 1, 0
+        return [*lines, (begin, len(self.seen))] if begin < len(self.seen) else lines
+
+    def _glyphs(self) -> list[str]:
+        return glyphs(self.seen.vocabulary, blanks=True)
+
+    @staticmethod
+    def _shown(shown: list[str], index: int, row: int) -> str:
+        """Return what stands for a character: a space is itself in the text, and a symbol among the predictions."""
+        return " " if row < 0 and shown[index] in " \t" else visible_blank(shown[index])
 
     def _cells(self, columns: int) -> Iterator[Cell]:
         """Yield the cells of a picture."""
-        shown, colours = glyphs(self.seen.vocabulary), self._colours()
-        for t in range(len(self.seen)):
-            x, top = t % columns * COLUMN, t // columns * self._block + LEGEND
-            for row in range(-1, self.seen.likeliest.shape[1]):
-                index, colour, true = self._cell(t, row, colours)
-                size = 12 if len(shown[index]) < 3 else 22 / len(shown[index])
-                paint = _hex(colour), _hex(ink(colour))
-                yield Cell(x, top + (row + 1) * LINE, shown[index], size, *paint, true)
+        shown, colours, widths = self._glyphs(), self._colours(), self._widths
+        for number, (begin, end) in enumerate(self._lines(columns)):
+            x = 0
+            for t in range(begin, end):
+                for row in range(-1, self._rows):
+                    index, colour, true = self._cell(t, row, colours)
+                    letter = self._shown(shown, index, row)
+                    size = 14 if len(letter) < 3 else 18 / len(letter)
+                    y = number * self._block + self._top + (row + 1) * LINE
+                    yield Cell(x, y, int(widths[t]) * COLUMN, letter, size, _hex(colour), _hex(ink(colour)), true)
+                x += int(widths[t]) * COLUMN
 
     def _colours(self) -> list[Colour]:
         low, high = self.range
@@ -211,12 +262,12 @@ def _hex(colour: Colour) -> str:
 
 
 def _svg_cell(cell: Cell) -> str:
-    x, y, shown, size, colour, letter, marked = cell
+    x, y, wide, shown, size, colour, letter, marked = cell
     weight = ' font-weight="700"' if marked else ""
-    line = f'<path d="M{x + 1} {y + LINE - 2}h{COLUMN - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
+    line = f'<path d="M{x + 1} {y + LINE - 2}h{wide - 2}" stroke="#000" stroke-width="2"/>' if marked else ""
     return (
-        f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{LINE}" fill="{colour}"/>'
-        f'<text x="{x + COLUMN / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{letter}" '
+        f'<rect x="{x}" y="{y}" width="{wide}" height="{LINE}" fill="{colour}"/>'
+        f'<text x="{x + wide / 2:g}" y="{y + BASELINE}" font-size="{size:.3g}" fill="{letter}" '
         f'unicode-bidi="bidi-override"{weight}>{escape(shown)}</text>{line}'
     )
 

@@ -36,19 +36,21 @@ class LayerSummary:
         timescales: For how long units keep their values.
     """
 
-    def __init__(self, cell: str, units: tuple[int, ...], vocabulary_size: int) -> None:
-        size = len(units)
+    def __init__(
+        self, cell: str, units: tuple[int, ...], vocabulary_size: int, signals: Iterable[str] | None = None
+    ) -> None:
+        size, signals = len(units), tuple(SIGNALS[cell] if signals is None else signals)
         self.units, self.main, self.gates = units, MAIN[cell], GATES[cell]
         self.count = 0
-        self.least = {signal: np.full(size, np.inf) for signal in SIGNALS[cell]}
-        self.most = {signal: np.full(size, -np.inf) for signal in SIGNALS[cell]}
+        self.least = {signal: np.full(size, np.inf) for signal in signals}
+        self.most = {signal: np.full(size, -np.inf) for signal in signals}
         self.left = {gate: np.zeros(size, np.int64) for gate in self.gates}
         self.right = {gate: np.zeros(size, np.int64) for gate in self.gates}
         self.histogram = np.zeros((size, BINS), np.int64)
         self.strongest, self.weakest = (np.full((WINDOWS, size), -1) for _ in range(2))
         self._peaks = [np.full((WINDOWS, size), -np.inf) for _ in range(2)]
         self._center: dict[str, Floats] = {}
-        self._sums = {signal: np.zeros((2, size)) for signal in SIGNALS[cell]}
+        self._sums = {signal: np.zeros((2, size)) for signal in signals}
         self._by_character = {signal: np.zeros((vocabulary_size, size)) for signal in (self.main, *self.gates)}
         self._characters = np.zeros(vocabulary_size, np.int64)
         self._rest: Floats = np.zeros((0, size), np.float32)  # of an incomplete window
@@ -101,6 +103,11 @@ class LayerSummary:
         """Return the shares of characters at which each unit's gate was left- and right-saturated, `(U,)` each."""
         return self.left[gate] / self.count, self.right[gate] / self.count
 
+    @property
+    def occurrences(self) -> Ints:
+        """How often each character occurs, `(V,)`."""
+        return self._characters
+
     def by_character(self, signal: str | None = None) -> Floats:
         """Return the mean of the main signal, or of a gate, at each character, `(V, U)`; nan for one that does not occur."""
         with np.errstate(invalid="ignore"):
@@ -119,12 +126,12 @@ class LayerSummary:
 
 
 def summarize(pieces: Iterable[Trace]) -> dict[int, LayerSummary]:
-    """Return the summary of each layer of pieces with all signals, which are iterated once."""
+    """Return the summary of each layer of pieces, which are iterated once, with at least the main signal and the gates."""
     layers: dict[int, LayerSummary] = {}
     for piece in pieces:
         for layer, values in piece.values.items():
             if layer not in layers:
-                layers[layer] = LayerSummary(piece.cell, piece.units[layer], len(piece.vocabulary))
+                layers[layer] = LayerSummary(piece.cell, piece.units[layer], len(piece.vocabulary), values)
             layers[layer].add(piece.ids, values)
     for summary in layers.values():
         summary.finish()

@@ -5,7 +5,7 @@ character t + 1. The first character is predicted from START, as in scoring.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ MAIN = {"lstm": "tanh_c", "gru": "h", "rnn": "h"}
 """The signal that is shown by default: the value of the unit, between -1 and 1."""
 
 LIKELIEST = 5
-SHOWN = 20_000  # characters that are shown unless a length is given
+SHOWN = 30_000  # characters that are read unless a number is given, and at most shown
 CHUNK = 64  # characters that one row of a batch reads at a time
 ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
 TIE = 1e-12  # logits that differ by less are equal, and the smaller id comes first
@@ -44,8 +44,13 @@ PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
 
 Floats = npt.NDArray[np.floating[Any]]
 Given = str | bytes | npt.NDArray[Any]  # the last are ids, `(T,)`
+OnProgress = Callable[[str, int, int], object]  # what is done, how much of it, and how much there is
 Units = Mapping[int, Sequence[int]]
 Values = dict[int, dict[str, Floats]]
+
+
+def ignore(_what: str, _done: int, _total: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,14 @@ class Trace:
         if unit not in self.units.get(layer, ()) or signal not in self.values[layer]:
             raise ConfigError(f"{signal} of unit {layer}:{unit} is not in this trace")
         return self.values[layer][signal][:, self.units[layer].index(unit)]
+
+    def part(self, begin: int, end: int) -> "Trace":
+        """Return the trace of the characters from `begin` up to `end`."""
+        values = {
+            layer: {name: rows[begin:end] for name, rows in signals.items()} for layer, signals in self.values.items()
+        }
+        columns: dict[str, Any] = {name: getattr(self, name)[begin:end] for name in ("ids", *PER_CHARACTER)}
+        return replace(self, values=values, **columns)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return `ids`, `codes`, `surprisal` ..., `layers.0.units` `(U,)`, `layers.0.tanh_c` `(T, U)` ...."""

@@ -16,6 +16,7 @@ BY_CHARACTER = 6
 DRIVERS = 4
 ALIKE = 5
 DECILES = 10
+PRIOR = 10  # occurrences of a character at which its own mean counts as much as the mean of all
 
 Unit = tuple[int, int]
 Ids = npt.NDArray[Any]
@@ -61,7 +62,7 @@ def _values(summary: LayerSummary, unit: int) -> dict[str, Any]:
         "least": round(float(summary.least[main][unit]), 4),
         "most": round(float(summary.most[main][unit]), 4),
         "histogram": summary.histogram[unit].tolist(),
-        "characters": ends(summary.by_character()[:, unit], BY_CHARACTER),
+        "characters": _characters(summary, summary.main, unit, BY_CHARACTER),
     }
 
 
@@ -79,11 +80,24 @@ def _window(begin: int, ids: Ids) -> list[Any]:
     return [begin, ids[begin : begin + WINDOW].tolist()]
 
 
-def _drivers(summary: LayerSummary, gate: str, unit: int, first: Floats | None) -> list[list[list[Any]]]:
-    """Return the characters at which a gate is most open and most closed: id, mean, value for the character alone."""
+def _characters(summary: LayerSummary, signal: str, unit: int, count: int) -> list[list[list[Any]]]:
+    """Return the characters after which the mean of a signal is highest and lowest: id, mean, occurrences.
+
+    They are ordered by means to which `PRIOR` values of the overall mean are added, so that one rare character is no extreme.
+    """
+    means, times = summary.by_character(signal)[:, unit], summary.occurrences
+    overall = summary.mean(signal)[unit]
+    weighed = overall + (means - overall) * times / (times + PRIOR)
     return [
-        [[*pair, None if first is None else round(float(first[pair[0], unit]), 3)] for pair in end]
-        for end in ends(summary.by_character(gate)[:, unit], DRIVERS)
+        [[index, round(float(means[index]), 3), int(times[index])] for index, _ in end] for end in ends(weighed, count)
+    ]
+
+
+def _drivers(summary: LayerSummary, gate: str, unit: int, first: Floats | None) -> list[list[list[Any]]]:
+    """Return the characters at which a gate is most open and most closed, and its value for the character alone."""
+    return [
+        [[*entry, None if first is None else round(float(first[entry[0], unit]), 3)] for entry in end]
+        for end in _characters(summary, gate, unit, DRIVERS)
     ]
 
 

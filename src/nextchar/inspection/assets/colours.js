@@ -1,10 +1,10 @@
-// Colours: blue, middle, orange as the style has them; ink by the relative luminance of WCAG 2.
+// Colours, as [r, g, b]: diverging(-1 to 1), green(0 to 1); blue, middle, orange as the style has them; ink by the relative luminance of WCAG 2.
 let palette;
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).split(",").map(Number);
   palette = { blue: read("--blue"), mid: read("--mid"), orange: read("--orange"), green: read("--green"),
-    fore: style.getPropertyValue("--fore"), back: style.getPropertyValue("--back") };
+    fore: style.getPropertyValue("--fore"), soft: style.getPropertyValue("--soft"), back: style.getPropertyValue("--back") };
 }
 const mix = (one, other, share) => one.map((c, k) => Math.round(c + (other[k] - c) * share));
 const diverging = (v) => mix(palette.mid, v > 0 ? palette.orange : palette.blue, Math.min(1, Math.abs(v)));
@@ -13,9 +13,4 @@ const css = (colour) => `rgb(${colour})`;
 function ink([r, g, b]) {
   const linear = (c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
   return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) > 0.18 ? "#000" : "#fff";
-}
-function tinted(id, colour) {
-  const letter = element("bdo", vocabulary[id], { class: "mono" });
-  Object.assign(letter.style, { background: css(colour), color: ink(colour) });
-  return letter;
 }

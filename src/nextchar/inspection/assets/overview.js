@@ -4,10 +4,10 @@ function drawSaturation() {
   const share = { scale: linear(0, 1), marks: [0, 0.5, 1] };
   $("saturation").replaceChildren(...data.saturation.map(({ layer, gate, points }) => {
     const mean = (k) => percent(points.reduce((sum, point) => sum + point[k], 0) / points.length);
-    return captioned(`layer ${layer}, gate ${gate}: `, `${mean(0)} left, ${mean(1)} right`, chart(
-      { ...share, label: "left-saturated" }, { ...share, label: "right-saturated" }, (px, py) => [
+    return captioned(`layer ${layer}, ${gateName(gate)} `, `closed ${mean(0)}, open ${mean(1)}`, chart(
+      { ...share, label: "closed" }, { ...share, label: "open" }, (px, py) => [
         path([[px(0), py(1)], [px(1), py(0)]], { stroke: "var(--line)" }),
-        ...points.map(([left, right], unit) => dot(px(left), py(right), `${layer}:${unit}  left ${percent(left)}, right ${percent(right)}`))],
+        ...points.map(([left, right], unit) => dot(px(left), py(right), `${layer}:${unit}  closed ${percent(left)}, open ${percent(right)}`))],
       { ...SMALL, label: `saturation of gate ${gate} in layer ${layer}` }));
   }));
   const gates = new Set(data.saturation.map(({ gate }) => gate)).size;
@@ -57,16 +57,10 @@ function gradientCurve() {
     { label: "gradient by distance" });
 }
 function drawAttribution() {
-  const index = Number($("place").value), at = reach.places[index], letters = [];
-  for (let distance = reach.distance; distance > 0; distance--) {
-    const letter = element("span", vocabulary[ids[at - distance]]);
-    const colour = green(shades[index * reach.distance + distance - 1] / 255);
-    Object.assign(letter.style, { background: css(colour), color: ink(colour) });
-    letters.push(letter);
-  }
-  const text = element("bdo");
-  text.append(...letters, element("b", vocabulary[ids[at]]));
-  $("attribution").replaceChildren(text);
+  const index = Number($("place").value), at = reach.places[index], begin = at - reach.distance;
+  const letters = Array.from({ length: reach.distance + 1 }, (_, k) => vocabulary[ids[begin + k]]);
+  const colour = (k) => (k < reach.distance ? green(shades[index * reach.distance + reach.distance - k - 1] / 255) : null);
+  $("attribution").replaceChildren(coloured(letters, colour, { chosen: reach.distance }));
 }
 function drawReach() {
   $("memory").hidden = !reach;
@@ -74,11 +68,10 @@ function drawReach() {
   $("cost").replaceChildren(costCurve());
   $("gradient").replaceChildren(gradientCurve());
   const enough = reach.enough === null ? "a context longer than those measured" : `a context of ${number(reach.enough)} characters`;
-  $("reach-about").textContent = `With the whole context, the loss is ${reach.loss.toFixed(3)} bits per character; ${enough} ` +
-    `is needed for an increase of less than 1 %. Half of a prediction's gradient lies within ${reach.half} characters (median of ${reach.places.length} predictions; ` +
+  $("reach-about").textContent = `With everything before it, the loss is ${reach.loss.toFixed(3)} bits per character; ${enough} ` +
+    `is enough to come within 1 % of that. Half of a prediction's gradient lies within ${reach.half} characters (median of ${reach.places.length} predictions; ` +
     `the band in the chart shows the quartiles).`;
-  $("reach-low").textContent = `${(10 ** -reach.decades).toExponential(0)} of the largest`;
-  $("reach-high").textContent = "the largest gradient of this prediction, logarithmic scale; the predicted character has a frame";
+  $("reach-low").textContent = `from ${(10 ** -reach.decades).toExponential(0)} of the largest to the largest, logarithmic; the guessed character has a frame`;
   if (!$("place").children.length)
     $("place").append(...reach.places.map((at, index) => element("option", number(at), { value: index })));
   drawAttribution();

@@ -1,11 +1,12 @@
 // The raster: one row per unit, the text from left to right; a range of the text can be zoomed.
 const raster = $("raster"), surface = raster.querySelector("canvas"), TALL = Math.max(3, Math.min(9, Math.floor(420 / units.length)));
+const shownSignal = () => (signals[state.signal] && state.signal ? gateName(signals[state.signal].name) : "value");
 let rows = units.map((_, index) => index);
 
 const across = (t) => ((t - state.from) / (state.to - state.from)) * raster.clientWidth;
 const timeAt = (x) => Math.min(shown - 1, Math.max(0, Math.floor(state.from + (x / raster.clientWidth) * (state.to - state.from))));
 function drawRaster() {
-  const width = Math.max(1, raster.clientWidth), { low } = signals[state.signal];
+  const width = Math.max(1, raster.clientWidth), { low } = signals[state.signal] ?? signals[0];
   const table = Array.from({ length: 256 }, (_, k) => diverging(k / 127.5 - 1));
   const image = new ImageData(width, rows.length);
   rows.forEach((unit, row) => {
@@ -26,7 +27,7 @@ function drawRaster() {
   draw.drawImage(copy, 0, 0, width, rows.length * TALL);
   raster.style.height = `${rows.length * TALL}px`;
   drawCursor();
-  $("raster-here").textContent = `characters ${number(state.from)} to ${number(state.to - 1)}, ${signals[state.signal].name} on the scale above`;
+  $("raster-here").textContent = `characters ${number(state.from)} to ${number(state.to - 1)}, ${shownSignal()}`;
 }
 function drawCursor() {
   const inside = state.at >= state.from && state.at < state.to;
@@ -48,7 +49,7 @@ const rowOf = (event) => rows[Math.min(rows.length - 1, Math.max(0, Math.floor((
 raster.addEventListener("pointerdown", (event) => { held = inside(event); raster.setPointerCapture(event.pointerId); });
 raster.addEventListener("pointermove", (event) => {
   const t = timeAt(inside(event)), unit = rowOf(event);
-  $("raster-here").textContent = `unit ${nameOf(units[unit])} at character ${number(t)}: ${signals[state.signal].name} ${value(unit, t).toFixed(2)}`;
+  $("raster-here").textContent = `neuron ${nameOf(units[unit])} at character ${number(t)}: ${shownSignal()} ${value(unit, t).toFixed(2)}`;
   const mark = $("selection");
   mark.hidden = held < 0;
   if (held >= 0)
@@ -61,6 +62,6 @@ raster.addEventListener("pointerup", (event) => {
   if (Math.abs(ended - begun) > 5) return zoom(timeAt(Math.min(begun, ended)), Math.max(timeAt(Math.max(begun, ended)), timeAt(Math.min(begun, ended)) + 8));
   state.unit = rowOf(event);
   drawUnit();
-  goTo(timeAt(ended));
+  stayAt(timeAt(ended));
 });
 raster.addEventListener("dblclick", () => zoom(0, shown));

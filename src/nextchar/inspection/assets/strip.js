@@ -1,19 +1,40 @@
-// The strip: one canvas as large as the visible part, redrawn at every scroll; and the details of one character.
-const CELL = 13, ROW = 16, BLOCK = ROW * (1 + expected) + 10;
-const strip = $("strip"), canvas = strip.querySelector("canvas"), paint = canvas.getContext("2d", { alpha: false });
-const columns = () => Math.max(1, Math.floor(strip.clientWidth / CELL));
-const matched = new Uint8Array(shown);
+// Coloured text in natural lines: one look for every page. Call readPalette() of colours.js first.
+//
+// A short text (an excerpt, a window) is an element with one span per character, which can be selected and copied:
+//
+//   box.append(coloured([..."a b\n"], (t) => diverging(values[t]), { title: (t) => `value ${values[t]}` }));
+//
+//   letters        one string per character: white space as itself (" ", "\n", "\t"), what is invisible as in strip.glyph
+//   colour(t)      [r, g, b] behind character t, or null for none: diverging(-1 to 1) or green(0 to 1)
+//   title(t)       what a pointer shows
+//   underline(t)   a CSS colour below character t, or null
+//   chosen         index of a character with a frame
+//   ends           false: no line breaks, and "↵" alone stands for the end of a line
+//
+// A long text is painted on a canvas, only as much as is visible, in a scrolling box <div><canvas></canvas><div></div></div>:
+//
+//   const view = longText($("strip"), { count, letter: (t) => "a", colour: (t) => [r, g, b], below: (t) => [[letter, colour,
+//     bold], ...], rows: () => 5, marked: (t) => false, chosen: () => 0 });
+//   view.draw()  view.goTo(t)  view.under(mouse event) -> t or -1  view.place(t) -> [x, y] in the scrolled box
+const BLANKS = { " ": "·", "\n": "↵", "\t": "→" };
+const visible = (letter) => BLANKS[letter] ?? letter;
 
-function cell(x, y, id, colour, mark) {
-  const glyph = vocabulary[id];
-  paint.fillStyle = css(colour);
-  paint.fillRect(x, y, CELL, ROW);
-  paint.fillStyle = ink(colour);
-  const length = [...glyph].length;
-  paint.font = `${mark ? "bold " : ""}${length < 3 ? 12 : 20 / length}px ui-monospace, Menlo, Consolas, monospace`;
-  paint.fillText(glyph, x + CELL / 2, y + ROW / 2 + 1);
-  if (mark) paint.fillRect(x + 1, y + ROW - 2, CELL - 2, 2);
+function coloured(letters, colour, { title, underline, chosen, ends = true } = {}) {
+  const text = element("bdo", undefined, { class: "coloured" });
+  letters.forEach((letter, t) => {
+    const span = element("span", letter === "\n" ? "↵" : letter), back = colour(t), line = underline?.(t);
+    if (back) Object.assign(span.style, { background: css(back), color: ink(back) });
+    if (letter === "\n") span.classList.add("end");
+    if (line) span.style.borderBottomColor = line;
+    if (t === chosen) span.classList.add("chosen");
+    if (title) span.title = title(t);
+    text.append(span);
+    if (letter === "\n" && ends) text.append("\n");
+  });
+  return text;
 }
+
+const CELL = 9, ROW = 21, GAP = 5, TAB = 4;
 function fit(surface, width, height) {
   const ratio = devicePixelRatio || 1;
   if (surface.width !== Math.round(width * ratio) || surface.height !== Math.round(height * ratio)) {
@@ -22,95 +43,87 @@ function fit(surface, width, height) {
   }
   surface.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
 }
-function drawColumn(t, x, y) {
-  cell(x, y, ids[t], diverging(level(state.unit, t)), false);
-  for (let k = 0; k < expected; k++) {
-    const id = likeliest[t * expected + k];
-    cell(x, y + (k + 1) * ROW, id, green(probabilities[t * expected + k] / 255), t + 1 < shown && id === ids[t + 1]);
+function longText(box, { count, letter, colour, below, rows, marked, chosen }) {
+  const canvas = box.querySelector("canvas"), paint = canvas.getContext("2d", { alpha: false });
+  const column = new Uint16Array(count), size = new Uint8Array(count).fill(1);
+  let starts = [0], width = 0;
+  const pitch = () => ROW + 1 + (rows() ? rows() * ROW + GAP : 0);
+  // Lines end where they end in the text; one that is too long for the box is broken after a space.
+  function layout() {
+    const most = Math.max(4, Math.floor((box.clientWidth - 4) / CELL));
+    if (most !== width) {
+      width = most;
+      starts = [0];
+      for (let t = 0, at = 0, space = -1; t < count; t++) {
+        const one = letter(t);
+        size[t] = one === "\t" ? TAB - (at % TAB) : 1;
+        if (at + size[t] > most && one !== "\n") {
+          const from = space >= starts.at(-1) ? space + 1 : t;
+          starts.push(from);
+          at = 0;
+          for (let k = from; k < t; k++) { column[k] = at; at += size[k]; }
+        }
+        column[t] = at;
+        at += size[t];
+        if (one === " " || one === "\t") space = t;
+        if (one === "\n") {
+          at = 0;
+          if (t + 1 < count) starts.push(t + 1);
+        }
+      }
+    }
+    box.lastElementChild.style.height = `${Math.max(0, starts.length * pitch() + 4 - box.clientHeight)}px`;
   }
-  if (matched[t]) {
-    paint.fillStyle = palette.fore;
-    paint.fillRect(x, y - 3, CELL, 2);
+  function lineOf(t) {
+    let low = 0, high = starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (starts[middle] <= t) low = middle; else high = middle - 1;
+    }
+    return low;
   }
-}
-function drawStrip() {
-  const width = strip.clientWidth, height = strip.clientHeight, n = columns();
-  $("length").style.height = `${Math.max(0, Math.ceil(shown / n) * BLOCK - height)}px`;
-  fit(canvas, width, height);
-  paint.fillStyle = palette.back;
-  paint.fillRect(0, 0, width, height);
-  Object.assign(paint, { textAlign: "center", textBaseline: "middle", direction: "ltr" });
-  const first = Math.floor(strip.scrollTop / BLOCK);
-  for (let line = first; line * BLOCK < strip.scrollTop + height; line++) {
-    const y = line * BLOCK - strip.scrollTop + 4;
-    for (let t = line * n; t < Math.min(shown, (line + 1) * n); t++) drawColumn(t, (t % n) * CELL, y);
+  function cell(x, y, wide, glyph, back, bold, faint) {
+    paint.fillStyle = css(back);
+    paint.fillRect(x, y, wide, ROW);
+    if (glyph === " " || glyph === "\t") return;
+    const length = [...glyph].length;
+    paint.font = `${bold ? "bold " : ""}${length < 2 ? 14 : 16 / length}px ui-monospace, Menlo, Consolas, monospace`;
+    paint.fillStyle = faint ? palette.soft : ink(back);
+    paint.fillText(visible(glyph), x + wide / 2, y + ROW / 2 + 1, length < 2 ? undefined : wide);
+    if (bold) paint.fillRect(x + 1, y + ROW - 2, wide - 2, 2);
   }
-  if (Math.floor(state.at / n) >= first) {
+  function draw() {
+    layout();
+    const height = box.clientHeight, high = pitch();
+    fit(canvas, box.clientWidth, height);
+    paint.fillStyle = palette.back;
+    paint.fillRect(0, 0, box.clientWidth, height);
+    Object.assign(paint, { textAlign: "center", textBaseline: "middle", direction: "ltr" });
+    for (let line = Math.floor(box.scrollTop / high); line < starts.length && line * high < box.scrollTop + height; line++) {
+      const y = line * high - box.scrollTop + 2, end = starts[line + 1] ?? count;
+      for (let t = starts[line]; t < end; t++) {
+        const x = column[t] * CELL, wide = size[t] * CELL;
+        cell(x, y, wide, letter(t), colour(t), false, letter(t) === "\n");
+        if (marked(t)) { paint.fillStyle = palette.fore; paint.fillRect(x, y, wide, 2); }
+        if (rows()) below(t).forEach(([glyph, back, bold], k) => cell(x, y + (k + 1) * ROW, CELL, visible(glyph), back, bold));
+      }
+    }
+    const [x, y] = place(chosen());
     paint.strokeStyle = palette.fore;
     paint.lineWidth = 2;
-    paint.strokeRect((state.at % n) * CELL, Math.floor(state.at / n) * BLOCK - strip.scrollTop + 3, CELL, ROW + 2);
+    paint.strokeRect(x, y - box.scrollTop, size[chosen()] * CELL, ROW);
   }
-}
-function under(event) {
-  const box = strip.getBoundingClientRect();
-  const column = Math.floor((event.clientX - box.left) / CELL);
-  const t = Math.floor((event.clientY - box.top + strip.scrollTop) / BLOCK) * columns() + column;
-  return column >= 0 && column < columns() && t < shown ? t : -1;
-}
-function goTo(t) {
-  drawStrip(); // otherwise the strip may not be long enough yet to scroll there
-  strip.scrollTop = Math.max(0, Math.floor(t / columns()) * BLOCK - BLOCK);
-  look(t, true);
-}
-function look(t, keep) {
-  state.at = t;
-  const lines = [];
-  const line = (label, ...content) => {
-    const made = element("div", label, { class: "soft" });
-    made.append(document.createElement("br"), ...content);
-    lines.push(made);
-  };
-  const bits = (nats) => element("b", `${(nats / 1000 / Math.LN2).toFixed(2)} bits`);
-  line(`character ${number(t)}`, element("bdo", vocabulary[ids[t]], { class: "mono" }));
-  line("surprisal", bits(milli[t]));
-  line("rank", element("b", `${rank[t]} of ${vocabulary.length}`));
-  line("entropy of the prediction", bits(milli[shown + t]));
-  for (const signal of signals) line(signal.name, element("b", value(state.unit, t, signal).toFixed(2)));
-  line("predicted next", ...Array.from({ length: expected }, (_, k) => {
-    const made = element("span");
-    made.append(element("bdo", vocabulary[likeliest[t * expected + k]], { class: "mono" }),
-      ` ${percent(probabilities[t * expected + k] / 255)}   `);
-    return made;
-  }));
-  $("here").replaceChildren(...lines);
-  drawStrip();
-  drawCursor();
-  if (keep) remember();
-}
-
-// Search: the characters themselves, or the symbols shown for white space.
-const byCode = new Map(data.codes.map((code, id) => [code, id]));
-function idsOf(words) {
-  const codes = data.bytes ? [...new TextEncoder().encode(words)] : [...words].map((c) => c.codePointAt(0));
-  const known = codes.map((code) => byCode.get(code) ?? vocabulary.indexOf(String.fromCodePoint(code)));
-  return known.includes(-1) ? [] : known;
-}
-let places = [];
-function search(words) {
-  const wanted = idsOf(words), none = !wanted.length;
-  places = [];
-  matched.fill(0);
-  for (let t = 0; !none && t + wanted.length <= shown; t++)
-    if (wanted.every((id, k) => ids[t + k] === id)) {
-      places.push(t);
-      matched.fill(1, t, t + wanted.length);
-    }
-  $("found").textContent = words ? `${number(places.length)} found` : "";
-}
-function goToMatch(step) {
-  if (!places.length) return drawStrip();
-  const next = step > 0 ? places.findIndex((t) => t > state.at) : places.findLastIndex((t) => t < state.at);
-  const index = next >= 0 ? next : step > 0 ? 0 : places.length - 1;
-  goTo(places[index]);
-  $("found").textContent = `${number(index + 1)} of ${number(places.length)} found`;
+  const place = (t) => [column[t] * CELL, lineOf(t) * pitch() + 2];
+  function under(event) {
+    const seen = box.getBoundingClientRect(), x = (event.clientX - seen.left) / CELL;
+    const line = Math.floor((event.clientY - seen.top + box.scrollTop - 2) / pitch());
+    if (x < 0 || line < 0 || line >= starts.length) return -1;
+    for (let t = starts[line]; t < (starts[line + 1] ?? count); t++) if (x >= column[t] && x < column[t] + size[t]) return t;
+    return -1;
+  }
+  function goTo(t) {
+    draw(); // otherwise the box may not be high enough yet to scroll there
+    box.scrollTop = Math.max(0, (lineOf(t) - 1) * pitch());
+  }
+  return { draw, goTo, under, place };
 }

@@ -1,0 +1,172 @@
+"""Names of neurons: a light search for what single neurons follow, such as being inside quotes.
+
+The first half of a text chooses a neuron and a threshold for each feature, and the second half scores them. A neuron is
+named only if it follows the feature clearly better than the last few characters tell it, so that a network without training
+gets no names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.features.feature import Feature, keep
+from nextchar.features.phrases import phrase
+from nextchar.features.profiles import PROFILES, guess
+from nextchar.features.suffixes import Suffixes
+from nextchar.inspection.trace import Floats
+
+MIN_STRENGTH, MIN_LEAD = 0.55, 0.05  # networks without training stay below one of them (docs/inspect.md)
+MIN_POSITIVES, MIN_RUNS = 200, 10  # of a feature that is searched for, in the whole text
+TRIED = 8  # units of the largest correlation that are tried for each feature
+SUFFIX = 4  # last characters of the longest table
+LEVELS = 128  # thresholds that are tried
+LEFT_OUT = (".since", ".next_close", "late_in_line")
+FAMILIES = {
+    **dict.fromkeys(("column", "line_left", "line_start", "next_newline"), "line"),
+    **dict.fromkeys(("indentation", "indented", "indenting"), "indentation"),
+    **dict.fromkeys(("word_position", "word_first", "next_word_end"), "word"),
+    **dict.fromkeys(("number", "digit", "digit_count", "lexer_number"), "number"),
+}
+"""Features that are so alike that only the best of them is named; those of one span are, too."""
+
+Measure = Literal["balanced accuracy", "correlation"]
+Unit = tuple[int, int]
+Ints = npt.NDArray[np.int64]
+Steps = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A neuron, and the feature of a text that it follows.
+
+    Attributes:
+        layer: Counted from 0.
+        unit: Counted from 0.
+        feature: Name of the feature, such as `braces`.
+        score: On text that the search did not see: balanced accuracy, 0.5 (chance) to 1, or |r|, 0 to 1.
+        measure: Which of them: the first for a feature that is on or off, the second for a number.
+    """
+
+    layer: int
+    unit: int
+    feature: str
+    score: float
+    measure: Measure
+
+    @property
+    def phrase(self) -> str:
+        """What follows the neuron's name in a sentence, such as "knows it is inside { }"."""
+        return phrase(self.feature)
+
+    def __str__(self) -> str:
+        """Return a sentence: "0:48 knows it is inside { } (balanced accuracy 0.97)"."""
+        return f"{self.layer}:{self.unit} {self.phrase} ({self.measure} {self.score:.2f})"
+
+
+def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units: Sequence[Unit]) -> list[Named]:
+    """Name neurons that follow a feature of a text, those first that exceed the table of the last characters most.
+
+    Each neuron has one name, and each feature one neuron.
+
+    Args:
+        text: T characters.
+        ids: The same as ids, `(T,)`.
+        parts: Consecutive values of all A units as small integers, `(t, A)` each, T rows in all.
+        units: Layer and unit of each column.
+    """
+    half = len(text) // 2
+    halves = np.arange(half), np.arange(half, len(text))
+    features = [each for part in PROFILES[guess(text)] for each in part(text)]
+    features = [each for each in features if each.kind != "cyclic" and not each.name.endswith(LEFT_OUT)]
+    features, _ = keep(features, MIN_POSITIVES, MIN_RUNS, halves)
+    features = [each for each in features if all(_off(each, half) >= MIN_POSITIVES / 4 for half in halves)]
+    if not features:
+        return []
+    suffixes, found = Suffixes(ids, SUFFIX), []
+    for feature, row in zip(features, _correlations(features, parts, half), strict=True):
+        tried = np.argsort(-np.abs(row), kind="stable")[:TRIED]
+        scores = [_strengths(feature, np.concatenate([part[:, unit] for part in parts]), half) for unit in tried]
+        best = int(np.argmax([fitted for fitted, _ in scores]))
+        strength, table = scores[best][1], _of_tables(feature, suffixes, half)
+        if strength >= max(MIN_STRENGTH, table + MIN_LEAD):
+            found.append((strength - table, strength, feature, units[int(tried[best])]))
+    return _distinct(sorted(found, key=lambda each: -each[0]))
+
+
+def _distinct(found: Sequence[tuple[float, float, Feature, Unit]]) -> list[Named]:
+    """Keep the first of each unit and of each family of features."""
+    seen, named = set[Any](), []
+    for _, strength, feature, unit in found:
+        span = feature.name.partition(".")[0]
+        family = FAMILIES.get(feature.name, span)
+        if unit in seen or family in seen:
+            continue
+        seen |= {unit, family}
+        on_or_off = feature.kind == "binary"
+        measure: Measure = "balanced accuracy" if on_or_off else "correlation"
+        named.append(Named(*unit, feature.name, (1 + strength) / 2 if on_or_off else strength, measure))
+    return named
+
+
+def _off(feature: Feature, places: Ints) -> int:
+    """Return at how many of some places a feature is known and not on."""
+    return int((feature.known & ~feature.positive)[places].sum()) if feature.kind == "binary" else len(places)
+
+
+def _of_tables(feature: Feature, suffixes: Suffixes, half: int) -> float:
+    """Return the held-out strength of the best table of the last 1 to 4 characters."""
+    predictions = suffixes.predictions(feature, np.arange(half))
+    return max(_strengths(feature, each, half)[1] for each in predictions)
+
+
+def _correlations(features: Sequence[Feature], parts: Sequence[Steps], half: int) -> Floats:
+    """Return about Pearson's r of features and units on the first half of a text, `(F, A)`; to choose units, not to score."""
+    labels = np.zeros((len(features), half), np.float32)
+    for index, feature in enumerate(features):
+        known, values = feature.known[:half], feature.values[:half]
+        labels[index, known] = values[known] - values[known].mean()
+    labels /= np.maximum(np.linalg.norm(labels, axis=1, keepdims=True), 1e-9)
+    width, begin = parts[0].shape[1], 0
+    products, sums, squares = np.zeros((len(features), width)), np.zeros(width), np.zeros(width)
+    for part in parts:
+        rows = part[: max(half - begin, 0)].astype(np.float32)
+        products += labels[:, begin : begin + len(rows)] @ rows
+        sums += rows.sum(0)
+        squares += np.einsum("tu,tu->u", rows, rows)
+        begin += len(rows)
+    return products / np.sqrt(np.maximum(squares - sums * sums / max(half, 1), 1e-9))
+
+
+def _strengths(feature: Feature, values: npt.NDArray[Any], half: int) -> tuple[float, float]:
+    """Return how strongly values `(T,)` follow a feature on the first half, and, with sign and threshold of that, on the second.
+
+    0 is chance and 1 complete: 2 x balanced accuracy - 1 of a feature that is on or off, r of a number.
+    """
+    known = feature.known
+    (fit, fit_labels), (held, held_labels) = (
+        (values[part][known[part]].astype(np.float64), feature.values[part][known[part]])
+        for part in (slice(half), slice(half, None))
+    )
+    if feature.kind == "ordinal":
+        fitted = _pearson(fit, fit_labels)
+        return abs(fitted), _pearson(held, held_labels) * float(np.sign(fitted))
+    edges = np.unique(np.quantile(fit, np.linspace(0, 1, LEVELS + 1)))
+    gaps = _above(fit, fit_labels, edges)
+    best = int(np.abs(gaps).argmax())
+    gap = float(_above(held, held_labels, edges[best : best + 1])[0])
+    return float(abs(gaps[best])), gap * float(np.sign(gaps[best]))
+
+
+def _above(values: Floats, labels: Floats, edges: Floats) -> Floats:
+    """Return, for each threshold, the share of values above it where the feature is on, minus that where it is off."""
+    shares = [
+        1 - np.searchsorted(np.sort(values[labels == on]), edges, side="right") / (labels == on).sum() for on in (1, 0)
+    ]
+    return shares[0] - shares[1]
+
+
+def _pearson(one: Floats, other: Floats) -> float:
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else 0.0
