@@ -22,6 +22,7 @@ from nextchar.discovery.scores import (
 )
 from nextchar.discovery.states import States, quantize, split
 from nextchar.features.feature import binary, cyclic, ordinal
+from nextchar.features.suffixes import Suffixes
 from nextchar.language_model import LanguageModel
 
 
@@ -106,7 +107,7 @@ def test_suffix_tables_know_what_the_suffix_tells(random: np.random.Generator) -
     ids = random.integers(0, 4, 20_000)
     two = (ids == 1) & (np.roll(ids, 1) == 2)
     long = np.roll(ids, 12) == 3
-    tables = nulls.Suffixes(ids)
+    tables = Suffixes(ids)
     places = np.arange(10_000, 20_000)
     for label, known in ((two, (False, True, True)), (long, (False, False, False))):
         predictions = tables.predictions(binary("x", label), np.arange(20, 10_000))[:3]
