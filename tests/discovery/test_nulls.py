@@ -22,7 +22,7 @@ from nextchar.discovery.scores import (
 )
 from nextchar.discovery.states import States, quantize, split
 from nextchar.features.feature import binary, cyclic, ordinal
-from nextchar.features.suffixes import Suffixes
+from nextchar.features.suffixes import MAX_SUFFIX, Suffixes
 from nextchar.language_model import LanguageModel
 
 
@@ -117,7 +117,7 @@ def test_suffix_tables_know_what_the_suffix_tells(random: np.random.Generator) -
             )
             area = float(auc(off[0], on[0]))
             assert (area > 0.999) == knows
-    assert len(tables.numbers) == nulls.MAX_SUFFIX
+    assert len(tables.numbers) == MAX_SUFFIX
 
 
 def test_a_unit_is_special_and_a_mixture_is_not(random: np.random.Generator) -> None:
