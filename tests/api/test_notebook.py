@@ -1,10 +1,13 @@
 """The notebook of docs/api.md, run by a kernel of its own: each line works as it is written, and shows its result."""
 
 import re
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import nextchar
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -50,3 +53,24 @@ def test_the_notebook_works_as_it_is_written(tmp_path: Path) -> None:
     assert "<polyline" in results(model)["text/html"]
     assert results(page)["text/html"].startswith("<iframe srcdoc=")
     nbformat.write(notebook, tmp_path / "notebook.ipynb")
+
+
+@pytest.mark.slow
+def test_what_people_type_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of the page's table runs, one after the other, with a few steps in place of the minutes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two").mkdir()
+    for name in ("book.txt", "one.txt", "two/three.txt"):
+        (tmp_path / name).write_text(BOOK, encoding="utf-8")
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: not opened.append(address))
+    rows = re.findall(r"^\| [a-z].* \| (.*`) ?.*\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    spans = [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
+    codes = [code for code in spans if re.match(r"lm\b|nextchar\.|corpus =|for ", code)]
+    assert len(codes) > len(rows) >= 10
+    known: dict[str, object] = {"nextchar": nextchar, "text": "It was the best of times"}
+    for code in codes:
+        small = re.sub(r"minutes=\d+|steps=\d+", "steps=3", code).replace("hidden=256", "hidden=8")
+        exec(compile(small, code, "exec"), known)  # noqa: S102
+    assert len(opened) == 1
+    assert (tmp_path / "runs" / "book" / "model.safetensors").exists()
