@@ -5,28 +5,17 @@ written without a plotting library, whose import would be half of a short run's 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nextchar.inspection.page import asset
 from nextchar.inspection.timeline import loss_curves
 from nextchar.storage import write_text
 
 Points = Sequence[tuple[int, float]]
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 62, 24, 44, 46  # margins
-STYLE = """
-.nextchar-curve { font: 13px system-ui, sans-serif; --page: #fff; --ink: #222; --grid: #ddd; --train: #777; --valid: #0072b2 }
-@media (prefers-color-scheme: dark) {
-  .nextchar-curve { --page: #14161a; --ink: #ddd; --grid: #3a3d44; --train: #a5a8ae; --valid: #56b4e9 }
-}
-.nextchar-curve .page { fill: var(--page) }
-.nextchar-curve text { fill: var(--ink) }
-.nextchar-curve .grid { stroke: var(--grid); fill: none }
-.nextchar-curve .train { stroke: var(--train); fill: none; stroke-width: 1.5 }
-.nextchar-curve .valid { stroke: var(--valid); fill: none; stroke-width: 2 }
-.nextchar-curve circle { fill: var(--valid) }
-"""
 
 
 def draw_curve(entries: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -79,7 +68,7 @@ def curve_svg(training: Points, valid: Points, *, dropout: bool = False) -> str:
         parts.append(f'<text x="{LEFT + 230}" y="24">validation, at best {bits:.3f} at step {best:,}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="nextchar-curve" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}"><title>Loss of a training in bits per character</title><style>{STYLE}</style>\n'
+        f'width="{WIDTH}"><title>Loss of a training in bits per character</title><style>{asset("curve.css", "nextchar.training")}</style>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )
@@ -89,7 +78,7 @@ def _line(name: str, points: Sequence[tuple[float, float]]) -> str:
     return f'<polyline class="{name}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>'
 
 
-def _thinned(points: Points, x: Any) -> Points:
+def _thinned(points: Points, x: Callable[[float], float]) -> Points:
     """Return at most one point a pixel: the mean of those that share it."""
     columns: dict[int, list[tuple[int, float]]] = {}
     for step, bits in points:

@@ -103,13 +103,14 @@ def panel(state: TrainingState, console: Console) -> list[Text]:
         (5, Text(f"── {name} ".ljust(wide, "─"), "bold")),
         (0, Text.assemble((time_left, "bold"), *bar, f" {100 * state.fraction:3.0f} %")),
     ]
-    # Half more than the lowest loss is the top, or the first steps would flatten the rest.
+    # The top is not far above both ends, or the first steps would flatten the rest.
     steps = state.progress.steps if state.progress else 1
-    low = min((bits for _, bits in state.train + state.valid), default=0.0)
+    lowest = [min(bits for _, bits in points) for points in (state.train, state.valid) if points] or [0.0]
+    bounds = min(lowest), 1.3 * max(lowest)
     for rank, label, points, style in ((2, "train", state.train, ""), (1, "validation", state.valid, "cyan")):
         if points or not (state.started and label == "validation" and not state.started.valid_chars):
             value = f"  {points[-1][1]:.3f} {UNIT}" if points else "  not measured yet"
-            row = sparkline(points, steps, room, (low, 1.5 * low))[: max(done, 1)].ljust(room)
+            row = sparkline(points, steps, room, bounds)[: max(done, 1)].ljust(room)
             ranked.append((rank, Text.assemble(f" {label}".ljust(LABEL), (row[:room], style), value)))
     facts = state.facts()
     while len(" · ".join(facts)) >= wide and len(facts) > 1:
