@@ -1,15 +1,20 @@
 """Findings: duplicates are one, and each is said in words that its numbers bear out."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from conftest import make_model
 from discovery.golden import discovered
 from inspection.handset import LATCH
 from nextchar.discovery.ablation import Effect
 from nextchar.discovery.claims import Claims, Finding
 from nextchar.discovery.findings import findings_of, merge
 from nextchar.discovery.steering import Steering
+from nextchar.errors import ConfigError
+from nextchar.inspection.naming import read_names
+from nextchar.inspection.report import neuron_page
 
 EFFECT = Effect(
     on_bits=0.25, off_bits=0.01, closing_bits=None, ratio=25.0, percentile=100.0, controls=60, controls_99=0.02,
@@ -81,3 +86,24 @@ def test_findings_fit_the_terminal(width: int) -> None:
     assert max(map(len, shown.splitlines())) <= width
     assert f"0:{LATCH} knows it is inside [ ]\n" in shown
     assert " ".join(replace(claims, findings=[]).in_words(width).split()).endswith("text (--last-chars 200000).")
+
+
+@pytest.mark.slow
+def test_inspect_takes_the_names(tmp_path: Path) -> None:
+    """What was found names the neurons of a page of `inspect`, for the same model only."""
+    study, claims = discovered()
+    claims.save(tmp_path / "claims.json")
+    names = read_names(tmp_path, study.lm)
+    assert [f"{each.layer}:{each.unit} {each.phrase}" for each in names] == [
+        f"{each.unit} {each.name}" for each in claims.findings
+    ]
+    assert f"0:{LATCH} knows it is inside [ ] (balanced accuracy 1.00)" in map(str, names)
+    page = neuron_page(study.lm, study.ids[:2000], named=names)
+    assert '"phrase":"knows it is inside [ ]","score":1.0' in page
+    other = make_model(study.lm.vocabulary)
+    for path, lm, said in (
+        (tmp_path / "claims.json", other, "is about another model"),
+        (tmp_path / "none", study.lm, "holds no findings; give the folder that nextchar discover wrote"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            read_names(path, lm)

@@ -26,6 +26,7 @@ def command(
     gates: Flag = False,
     timeline: Flag = False,
     neurons: str | None = None,
+    claims: Path | None = None,
     signal: str | None = None,
     chars: int | None = None,
     all: Flag = False,
@@ -69,6 +70,8 @@ def command(
     neurons
         LAYER:UNIT,... both counted from 0; by default 40 in a page, 3 in the terminal, 1 in a picture: those that can be
         named, then those that matter most.
+    claims
+        The folder of nextchar discover, or its claims.json: its findings come first, with their names, in place of a new search.
     signal
         What colours the terminal or a picture: i, f, g, o, c, tanh_c or h of an lstm, r, z, n or h of a gru; tanh_c, or h, by default.
     chars
@@ -112,6 +115,7 @@ def command(
         on_message=console.print,
         on_progress=progress if console.is_terminal else ignore,
         neurons=neurons or units,
+        claims=claims,
         signal=signal,
         chars=length if chars is None else chars,
         everything=all,

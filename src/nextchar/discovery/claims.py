@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nextchar.discovery.ablation import Effect
 from nextchar.discovery.judging import VERDICTS, Evidence
 from nextchar.discovery.probes import Probe
 from nextchar.discovery.steering import Patching, Steering
 from nextchar.features.feature import FeatureSummary
+from nextchar.inspection.naming import Measure
 from nextchar.notebook import card
 from nextchar.storage import write_text
 from nextchar.text.display import visible
@@ -30,7 +31,6 @@ NOTHING = (
     "the last 8 characters do. Train longer (--minutes 10 or more), or read a longer text (--last-chars 200000)."
 )
 
-Measure = Literal["balanced accuracy", "correlation"]
 Entry = dict[str, Any]
 """Values by name, as they are in the JSON."""
 

@@ -11,7 +11,8 @@ from nextchar.discovery.page import claims_page
 from nextchar.discovery.pipeline import claims_of
 from nextchar.discovery.study import OnProgress, Search, ignore, prepare
 from nextchar.errors import ConfigError, TextError
-from nextchar.inspection.report import inspect
+from nextchar.inspection.naming import read_names
+from nextchar.inspection.report import neuron_page
 from nextchar.storage import read_model, to_language_model, write_text
 from nextchar.text.corpus import read_ids
 
@@ -67,8 +68,9 @@ def discover_into(
     births = emergence(checkpoints, study, claims, on_progress) if checkpoints else {}
     claims.save(folder / "claims.json")
     title = f"{model.name}: {', '.join(Path(text).name for text in texts)}"
-    units = list(dict.fromkeys(claim.unit for claim in claims.claims))
-    inspected = inspect(lm, ids[-INSPECTED:], neurons=units, title=title)
+    named = read_names(folder, lm)
+    units = [*((each.layer, each.unit) for each in named), *(claim.unit for claim in claims.claims)]
+    inspected = neuron_page(lm, ids[-INSPECTED:], neurons=units, named=named, title=title)
     write_text(folder / "inspect.html", inspected)
     page = claims_page(claims, study, title=title, births=births, inspected="inspect.html")
     write_text(folder / "discover.html", page)

@@ -42,7 +42,7 @@ def claims_page(
         "excerpts": [_excerpt(claim, features[claim.feature], study) for claim in claims.claims],
     }
     body, style, program = (asset(f"claims.{kind}", "nextchar.discovery") for kind in ("html", "css", "js"))
-    return build_page(data, body, style, [program])
+    return build_page(data, body, style, [asset("strip.js"), program])
 
 
 def _excerpt(claim: Claim, feature: Feature, study: Study) -> dict[str, Any]:

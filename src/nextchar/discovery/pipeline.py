@@ -18,8 +18,8 @@ from nextchar.discovery.states import Ints, similar_units
 from nextchar.discovery.study import OnProgress, Search, Strengths, Study, ignore, measure, prepare
 from nextchar.errors import check_is
 from nextchar.features.feature import Feature
-from nextchar.language_model import LanguageModel
-from nextchar.storage import ModelSource, to_file
+from nextchar.inspection.naming import digest
+from nextchar.storage import ModelSource
 
 MAX_ABLATED = 24
 MAX_UNEXPLAINED = 10
@@ -220,7 +220,9 @@ def sort_claims(
     text = {"sha256": sha256(study.text.encode("utf-8", "surrogatepass")).hexdigest(), "characters": len(study.ids)}
     table = _strength_table(study, strengths, claims)
     found = findings_of(study, claims)
-    return Claims(_model(study.lm), text, settings, claims, study.dropped, unexplained, table, found)
+    shape = study.lm.network.architecture.as_dict()
+    model = {"sha256": digest(study.lm), **shape, "vocabulary": len(study.lm.vocabulary)}
+    return Claims(model, text, settings, claims, study.dropped, unexplained, table, found)
 
 
 def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim]) -> Entry:
@@ -232,12 +234,3 @@ def _strength_table(study: Study, strengths: Strengths, claims: Sequence[Claim])
         "units": [study.states.name(row) for row in rows],
         "strengths": [[float(strengths.held[row, column[claim.feature]]) for row in rows] for claim in claims],
     }
-
-
-def _model(lm: LanguageModel) -> dict[str, Any]:
-    """Return digest and shape of a model."""
-    file = to_file(lm)
-    digest = sha256()
-    for name, array in sorted(file.arrays.items()):
-        digest.update(name.encode() + array.tobytes())
-    return {"sha256": digest.hexdigest(), **file.architecture.as_dict(), "vocabulary": len(file.vocabulary)}

@@ -8,6 +8,7 @@ from typing import Any
 from nextchar.device import pick_device
 from nextchar.errors import ConfigError
 from nextchar.inspection.gates import gates
+from nextchar.inspection.naming import read_names
 from nextchar.inspection.report import UNITS, neuron_page, parse_neurons, read, typical_place
 from nextchar.inspection.strip import PICTURES, Strip, strip
 from nextchar.inspection.trace import MAIN, SHOWN, OnProgress, ignore, trace
@@ -30,6 +31,7 @@ class FileInspection:
         texts: Files, folders, globs, "-" or names of corpora.
         on_message: Called with a sentence about what was skipped or written.
         neurons: LAYER:UNIT,...; by default those with a name and then those that matter most: 40, 3 strips or 1 picture.
+        claims: The folder of `nextchar discover`, or its claims.json, whose findings name the neurons; None searches for names.
         signal: What colours a strip; tanh_c, or h, by default.
         chars: Characters read, from the beginning: 30,000 by default, of which strips show 400.
         everything: Whether to read the whole text instead.
@@ -49,6 +51,7 @@ class FileInspection:
     texts: Sequence[str]
     on_message: Callable[[str], object]
     neurons: str | None = None
+    claims: Path | None = None
     signal: str | None = None
     chars: int | None = None
     everything: bool = False
@@ -72,6 +75,7 @@ class FileInspection:
         if len(self.ids) < len(ids):
             self.on_message(f"reading the first {len(self.ids):,} of {len(ids):,} characters; --all reads everything")
         self.lm = to_language_model(file, pick_device(self.device))
+        self._named = read_names(self.claims, self.lm) if self.claims else None
 
     def gates(self) -> dict[str, Any]:
         """Return a row for each gate of each layer, for JSON."""
@@ -85,7 +89,7 @@ class FileInspection:
             shown = [strip(self.lm, self.ids[:length], *unit, signal=self.signal) for unit in units]
             return [replace(each, predictions=self.predictions) for each in shown]
         beginning = self._all[: max(SHOWN, length)]
-        seen = read(self.lm, beginning, on_progress=self.on_progress)
+        seen = read(self.lm, beginning, self._named, on_progress=self.on_progress)
         signal = self.signal or MAIN[self.lm.network.architecture.cell]
         units = seen.chosen[:count]
         starts = [typical_place(seen.of(*unit), seen.text.ids, self.lm.vocabulary, length) for unit in units]
@@ -104,7 +108,9 @@ class FileInspection:
 
     def _write_page(self, path: Path) -> dict[str, Any]:
         title = f"{', '.join(Path(text).name for text in self.texts)} read by {self.model.name}"
-        page = neuron_page(self.lm, self.ids, neurons=self.neurons or (), title=title, on_progress=self.on_progress)
+        page = neuron_page(
+            self.lm, self.ids, neurons=self.neurons or (), named=self._named, title=title, on_progress=self.on_progress
+        )
         write_text(path, page)
         self.on_message(f"{path}: open it in a browser")
         size = {"shown": min(SHOWN, len(self.ids)), "bytes": len(page.encode())}
@@ -123,7 +129,7 @@ class FileInspection:
         units = (
             parse_neurons(self.neurons)
             if self.neurons
-            else read(self.lm, self.ids, on_progress=self.on_progress).chosen[:UNITS]
+            else read(self.lm, self.ids, self._named, on_progress=self.on_progress).chosen[:UNITS]
         )
         seen = trace(self.lm, self.ids, units=_by_layer(units))
         seen.save(path)

@@ -5,18 +5,24 @@ named only if it follows the feature clearly better than the last few characters
 gets no names.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from nextchar.errors import ConfigError
 from nextchar.features.feature import Feature, keep
 from nextchar.features.phrases import phrase
 from nextchar.features.profiles import PROFILES, guess
 from nextchar.features.suffixes import Suffixes
 from nextchar.inspection.trace import Floats
+from nextchar.language_model import LanguageModel
+from nextchar.storage import to_file
 
 MIN_STRENGTH, MIN_LEAD = 0.55, 0.05  # networks without training stay below one of them (docs/inspect.md)
 MIN_POSITIVES, MIN_RUNS = 200, 10  # of a feature that is searched for, in the whole text
@@ -64,6 +70,36 @@ class Named:
     def __str__(self) -> str:
         """Return a sentence: "0:48 knows it is inside { } (balanced accuracy 0.97)"."""
         return f"{self.layer}:{self.unit} {self.phrase} ({self.measure} {self.score:.2f})"
+
+
+def digest(lm: LanguageModel) -> str:
+    """Return the hash of a model's weights."""
+    result = sha256()
+    for name, array in sorted(to_file(lm).arrays.items()):
+        result.update(name.encode() + array.tobytes())
+    return result.hexdigest()
+
+
+def read_names(path: Path, lm: LanguageModel) -> list[Named]:
+    """Read the neurons of a model that `nextchar discover` named: from claims.json, or from the folder that holds it.
+
+    Raises:
+        ConfigError: There is no such file, or it is about another model.
+    """
+    file = path / "claims.json" if path.is_dir() else path
+    try:
+        claims = json.loads(file.read_text(encoding="utf-8"))
+        places = [[int(number) for number in each["unit"].split(":")] for each in claims["findings"]]
+        of = claims["model"]["sha256"]
+        names = [
+            Named(layer, unit, each["feature"], each["score"], each["measure"])
+            for (layer, unit), each in zip(places, claims["findings"], strict=True)
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"{file} holds no findings; give the folder that nextchar discover wrote") from None
+    if of != digest(lm):
+        raise ConfigError(f"{file} is about another model; run nextchar discover with this one")
+    return names
 
 
 def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units: Sequence[Unit]) -> list[Named]:

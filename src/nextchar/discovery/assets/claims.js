@@ -6,15 +6,9 @@ const indexOf = (feature) => data.claims.findIndex((claim) => claim.feature === 
 
 function strip(excerpt) {
   const box = element("div", undefined, { class: "strip", tabindex: 0, role: "region", "aria-label": "held-out text, coloured by the value of the neuron; underlined where the feature is on" });
-  const text = element("bdo");
-  excerpt.text.forEach((glyph, t) => {
-    const ends = glyph === "\n", value = excerpt.values[t] / data.steps, colour = diverging(value);
-    const letter = element("span", ends ? "↵" : glyph, ends ? { class: "end" } : {});
-    Object.assign(letter.style, { background: css(colour), color: ink(colour), borderBottomColor: `rgba(${palette.orange}, ${excerpt.labels[t] / 9})` });
-    letter.title = `${value.toFixed(2)}, feature ${excerpt.labels[t]}/9`;
-    text.append(letter, ends ? "\n" : "");
-  });
-  box.append(text);
+  const value = (t) => excerpt.values[t] / data.steps, on = (t) => excerpt.labels[t];
+  box.append(coloured(excerpt.text, (t) => diverging(value(t)), { title: (t) => `${value(t).toFixed(2)}, feature ${on(t)}/9`,
+    underline: (t) => on(t) && `rgba(${palette.orange}, ${on(t) / 9})` }));
   return box;
 }
 function key(...entries) {
@@ -187,7 +181,7 @@ function drawRest() {
   const table = element("table");
   table.append(...data.unexplained.map(({ unit, bits, best, strongest }) => {
     const row = element("tr"), text = element("td");
-    text.append(...strongest.map((window) => element("div", [...window].map((c) => (c < " " ? "↵" : c)).join(""), { class: "strip", style: "line-height:1.3" })));
+    text.append(...strongest.map((window) => element("div", [...window].map((c) => (c < " " ? "↵" : c)).join(""), { class: "strip" })));
     row.append(element("td", unit), element("td", `${bits.toFixed(4)} bits per character`), element("td", `closest: ${best.feature} (${three(best.strength)})`), text);
     return row;
   }));
