@@ -12,7 +12,7 @@ from nextchar.text.vocabulary import Vocabulary
 # Lines and backgrounds are translucent, and text has the colour of the notebook.
 BOX = "border:1px solid #8886;border-radius:6px;padding:.6em .9em;margin:.3em 0;max-width:46em;overflow-wrap:anywhere"
 GRID = "display:grid;grid-template-columns:max-content 1fr;gap:0 1em;margin:.3em 0"
-TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:.5em 0;background:none;color:inherit;font:13px/1.5 ui-monospace,Menlo,Consolas,monospace"
+TEXT = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;margin:.5em 0;background:none;color:inherit;font:13px/1.5 ui-monospace,Menlo,Consolas,monospace"
 ORANGE, BLUE = "224,130,20", "#3d8fcf"
 LEVELS, BITS = 6, 9.0  # shades of surprise, and the bits per character of the strongest
 WIDTH, HEIGHT = 420, 90  # of a curve, in pixels

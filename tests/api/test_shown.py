@@ -11,7 +11,6 @@ import pytest
 import nextchar
 from conftest import make_model
 from inspection.browser import BROWSER, browser
-from nextchar.discovery.claims import Finding
 from nextchar.evaluation.score import Score
 from nextchar.language_model import LanguageModel
 from nextchar.notebook import coloured, curve, escape
@@ -152,7 +151,8 @@ def test_a_curve_needs_two_losses() -> None:
 def test_claims_say_what_was_found() -> None:
     """The verdicts are counted, and each finding is told in words."""
     made = [SimpleNamespace(verdict=verdict) for verdict in ("tracks", "nothing", "nothing")]
-    finding = Finding("braces", "0:3", "knows it is inside { }", "Score 0.9 <i>.", "", [], [], [], [])
+    words = "Score 0.9 <i>."
+    finding = SimpleNamespace(unit="0:3", name="knows it is inside { }", numbers=words, sentences=lambda: [words])
     claims = nextchar.Claims({"vocabulary": 65}, {}, {}, made, {}, [], {}, [finding])  # type: ignore[arg-type]
     assert repr(claims) == "<Claims about 3 features: 1 tracks, 2 nothing>"
     assert "0:3 knows it is inside { }" in str(claims)
