@@ -38,7 +38,10 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "params must be a SamplingParams": lambda: nextchar.SampleOptions(params=0.8),  # type: ignore[arg-type]
     "weights is 'x', but must be one of fp32": lambda: nextchar.SampleOptions(weights="x"),  # type: ignore[arg-type]
     "options must be a SampleOptions": lambda: nextchar.sample(LM, "a", {"length": 3}),  # type: ignore[call-overload]
-    "the device is 'gpu'": lambda: LM.sample(device="gpu"),
+    "neurons are given as LAYER:UNIT,... such as 0:3,1:17, not (0, 3)": lambda: LM.inspect("ab", neurons=(0, 3)),  # type: ignore[arg-type]
+    "not 'x'": lambda: LM.inspect("ab", neurons="x"),
+    "the number of characters is 2.5, but": lambda: LM.inspect("ab", chars=2.5),  # type: ignore[arg-type]
+    "device is 'gpu', but must be one of": lambda: LM.sample(device="gpu"),
     "a text is a str or bytes, but int was given": lambda: LM.sample(5),  # type: ignore[call-overload]
     "a model is a LanguageModel, a ModelFile or a path": lambda: nextchar.sample(None),  # type: ignore[call-overload]
     "protocol is 'x', but must be one of": lambda: EvaluationOptions(protocol="x"),  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, as_integer
 from nextchar.inspection.naming import Named, name_neurons
 from nextchar.inspection.page import Page, asset, numbers, pack, page
 from nextchar.inspection.reach import reach
@@ -123,8 +123,8 @@ def inspect(
         ConfigError: A unit that the model does not have, or `chars` is below 1.
         TextError: There is no text.
     """
-    if chars is not None and chars < 1:
-        raise ConfigError(f"the characters to read are {chars}, but must be 1 or more")
+    if chars is not None:
+        as_integer("the number of characters", chars, "1 or more", 1)
     lm, ids = open_both(model, text)
     return neuron_page(lm, ids[:chars], neurons=neurons, title=title)
 
@@ -149,7 +149,7 @@ def neuron_page(
         on_progress: Called with what is being done, how much of it is done, and how much there is.
     """
     shape = lm.network.architecture
-    asked = list(neurons) if not isinstance(neurons, str) else parse_neurons(neurons) if neurons else []
+    asked = parse_neurons(neurons) if neurons else []
     for layer, unit in (*asked, *((each.layer, each.unit) for each in named or ())):
         choose(shape, {layer: [unit]})
     found = read(lm, ids, named, on_progress)
@@ -295,13 +295,14 @@ def _reach(lm: LanguageModel, ids: Ids) -> dict[str, Any]:
     }
 
 
-def parse_neurons(words: str) -> list[Unit]:
-    """Parse "0:3,1:17" as layers and units.
+def parse_neurons(words: str | Sequence[Unit]) -> list[Unit]:
+    """Parse "0:3,1:17" as layers and units, or return these.
 
     Raises:
         ConfigError: It is not of that form.
     """
     try:
-        return [(int(layer), int(unit)) for layer, unit in (word.split(":") for word in words.split(","))]
-    except ValueError:
-        raise ConfigError(f"neurons are given as LAYER:UNIT,... such as 0:3,1:17, not '{words}'") from None
+        pairs = [map(int, word.split(":")) for word in words.split(",")] if isinstance(words, str) else words
+        return [(layer, unit) for layer, unit in pairs]
+    except (TypeError, ValueError):
+        raise ConfigError(f"neurons are given as LAYER:UNIT,... such as 0:3,1:17, not {words!r}") from None

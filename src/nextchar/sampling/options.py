@@ -16,6 +16,7 @@ from nextchar.text.vocabulary import Unknown
 
 # More than any vocabulary has, and within the integers of compiled code.
 LARGEST_TOP_K = 1 << 32
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class SampleOptions:
     seed: int | None = 0
     unknown: Unknown = "error"
     weights: WeightKind | None = None
-    device: Literal["auto", "cpu", "cuda", "mps"] | None = None
+    device: Device | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -93,8 +94,9 @@ class SampleOptions:
         several = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
         object.__setattr__(self, "stop", several)
         check_choice("unknown", self.unknown, Unknown)
-        if self.weights is not None:
-            check_choice("weights", self.weights, WeightKind)
+        for name, kind in (("weights", WeightKind), ("device", Device)):
+            if getattr(self, name) is not None:
+                check_choice(name, getattr(self, name), kind)
         for each in several:
             check_is("a stop string", each, str)
         if "" in several:
