@@ -325,6 +325,18 @@ def test_a_notebook_has_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train" in shown[-1]["text/plain"]
 
 
+def test_the_time_left_waits_for_a_second_measurement() -> None:
+    """The first step takes longer than the others, so nothing is estimated from it alone."""
+    state = TrainingState()
+    seen = []
+    for event in story(30, end=False):
+        state.update(event)
+        seen.append(state.time_left)
+    assert seen == ["starting", "starting", "4:07 left", "4:04 left"]
+    state.ended = True
+    assert state.time_left == "stopped"
+
+
 def test_long_runs_keep_few_points() -> None:
     """The curve of hours has as many points as that of minutes, from first to last."""
     state = TrainingState()

@@ -73,7 +73,8 @@ class TrainingState:
         """The time left, in words."""
         if self.ended:
             return "done" if self.fraction == 1 else "stopped"
-        return f"{duration(self.progress.seconds_left)} left" if self.progress else "starting"
+        # The first step is slower than all others.
+        return f"{duration(self.progress.seconds_left)} left" if self.progress and len(self.train) > 1 else "starting"
 
     def facts(self) -> list[str]:
         """Return speed and position, the most useful first."""
