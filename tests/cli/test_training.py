@@ -3,6 +3,8 @@
 import io
 import itertools
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -251,3 +253,37 @@ def test_an_interrupt_tells_the_speed_and_a_second_one_how_to_go_on(
     else:
         assert "interrupted at once" in result.err
         assert result.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the commands are split as a POSIX shell does")
+def test_what_comes_next_can_be_run(tmp_path: Path, text: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands at the end name the run and its first text, say how that is read, and work as they are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "é.py").write_text(text + "é", encoding="latin-1")
+    (tmp_path / "a folder" / "other.txt").write_text("€", encoding="utf-8")
+    words = ["--suffix", ".py", "--encoding", "latin-1", "--steps", 3, *SIZES, "-o", "a run"]
+    result = shell("train", "a folder", *words)
+    assert result.code == 0, result.err
+    after = [shlex.split(line) for line in result.err.partition("\nNext: ")[2].splitlines()[1:]]
+    reading = ["a run", "a folder", "--encoding", "latin-1", "--unknown", "skip"]
+    assert after == [
+        ["nextchar", "sample", "a run", "-n", "1000"],
+        ["nextchar", "inspect", *reading],
+        ["nextchar", "discover", *reading],
+    ]
+    assert shell(*after[0][1:]).code == 0
+    done = shell(*after[1][1:], "--chars", 500)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_a_piped_text_is_not_named_as_the_next(
+    tmp_path: Path, text: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came through a pipe cannot be read again; another text stands in its place."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    result = shell("train", "-", "--steps", 2, *SIZES, "-o", tmp_path / "r")
+    assert result.code == 0, result.err
+    assert f"nextchar inspect {tmp_path / 'r'} YOUR_TEXT.txt\n" in result.err

@@ -251,9 +251,9 @@ def show_next(console: Console, folder: Path, texts: Sequence[str], config: Conf
         texts: What it was trained on.
         config: How these were read.
     """
-    named = [text for text in texts if not is_pipe(text)] or ["YOUR_TEXT.txt"]
-    how = [*(["--encoding", config.encoding] if config.encoding != "utf-8" else [])]
-    how += ["--unknown", "skip"] if config.suffix else []
+    named = [text for text in texts if not is_pipe(text)][:1] or ["YOUR_TEXT.txt"]
+    how = ["--encoding", config.encoding] if config.encoding != "utf-8" else []
+    how += ["--unknown", "skip"] if config.suffix else []  # the other files of a folder may have other characters
     console.print("Next: generate text, look at its neurons, find what they follow:")
     for words in (
         ("sample", folder, "-n", 1000),
