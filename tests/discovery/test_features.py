@@ -10,8 +10,8 @@ import pytest
 
 from nextchar.discovery.feature_sets import labeller
 from nextchar.errors import ConfigError
-from nextchar.features.feature import Feature, SpanRule, binary, keep, scan, span_features
-from nextchar.features.profiles import SPANS, general, guess
+from nextchar.features.feature import Feature, SpanRule, binary, keep, scan
+from nextchar.features.profiles import RULES, general, guess, ruled
 
 
 def labels(features: object, name: str) -> str:
@@ -69,7 +69,9 @@ def test_labels_are_those_of_a_reader(profile: str, name: str, text: str, expect
 
 def test_a_span_says_when_it_began_and_ends() -> None:
     """Depth, characters since the opening one, and whether the next one closes follow from the same scan."""
-    found = {each.name: each.values.tolist() for each in span_features("a(b(c)d)e", SPANS[3])}
+    found = {
+        each.name: each.values.tolist() for each in ruled({"parentheses": RULES["general"]["parentheses"]}, "a(b(c)d)e")
+    }
     assert found["parentheses.since"] == [0, 1, 2, 3, 4, 5, 6, 0, 0]
     assert found["parentheses.next_close"] == [0, 0, 0, 0, 1, 0, 1, 0, 0]
 

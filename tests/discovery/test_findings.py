@@ -1,5 +1,6 @@
 """Findings: duplicates are one, and each is said in words that its numbers bear out."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from conftest import make_model
 from discovery.golden import discovered
 from inspection.handset import LATCH
+from nextchar.cli.discover import _show
 from nextchar.discovery.ablation import Effect
 from nextchar.discovery.claims import Claims, Finding
 from nextchar.discovery.findings import findings_of, merge
@@ -40,9 +42,9 @@ def test_the_planted_latch_is_said_in_words() -> None:
         f"the last {claim.evidence.suffix.k} characters: {50 + 50 * claim.evidence.suffix.best:.1f}\u00a0%"
         in latch.numbers
     )
-    assert {turn.after[-1] for turn in latch.rises} == {"["}
-    assert {turn.after[-1] for turn in latch.falls} == {"]"}
-    assert all(turn.change > 0.5 and turn.times > 0 for turn in latch.rises)
+    assert {turn["after"][-1] for turn in latch.rises} == {"["}
+    assert {turn["after"][-1] for turn in latch.falls} == {"]"}
+    assert all(turn["change"] > 0.5 and turn["times"] > 0 for turn in latch.rises)
     assert latch.held == "Causal test skipped: the neuron was not held."
 
 
@@ -79,13 +81,30 @@ def test_what_holding_a_neuron_does_is_said() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_findings_fit_the_terminal(width: int) -> None:
-    """No line is longer than the terminal is wide; where nothing was found, it is said what to try."""
+def test_findings_fit_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No line of findings and features is longer than the terminal is wide; a file has one line for each feature."""
     _, claims = discovered()
-    shown = claims.in_words(width)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _show(claims)
+    shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
-    assert f"0:{LATCH} knows it is inside [ ]\n" in shown
-    assert " ".join(replace(claims, findings=[]).in_words(width).split()).endswith("text (--last-chars 200000).")
+    assert f"\n\n0:{LATCH} knows it is inside [ ]\n" in shown
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    _show(claims)
+    _, _, table = capsys.readouterr().out.partition(f"\nAll {len(claims.claims)} features")
+    assert len(table.splitlines()) == 2 + len(claims.claims)
+
+
+@pytest.mark.slow
+def test_nothing_found_says_what_to_try() -> None:
+    """Without findings there is a sentence with the flags to change."""
+    _, claims = discovered()
+    shown = " ".join(replace(claims, findings=[]).in_words(60).split())
+    assert shown.startswith("What this network noticed by itself Nothing yet: ")
+    assert shown.endswith("text (--last-chars 200000).")
 
 
 @pytest.mark.slow

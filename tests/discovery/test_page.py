@@ -74,6 +74,13 @@ def test_findings_come_first(page: Page, tmp_path: Path) -> None:
     assert "[" in underlined
     assert "]" not in underlined
     assert page.ask(f"{card}.querySelectorAll('.turns tr').length") == 2
+    steered = next(each for each in claims.findings if claims[each.feature].steer)
+    card = f"document.querySelectorAll('article')[{claims.findings.index(steered)}]"
+    page.ask(f"{card}.querySelector('.held summary').click()")
+    texts = page.ask(f"[...{card}.querySelectorAll('.held[open] pre')].map((text) => text.textContent)")
+    steering = claims[steered.feature].steer
+    assert steering
+    assert texts == [steering.samples[-1], steering.samples[0]]
     assert not page.ask("$('science').open")
     assert page.ask("location.hash") == ""
 
@@ -102,7 +109,7 @@ def test_the_folded_part_opens_at_a_claim(page: Page, tmp_path: Path) -> None:
     assert page.ask(HEAD).startswith("brackets, ")
     page.ask("document.querySelector('[data-feature=column] button').click()")
     assert page.ask("document.querySelector('[aria-selected=true]').dataset.feature") == "column"
-    page.ask("document.querySelector('summary').click()")
+    page.ask("document.querySelector('#science > summary').click()")
     page.key("ArrowRight")
     assert page.ask(HEAD).startswith(f"column, neuron 0:{COLUMN}: ")
     assert page.ask("document.querySelectorAll('#table tr').length") == 1 + len(claims.table["features"])

@@ -76,12 +76,6 @@ def _show(claims: "Claims") -> None:
         (layer, unit), strength = claim.unit, claim.evidence.strength
         line = f"{claim.verdict:<12} {claim.feature:<{NAME_COLUMNS}} {layer}:{unit:<5} {strength:6.3f}"
         # In a file or a pipe, every feature has exactly one line.
-        fits = not width or len(line) + 2 + len(claim.because) <= width
-        rest = (
-            f"  {claim.because}"
-            if fits
-            else f"\n{fill(claim.because, width, initial_indent=INDENT, subsequent_indent=INDENT)}"
-        )
-        print(f"{line}{rest * bool(claim.because)}")  # noqa: T201  data
+        print(fill(f"{line}  {claim.because}", width or 10_000, subsequent_indent=INDENT))  # noqa: T201  data
     if claims.dropped:
         stderr().print(f"too rare to judge: {', '.join(claims.dropped)}")

@@ -113,21 +113,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Two last characters after which a unit changes much.
-
-    Attributes:
-        after: The characters, white space as symbols.
-        change: Mean change of the unit at the second of them, positive if towards the feature.
-        times: How often they occur in the held-out half.
-    """
-
-    after: str
-    change: float
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """What a network noticed, in words: the best claim among those that say the same.
 
@@ -141,7 +126,7 @@ class Finding:
         held: Sentences on what holding the unit does.
         also: The other claims that say the same, such as "0:12 knows how deep it is inside { }".
         others: Other units that follow the feature better than the nulls, and their scores.
-        rises: After which characters it changes most towards the feature.
+        rises: After which two characters (`after`) it changes most towards the feature; mean `change`, and how many `times`.
         falls: After which it changes most away from it.
     """
 
@@ -154,19 +139,16 @@ class Finding:
     held: str
     also: list[str]
     others: list[str]
-    rises: list[Turn]
-    falls: list[Turn]
+    rises: list[Entry]
+    falls: list[Entry]
 
     def sentences(self) -> list[str]:
         """Return all of it but its name, in words."""
-        turns = [
-            f"It turns {way} most after {', '.join(f'“{turn.after}”' for turn in turns)}."
-            for way, turns in (("on", self.rises), ("off", self.falls))
-            if turns
-        ]
-        also = [f"Also: {'; '.join(map(visible, self.also))}."] if self.also else []
-        others = [f"Other neurons that follow it: {', '.join(self.others)}."] if self.others else []
-        return [self.numbers, self.held, *[" ".join(turns)] * bool(turns), *also, *others]
+        rises, falls = ([f"“{turn['after']}”" for turn in turns] for turns in (self.rises, self.falls))
+        lists = {"It turns on most after": rises, "It turns off most after": falls, "Also:": self.also}
+        lists["Other neurons that follow it:"] = self.others
+        said = [f"{words} {', '.join(map(visible, items))}." for words, items in lists.items() if items]
+        return [self.numbers, self.held, *said]
 
 
 @dataclass(frozen=True, slots=True)

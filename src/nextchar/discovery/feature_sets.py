@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nextchar.errors import ConfigError, did_you_mean
-from nextchar.features.feature import Feature, SpanRule, binary, matches, ordinal, span_features
-from nextchar.features.profiles import PROFILES, guess
+from nextchar.features.feature import Feature, binary, ordinal
+from nextchar.features.profiles import PROFILES, guess, ruled
 
 Labeller = Callable[[str], Iterator[Feature]]
 SPAN_FIELDS = {**dict.fromkeys(("opens", "closes", "resets", "opener", "closer"), str), "nests": bool, "limit": int}
@@ -66,14 +67,7 @@ def from_toml(path: Path) -> Labeller:
     for name, value in given.items():
         _check(path, name, value)
 
-    def label(text: str) -> Iterator[Feature]:
-        for name, value in given.items():
-            if isinstance(value, str):
-                yield binary(name, matches(text, value))
-            else:
-                yield from span_features(text, SpanRule(name, **value))
-
-    return label
+    return partial(ruled, given)
 
 
 def _check(path: Path, name: str, value: Any) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nextchar.discovery.claims import Claim, Finding, Turn
+from nextchar.discovery.claims import Claim, Entry, Finding
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.study import Study
 from nextchar.features.phrases import phrase
@@ -120,7 +120,7 @@ def _held(study: Study, claim: Claim) -> str:
     return " ".join(said) or "Causal test skipped: there were not enough characters or similar neurons to compare."
 
 
-def _turns(study: Study, claim: Claim) -> list[list[Turn]]:
+def _turns(study: Study, claim: Claim) -> list[list[Entry]]:
     """Return after which two last characters a unit changes most towards the feature on held-out text, and away from it."""
     row, places, pairs = claim.evidence.row, study.halves.held, study.suffixes.numbers[1]
     values = claim.evidence.sign * study.states.levels[row][study.states.codes[row]]
@@ -130,9 +130,9 @@ def _turns(study: Study, claim: Claim) -> list[list[Turn]]:
     order, least = np.argsort(-shrunk, kind="stable"), np.abs(shrunk).max() / 3
     first = dict(zip(pairs[::-1].tolist(), range(len(pairs) - 1, -1, -1), strict=True))
 
-    def turn(pair: int) -> Turn:
+    def turn(pair: int) -> Entry:
         after = "".join(glyph(ord(each)) for each in study.text[max(0, first[pair] - 1) : first[pair] + 1])
-        return Turn(after, float(total[pair] / count[pair]), int(count[pair]))
+        return {"after": after, "change": float(total[pair] / count[pair]), "times": int(count[pair])}
 
     ends = (order[:TURNS], 1), (order[: -TURNS - 1 : -1], -1)
     return [[turn(pair) for pair in some.tolist() if sign * shrunk[pair] >= least] for some, sign in ends]

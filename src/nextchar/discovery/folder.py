@@ -48,13 +48,8 @@ def discover_into(
         raise TextError("no text was given; name a file, a folder, or - for standard input")
     if last_chars < 1:
         raise ConfigError(f"--last-chars is {last_chars}, but must be 1 or more")
-    search = Search(
-        shifts=options.shifts,
-        rotations=options.rotations,
-        steered=options.steered,
-        causal=not options.no_causal,
-        seed=options.seed,
-    )
+    given = {name: getattr(options, name) for name in ("shifts", "rotations", "steered", "seed")}
+    search = Search(**given, causal=not options.no_causal)
     checkpoints = find_checkpoints(model) if options.emergence else []
     folder.mkdir(parents=True, exist_ok=True)  # fails before the long work, not after it
     file = read_model(model)

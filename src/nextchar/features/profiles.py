@@ -1,7 +1,11 @@
 """Profiles: the features of any text (characters, lines, words, spans), and those of each kind of text."""
 
 import re
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +26,7 @@ from nextchar.features.feature import (
 from nextchar.features.tokens import Tokens, tokenize
 
 TAB = 8
-NEVER = r"(?!)"  # matches nothing
+Rule = str | dict[str, Any]
 CLASSES: dict[str, Callable[[str], bool]] = {
     "upper": str.isupper,
     "digit": str.isdigit,
@@ -31,41 +35,10 @@ CLASSES: dict[str, Callable[[str], bool]] = {
     "space": str.isspace,
     "punctuation": lambda c: not (c.isalnum() or c.isspace()),
 }
-SPANS = (
-    SpanRule("quotes", '"', '"', opener='"', closer='"'),
-    # An apostrophe is between letters; a quote opens after another character, and closes before one.
-    SpanRule("single_quotes", r"(?<!\w)'(?=\w)", r"'(?!\w)", opener="'", closer="'"),
-    SpanRule("curly_quotes", "“", "”", opener="“", closer="”"),
-    SpanRule("parentheses", r"\(", r"\)", nests=True, opener="(", closer=")"),
-    SpanRule("brackets", r"\[", r"\]", nests=True, opener="[", closer="]"),
-    SpanRule("braces", r"\{", r"\}", nests=True, resets=NEVER, opener="{", closer="}", limit=20_000),
-    SpanRule("url", r"https?://|www\.", r"[\s<>\])}|\"',;]|&quot;|&lt;", opener="http://", closer=" "),
+RULES: dict[str, dict[str, Rule]] = tomllib.loads(
+    (files("nextchar.features") / "assets" / "rules.toml").read_text(encoding="utf-8")
 )
-DIRECTIVE = SpanRule("preprocessor", "^#", r"(?<!\\)\n", resets=NEVER, opener="#", closer="\n")
-LATEX_ENVIRONMENTS = (
-    "proof", "lemma", "theorem", "proposition", "definition", "equation", "enumerate", "remark", "example", "align",
-)  # fmt: skip
-WIKI_SPANS = (
-    SpanRule("wiki_link", r"\[\[", r"\]\]", nests=True, opener="[[", closer="]]"),
-    SpanRule("external_link", r"(?<!\[)\[(?=https?:)", r"\]", opener="[", closer="]"),
-    SpanRule("template", r"\{\{", r"\}\}", nests=True, resets=r"</text>", opener="{{", closer="}}"),
-    SpanRule("table", r"^\{\|", r"^\|\}", resets=r"</text>", opener="{|", closer="|}", limit=20_000),
-    SpanRule("bold", r"'''", r"'''", resets=r"\n", opener="'''", closer="'''"),
-    SpanRule("italic", r"(?<!')''(?!')", r"(?<!')''(?!')", resets=r"\n", opener="''", closer="''"),
-    SpanRule("quot", "&quot;", "&quot;", resets=r"\n", opener="&quot;", closer="&quot;"),
-    SpanRule("tag", r"<(?=[A-Za-z/!?])", ">", resets=r"\n", opener="<", closer=">"),
-    SpanRule("escaped_tag", "&lt;", "&gt;", resets=r"\n\n", opener="&lt;", closer="&gt;"),
-    SpanRule("heading", "^==", r"\n", opener="==", closer="==\n"),
-    SpanRule("article", r"<text[^>]*>", r"</text>", resets=NEVER, limit=10**9),
-)
-LATEX_SPANS = (
-    SpanRule("reference", r"\\(?:ref|cite|label|eqref)\{", r"\}", opener="\\ref{", closer="}"),
-    SpanRule("environment", r"\\begin\{\w+\*?\}", r"\\end\{\w+\*?\}", nests=True, resets=NEVER, limit=20_000),
-    *(
-        SpanRule(f"environment_{name}", rf"\\begin\{{{name}\}}", rf"\\end\{{{name}\}}", resets=NEVER, limit=20_000)
-        for name in LATEX_ENVIRONMENTS
-    ),
-)
+"""By kind of text and name, the features that are an expression, on in its matches, or the fields of a `SpanRule`."""
 MARKS = {
     "c_comment": ("/*", "*/"),
     "c_string": ('"', '"'),
@@ -138,11 +111,7 @@ def words(text: str) -> Iterator[Feature]:
     yield ordinal("word_position", run_length(word), counts=True)
     yield binary("word_first", word & ~np.concatenate([[False], word[:-1]]))
     yield binary("next_word_end", word & ~np.append(word[1:], np.True_))
-    yield binary("capitalised_word", matches(text, r"\b[A-Z]\w*"))
-    yield binary("capitals_word", matches(text, r"(?<=\b[A-Z])[A-Z]+\b"))
-    yield binary("number", matches(text, r"\b\d[\d.,]*"))
     yield ordinal("sentence_position", since(sentence_end), counts=True)
-    yield binary("sentence_first_word", matches(text, r"(?<=[.!?]\s)\w+|(?<=[.!?]\s\s)\w+"))
 
 
 def general(text: str) -> Iterator[Feature]:
@@ -150,15 +119,16 @@ def general(text: str) -> Iterator[Feature]:
     yield from characters(text)
     yield from lines(text)
     yield from words(text)
-    for span in SPANS:
-        yield from span_features(text, span)
+    yield from ruled(RULES["general"], text)
 
 
-def prose(text: str) -> Iterator[Feature]:
-    """Yield features of books and plays."""
-    yield binary("speaker_line", matches(text, r"^[A-Z][A-Za-z ]{1,30}[:.]\n"))
-    yield binary("heading_line", matches(text, r"^(?:CHAPTER|BOOK|ACT|SCENE|PART)\b[^\n]*"))
-    yield binary("verse", matches(text, r"(?:^[A-Z][^\n]{20,60}\n){3,}"))
+def ruled(rules: Mapping[str, Rule], text: str) -> Iterator[Feature]:
+    """Yield the features of some rules."""
+    for name, rule in rules.items():
+        if isinstance(rule, str):
+            yield binary(name, matches(text, rule))
+        else:
+            yield from span_features(text, SpanRule(name, **rule))
 
 
 def _token_features(language: str, text: str, found: Tokens) -> Iterator[Feature]:
@@ -183,9 +153,6 @@ def c(text: str) -> Iterator[Feature]:
         yield from features_of(name, len(text), bracketed(found.code, before), closer=")")
     bodies = bracketed(found.code, r"\b(?:struct|union)\s*\w*\s*\{", "{}")
     yield from features_of("struct", len(text), bodies)
-    yield from span_features(text, DIRECTIVE)
-    yield binary("capitals_identifier", matches(text, r"\b[A-Z][A-Z0-9_]{2,}\b"))
-    yield binary("assignment_right", matches(text, r"(?<=[^=!<>]=)(?!=)[^;\n]+"))
 
 
 def bracketed(code: str, before: str, brackets: str = "()") -> Spans:
@@ -232,40 +199,25 @@ def python(text: str) -> Iterator[Feature]:
     yield from features_of("parameters", len(text), parameters, opener="(", closer=")")
     body = r"^(?P<margin>[ \t]*)class\b[^\n]*\n(?:[ \t]*\n|(?P=margin)[ \t]+\S[^\n]*\n)+"
     yield binary("class_body", matches(found.code, body))
-    yield binary("decorator", matches(text, r"^[ \t]*@[^\n]*"))
-    yield binary("import_line", matches(text, r"^(?:import|from) [^\n]*"))
 
 
 def latex(text: str) -> Iterator[Feature]:
     """Yield features of LaTeX: formulas, environments, references, commands."""
-    for span in LATEX_SPANS:
-        yield from span_features(text, span)
     found = tokenize("latex", text)
     inline, display = found.of("math"), found.of("display_math")
     both = Spans(display.closed + inline.closed, display.given_up + inline.given_up)
     yield from features_of("math", len(text), both, opener="$", closer="$")
     yield from features_of("display_math", len(text), display, opener="$$", closer="$$")
     yield from features_of("latex_comment", len(text), found.of("comment"))
-    yield binary("command", matches(text, r"\\[A-Za-z]+"))
-
-
-def wiki(text: str) -> Iterator[Feature]:
-    """Yield features of a dump of Wikipedia: links, templates, tags, headings, lists."""
-    for span in WIKI_SPANS:
-        yield from span_features(text, span)
-    yield binary("entity", matches(text, r"&\w+;"))
-    yield binary("list_line", matches(text, r"^[*#:;][^\n]*"))
-    yield binary("link_label", matches(text, r"(?<=\|)[^\[\]|\n]+(?=\]\])"))
-    yield binary("link_prefix", matches(text, r"(?<=\[\[)[a-z-]{2,12}:[^\]\n]*"))
 
 
 PROFILES: dict[str, tuple[Callable[[str], Iterator[Feature]], ...]] = {
     "general": (general,),
-    "prose": (general, prose),
-    "c": (general, c),
-    "python": (general, python),
-    "latex": (general, latex),
-    "wiki": (general, wiki),
+    "prose": (general, partial(ruled, RULES["prose"])),
+    "c": (general, c, partial(ruled, RULES["c"])),
+    "python": (general, python, partial(ruled, RULES["python"])),
+    "latex": (general, latex, partial(ruled, RULES["latex"])),
+    "wiki": (general, partial(ruled, RULES["wiki"])),
 }
 """By kind of text, the functions that yield its features."""
 TELLTALES = {

@@ -32,14 +32,22 @@ function turns({ rises, falls }) {
   }
   return table;
 }
+// The text that was written while the neuron was held at either end.
+function samples({ doses, samples: texts }) {
+  const made = element("details", undefined, { class: "held" });
+  made.append(element("summary", "What the network writes while it is held"));
+  for (const [words, k] of [["at yes", doses.length - 1], ["at no", 0]])
+    made.append(element("p", `${words} (${doses[k].toFixed(2)})`, { class: "soft" }), element("pre", texts[k]));
+  return made;
+}
 function card(finding) {
   const made = element("article"), title = element("h3"), links = element("p", undefined, { class: "links" }), index = indexOf(finding.feature);
   title.append(element("span", finding.unit, { class: "neuron", title: `neuron ${finding.unit.split(":")[1]} of layer ${finding.unit.split(":")[0]}, both counted from 0` }), ` ${finding.name}`);
   links.append(element("a", "All its numbers", { href: `#${encodeURIComponent(finding.feature)}` }));
   if (data.inspected) links.append(element("a", `Read a text with ${finding.unit}`, { href: `${data.inspected}#unit=${finding.unit}` }));
-  const { kind, evidence } = data.claims[index], [yes, no] = evidence.sign > 0 ? ["orange", "blue"] : ["blue", "orange"];
+  const { kind, evidence, steer } = data.claims[index], [yes, no] = evidence.sign > 0 ? ["orange", "blue"] : ["blue", "orange"];
   const caption = kind === "binary" ? `${yes}: the neuron says yes; ${no}: it says no` : `${yes}: a large number; ${no}: a small one`;
-  made.append(title, strip(data.excerpts[index]), element("p", caption, { class: "soft small" }), element("p", finding.numbers), element("p", finding.held), turns(finding));
+  made.append(title, strip(data.excerpts[index]), element("p", caption, { class: "soft small" }), element("p", finding.numbers), element("p", finding.held), ...(steer.doses ? [samples(steer)] : []), turns(finding));
   if (finding.also.length) made.append(element("p", `Also: ${finding.also.join("; ")}.`, { class: "soft" }));
   if (finding.others.length) made.append(element("p", `Other neurons that follow it: ${finding.others.join(", ")}.`, { class: "soft" }));
   made.append(links);
@@ -208,7 +216,7 @@ function drawAll() {
 $("title").textContent = document.title = data.title || "nextchar discover";
 $("about").textContent = `${data.model.layers}x${data.model.hidden} ${data.model.cell}; ${number(data.text.characters)} characters, features: ${data.settings.features}; ` +
   `neurons chosen on ${number(data.settings.fit_characters)}, scored on ${number(data.settings.held_characters)}; ${data.settings.shifts} shifts, ${data.settings.rotations} rotations, seed ${data.settings.seed}`;
-document.querySelector("summary").textContent = `For scientists: all ${number(data.claims.length)} features with verdicts, nulls and causal tests`;
+document.querySelector("#science > summary").textContent = `For scientists: all ${number(data.claims.length)} features with verdicts, nulls and causal tests`;
 addEventListener("hashchange", recall);
 addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
