@@ -153,7 +153,7 @@ def sparkline(points: list[tuple[int, float]], steps: int, width: int, bounds: t
 def html(state: TrainingState) -> str:
     """Return the same for a notebook, with what was said above it."""
     parts = []
-    facts = [("time", f"{state.time_left}, {100 * state.fraction:.0f} % done")] if state.started else []
+    facts = [("time", f"{state.time_left}, {100 * state.fraction:.0f} %")] if state.started else []
     losses = [
         f"{name} {each[-1][1]:.3f}" for name, each in (("train", state.train), ("validation", state.valid)) if each
     ]
