@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # What a reader copies commands from.
 COPIED = ("README.md", *(f"docs/{name}.md" for name in ("index", "tour", *COMMANDS)))
+PICTURE = {".png": 200_000, ".svg": 300_000}  # bytes
 LINE = 120  # characters of a line of Markdown, without the targets of links
 COLUMNS = 80  # of a terminal that shows a help text
 
@@ -153,6 +154,32 @@ def test_python_in_documents_runs(page: Path, tmp_path: Path, text: str, monkeyp
         small = re.sub(r"\bminutes=[\d.]+", "steps=3, hidden=8", block)
         assert small != block
         exec(compile(small, page.name, "exec"), {})  # noqa: S102
+
+
+def first_python(page: Path) -> str:
+    """Return the first block of Python in a page."""
+    block = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert block
+    return block[1]
+
+
+def test_the_notebook_of_the_readme_is_the_one_that_is_tested() -> None:
+    """README and the page of the Python API begin with the same lines; tests/api runs those in a notebook."""
+    assert first_python(ROOT / "README.md") == first_python(ROOT / "docs" / "api.md")
+
+
+def test_pictures_of_the_readme_are_small_and_need_no_script() -> None:
+    """A PNG has at most 200 kB, an SVG 300 kB; an SVG neither runs a script nor loads anything."""
+    pictures = [ROOT / path for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8"))]
+    assert {path.suffix: path.stat().st_size <= PICTURE[path.suffix] for path in pictures} == {
+        ".png": True,
+        ".svg": True,
+    }
+    for path in pictures:
+        if path.suffix == ".svg":
+            drawing = path.read_text(encoding="utf-8")
+            assert drawing.count("http") == drawing.count('xmlns="http') == 1
+            assert "<script" not in drawing
 
 
 def test_the_version_is_one() -> None:

@@ -221,7 +221,8 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
             f"interrupted at step {trainer.step:,} of {trainer.recipe.steps:,}; everything is saved. {again}"
         )
     elif job.hints:
-        job.console.print(f"{run.folder} holds {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}.")
+        line = f"{run.folder} holds {MODEL}, samples.txt, curve.svg, log.jsonl, {CONFIG}."
+        job.console.print(line, soft_wrap=not job.console.is_terminal)
         show_next(job.console, run.folder, texts or run.texts, run.config)
     if job.json:
         seconds = time.monotonic() - job.begun

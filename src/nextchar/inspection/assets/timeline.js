@@ -33,7 +33,7 @@ function drawCurve() {
   const width = Math.max(160, $("curve").clientWidth - LEFT - 20), now = drawing("g", {});
   let places;
   const drawn = chart({ scale: logarithmic(first, end), marks: powers(first, end), label: "step (logarithmic)", text: number },
-    { scale: linear(low, high), marks: marks.filter((_, k) => k % Math.ceil(marks.length / 7) === 0), label: "bits per character" },
+    { scale: linear(low, high), marks: marks.filter((v) => marks.length < 8 || v % 1 === 0), label: "bits per character" },
     (px, py) => {
       places = samples.map((sample) => [px(sample.step), py(heightAt(sample.step))]);
       return [
