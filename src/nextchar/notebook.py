@@ -70,10 +70,9 @@ def curve(log: Iterable[Mapping[str, Any]]) -> str:
         + '"/>'
         for line, colour in zip(lines.values(), ("#888c", BLUE), strict=True)
     )
-    style = f"display:block;width:100%;max-width:{WIDTH}px;overflow:visible"
     ends = f"{math.exp(top) / math.log(2):.2f} to {math.exp(min(losses)) / math.log(2):.2f} bits per character"
     legend = note(f"training grey, validation blue: {ends}, in {max(steps):,} steps (logarithmic)")
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="{style}">{drawn}</svg>{legend}'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="display:block;width:100%;max-width:{WIDTH}px;overflow:visible">{drawn}</svg>{legend}'
 
 
 def summary(kind: str, shape: Architecture, vocabulary: Vocabulary, provenance: Mapping[str, Any]) -> str:
