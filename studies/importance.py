@@ -20,7 +20,7 @@ from nextchar.inspection.trace import pieces
 from nextchar.storage import load
 from nextchar.text.corpus import read_ids
 
-CHARACTERS, UNITS, WINDOWS = 12_000, 128, 6
+CHARACTERS, UNITS, WINDOWS = 6_000, 96, 4
 Floats = npt.NDArray[np.float64]
 
 
