@@ -125,20 +125,22 @@ def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units
     for feature, row in zip(features, _correlations(features, parts, half), strict=True):
         tried = np.argsort(-np.abs(row), kind="stable")[:TRIED]
         scores = [_strengths(feature, np.concatenate([part[:, unit] for part in parts]), half) for unit in tried]
-        best = int(np.argmax([fitted for fitted, _ in scores]))
-        strength, table = scores[best][1], _of_tables(feature, suffixes, half)
-        if strength >= max(MIN_STRENGTH, table + MIN_LEAD):
-            found.append((strength - table, strength, feature, units[int(tried[best])]))
-    return _distinct(sorted(found, key=lambda each: -each[0]))
+        order = sorted(range(len(tried)), key=lambda index: -scores[index][0])
+        candidates = [(scores[index][1], units[int(tried[index])]) for index in order]
+        found.append((feature, _of_tables(feature, suffixes, half), candidates))
+    return _distinct(sorted(found, key=lambda each: each[1] - each[2][0][0]))
 
 
-def _distinct(found: Sequence[tuple[float, float, Feature, Unit]]) -> list[Named]:
-    """Keep the first of each unit and of each family of features."""
+def _distinct(found: Sequence[tuple[Feature, float, list[tuple[float, Unit]]]]) -> list[Named]:
+    """Name units for features, given with the strength of their best table and their units, the best on the first half first.
+
+    Of each family of features the first is named, by its first unit that has no name yet.
+    """
     seen, named = set[Any](), []
-    for _, strength, feature, unit in found:
-        span = feature.name.partition(".")[0]
-        family = FAMILIES.get(feature.name, span)
-        if unit in seen or family in seen:
+    for feature, table, candidates in found:
+        family = FAMILIES.get(feature.name, feature.name.partition(".")[0])
+        strength, unit = next((each for each in candidates if each[1] not in seen), (0.0, (0, 0)))
+        if family in seen or strength < max(MIN_STRENGTH, table + MIN_LEAD):
             continue
         seen |= {unit, family}
         on_or_off = feature.kind == "binary"

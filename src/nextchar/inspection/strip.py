@@ -31,7 +31,7 @@ GREEN = (0, 136, 122)
 MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # text between these is displayed from left to right
 SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
-COLUMN, LINE, LEGEND = 10, 20, 18  # of a picture, in pixels; the last is the height of a line above the text
+COLUMN, LINE, LEGEND = 9, 20, 18  # of a picture, in pixels; the last is the height of a line above the text
 COLUMNS = 80
 TAB = 4  # columns of a tab
 PICTURES = (".svg", ".png")

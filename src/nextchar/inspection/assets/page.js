@@ -32,7 +32,9 @@ function drawAll() {
 }
 const read = shown < data.characters ? `${number(data.characters)} characters were read, the first ${number(shown)} are shown` : `${number(shown)} characters`;
 $("about").append(`A ${data.cell} of ${data.shape} reads this text character by character and guesses each next one. `,
-  "Each of its neurons holds a number, which colours the text; those that we could name come first. ",
+  "Each of its neurons holds a number, which colours the text. ",
+  !data.ranked ? "The neurons of this page were chosen. " : units[0].named ? "Neurons that follow something in the text come first, named in words. "
+    : "No neuron follows quotes, brackets, lines, words, numbers or comments closely enough to be named; those that matter most come first. ",
   element("span", `${read}; ${data.bits.toFixed(2)} bits per character (0 is certain; a uniform guess over ${vocabulary.length} is ${Math.log2(vocabulary.length).toFixed(2)}; lower is better).`, { class: "soft" }));
 $("back").addEventListener("click", () => choose(state.unit - 1));
 $("next").addEventListener("click", () => choose(state.unit + 1));

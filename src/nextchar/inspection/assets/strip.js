@@ -88,8 +88,10 @@ function longText(box, { count, letter, colour, below, rows, marked, chosen }) {
     if (glyph === " " || glyph === "\t") return;
     const length = [...glyph].length;
     paint.font = `${bold ? "bold " : ""}${length < 2 ? 14 : 16 / length}px ui-monospace, Menlo, Consolas, monospace`;
-    paint.fillStyle = faint ? palette.soft : ink(back);
+    paint.fillStyle = ink(back);
+    paint.globalAlpha = faint ? 0.5 : 1;
     paint.fillText(visible(glyph), x + wide / 2, y + ROW / 2 + 1, length < 2 ? undefined : wide);
+    paint.globalAlpha = 1;
     if (bold) paint.fillRect(x + 1, y + ROW - 2, wide - 2, 2);
   }
   function draw() {

@@ -111,7 +111,7 @@ function drawLegend() {
     ? [" Below: the most likely next characters, ", key("greener", green(0.8)), " is likelier; ", element("b", "bold", { style: "text-decoration: underline" }), " is what came."]
     : [];
   $("legend").replaceChildren(...scale, ...below);
-  $("marks").textContent = "↵ end of a line · frame: the chosen character · bar above: a match of the search · in tables: · is a space, → a tab, \\x00 an invisible character. " +
+  $("marks").textContent = "↵ end of a line · frame: the chosen character · bar above: a match of the search · underlined guess: what came next · elsewhere: · is a space, → a tab, \\x00 an invisible character. " +
     "Keys: ← → neurons, shift ← → characters, p guesses below, s surprisal, / search.";
 }
 function drawUnit() {
