@@ -84,7 +84,10 @@ def test_every_control_works(page: Page, tmp_path: Path, text: str, width: int) 
     page.open(_address(tmp_path, neuron_page(lm, lm.vocabulary.encode(text[:3000]), named=names)), width, 844)
     name = "$('name').textContent"
     assert page.ask(name) == "Neuron 1:6 knows it is inside { }"
-    assert "its balanced accuracy is 0.97 (0.5 is chance" in page.ask("$('evidence').textContent")
+    said = page.ask("$('evidence').textContent")
+    assert said.startswith(
+        "Found by discover; on text that its search did not see, its balanced accuracy is 0.97 (0.5 is chance"
+    )
     page.ask("$('next').click()")
     assert page.ask(name) == "Neuron 0:2 knows its position in the line"
     assert "its correlation is 0.81 (0 is chance" in page.ask("$('evidence').textContent")

@@ -31,7 +31,7 @@ SUFFIX = 4  # last characters of the longest table
 LEVELS = 128  # thresholds that are tried
 LEFT_OUT = (".since", ".next_close", "late_in_line")
 FAMILIES = {
-    **dict.fromkeys(("column", "line_left", "line_start", "next_newline"), "line"),
+    **dict.fromkeys(("column", "line_start", "next_newline"), "line"),
     **dict.fromkeys(("indentation", "indented", "indenting"), "indentation"),
     **dict.fromkeys(("word_position", "word_first", "next_word_end"), "word"),
     **dict.fromkeys(("number", "digit", "digit_count", "lexer_number"), "number"),

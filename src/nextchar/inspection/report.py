@@ -162,6 +162,7 @@ def neuron_page(
         "shape": f"{shape.layers} layer{'s' * (shape.layers > 1)} of {shape.hidden} neurons",
         "neurons": len(found.units),
         "ranked": not asked,
+        "searched": named is None,
         "characters": len(ids),
         **_text(lm, seen),
         **_signals(seen, chosen),

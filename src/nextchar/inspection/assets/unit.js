@@ -93,7 +93,8 @@ function evidence(unit) {
   const place = data.ranked && !unit.named ? `Nothing in our list of features fits it well. Of ${number(data.neurons)} neurons it is number ${unit.place} by importance: its outgoing weights times its spread.` : "";
   if (!unit.named) return place;
   const chance = unit.named.measure === "correlation" ? "0 is chance" : "0.5 is chance";
-  return `Found on the first half of this text; on the second half, which the search did not see, its ${unit.named.measure} is ${unit.named.score.toFixed(2)} (${chance}, 1 is perfect).`;
+  const where = data.searched ? "Found on the first half of this text; on the second half, which the search did not see," : "Found by discover; on text that its search did not see,";
+  return `${where} its ${unit.named.measure} is ${unit.named.score.toFixed(2)} (${chance}, 1 is perfect).`;
 }
 function drawLegend() {
   const name = nameOf(units[state.unit]), signal = signals[state.signal];
