@@ -86,6 +86,7 @@ def read(lm: LanguageModel, ids: Ids, named: Sequence[Named] | None = None, on_p
     units = [(layer, unit) for layer, summary in layers.items() for unit in summary.units]
     text, parts = join(kept), [_side_by_side(part) for part in kept]
     if named is None:
+        on_progress("naming neurons", len(ids), len(ids))
         named = name_neurons(_letters(lm, text.ids), text.ids, parts, units)
     names = {(each.layer, each.unit): each for each in named}
     return Read(layers, text, parts, units, names, by_importance(lm.network, layers))
@@ -156,6 +157,7 @@ def neuron_page(
     seen, chosen = found.text, list(dict.fromkeys(asked)) or found.chosen[:UNITS]
     places = [found.units.index(unit) for unit in chosen]
     like = correlations(found.parts, places)
+    on_progress("measuring how far back it looks", len(ids), len(ids))
     data = {
         "title": title,
         "cell": shape.cell,
