@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -83,14 +84,14 @@ def test_a_command_is_typed_run_and_shortened(tmp_path: Path, monkeypatch: pytes
         "import os, sys\nprint(os.get_terminal_size(), all(map(os.isatty, range(3))))\nsys.exit(len(sys.argv) - 1)\n",
         encoding="utf-8",
     )
-    command = f"{sys.executable} {script}"
+    command = shlex.join([sys.executable, str(script)])
     out = tmp_path / "out.svg"
-    words = [command, "-o", str(out), "--columns", "300", "--rows", "5", "--longest", "0.01"]
+    words = [command, "-o", str(out), "--columns", "999", "--rows", "5", "--longest", "0.01"]
     monkeypatch.setattr(sys, "argv", ["recording.py", *words])
     recording.main()
     shown = _last(out.read_text(encoding="utf-8"))
-    assert shown == [f"$|{command}", "os.terminal_size(columns=300, lines=5) True"]
-    chunks = list(recording.record([command], 300, 5, longest=0.01))
+    assert shown == [f"$|{command}", "os.terminal_size(columns=999, lines=5) True"]
+    chunks = list(recording.record([command], 999, 5, longest=0.01))
     seconds = [at for at, _ in chunks]
     assert seconds == sorted(seconds)
     started = recording.TYPING * -(-len(command) // recording.TYPED) + recording.PAUSE
