@@ -76,10 +76,10 @@ class Claim:
         others: Other features the unit follows, the strongest first: `feature` and signed held-out `strength`.
         alike: Units that are correlated with it: `unit` and correlation `r`.
         probe: Strength of 1, 2, 4, 8, 16 and all units together.
+        about: How often the feature occurs.
         effect: What ablating the unit does; None if it was not ablated.
         patch: How much patching the unit alone restores of the effect of an opening mark; None likewise.
         steer: What holding the unit does to generated text; None likewise.
-        about: How often the feature occurs.
     """
 
     feature: str
@@ -93,10 +93,10 @@ class Claim:
     others: list[Entry]
     alike: list[Entry]
     probe: Probe
-    effect: Effect | None
-    patch: Patching | None
-    steer: Steering | None
     about: FeatureSummary
+    effect: Effect | None = None
+    patch: Patching | None = None
+    steer: Steering | None = None
 
     @property
     def rank(self) -> int:

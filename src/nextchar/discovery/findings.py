@@ -8,6 +8,7 @@ from nextchar.discovery.claims import Claim, Entry, Finding
 from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.study import Study
 from nextchar.features.phrases import phrase
+from nextchar.inspection.naming import Measure
 from nextchar.inspection.strip import glyph
 
 MOST = 8
@@ -42,30 +43,15 @@ def findings_of(study: Study, claims: Iterable[Claim]) -> list[Finding]:
 
 def _say(study: Study, group: list[Claim]) -> Finding:
     best = max(group, key=lambda claim: (claim.rank, claim.steer is not None, claim.evidence.strength))
-    rises, falls = _turns(study, best)
-    scores = best.evidence.scores
     bar = max(best.nulls.untrained, best.nulls.shuffled, best.evidence.suffix.best)
-    also = [
-        f"{'it' if claim.unit == best.unit else _name(claim)} {phrase(claim.feature)}"
-        for claim in group
-        if claim is not best
-    ]
-    others = [
-        f"{each['unit']} ({_amount(best, abs(each['strength']))})" for each in best.units if abs(each["strength"]) > bar
-    ]
-    return Finding(
-        best.feature,
-        _name(best),
-        phrase(best.feature),
-        "balanced accuracy" if best.kind == "binary" else "correlation",
-        scores["balanced_accuracy"] if best.kind == "binary" else best.evidence.strength,
-        _numbers(best),
-        _held(study, best),
-        also[:OTHERS],
-        others[:OTHERS],
-        rises,
-        falls,
-    )
+    also = [f"{'it' if c.unit == best.unit else _name(c)} {phrase(c.feature)}" for c in group if c is not best]
+    strong = [(each["unit"], abs(each["strength"])) for each in best.units if abs(each["strength"]) > bar]
+    others = [f"{unit} ({_amount(best, strength)})" for unit, strength in strong]
+    named = best.feature, _name(best), phrase(best.feature)
+    binary: tuple[Measure, float] = "balanced accuracy", best.evidence.scores.get("balanced_accuracy", 0)
+    score = binary if best.kind == "binary" else ("correlation", best.evidence.strength)
+    said = _numbers(best), _held(study, best)
+    return Finding(*named, *score, *said, also[:OTHERS], others[:OTHERS], *_turns(study, best))
 
 
 def _name(claim: Claim) -> str:

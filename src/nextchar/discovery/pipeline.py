@@ -86,6 +86,8 @@ def judge_features(study: Study, strengths: Strengths) -> list[Claim]:
         word, why = verdict(evidence[f], q=null.q, untrained=max(null.untrained, null.shuffled))
         rows = [each for each in np.argsort(-np.abs(strengths.fit[:, f]), kind="stable") if each != row]
         others = [each for each in np.argsort(-np.abs(strengths.held[row]), kind="stable") if each != f]
+        units = [{"unit": study.states.name(k), "strength": float(strengths.held[k, f])} for k in rows[:RUNNERS_UP]]
+        followed = [(study.features[k].name, float(strengths.held[row, k])) for k in others[:OTHER_FEATURES]]
         claim = Claim(
             feature.name,
             feature.kind,
@@ -94,19 +96,10 @@ def judge_features(study: Study, strengths: Strengths) -> list[Claim]:
             why,
             evidence[f],
             null,
-            units=[
-                {"unit": study.states.name(each), "strength": float(strengths.held[each, f])}
-                for each in rows[:RUNNERS_UP]
-            ],
-            others=[
-                {"feature": study.features[each].name, "strength": float(strengths.held[row, each])}
-                for each in others[:OTHER_FEATURES]
-            ],
+            units=units,
+            others=[{"feature": name, "strength": strength} for name, strength in followed],
             alike=[{"unit": study.states.name(each), "r": r} for each, r in alike[f]],
             probe=probes[f],
-            effect=None,
-            patch=None,
-            steer=None,
             about=feature.summary(),
         )
         claims.append(claim)
