@@ -52,7 +52,7 @@ def test_training_keeps_the_contract(tmp_path: Path, text_file: Path, shell: Cal
     assert set(value) == {"run", "model", "steps", "epochs", "seconds", "chars_per_second", "parameters", "valid"}
     assert set(value["valid"]) == SCORE
     assert value["steps"] == 30
-    assert "bits/char" in result.err
+    assert "bits per character" in result.err
     assert "nextchar sample" in result.err
 
 

@@ -20,8 +20,8 @@ def test_a_folder_takes_one_training_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"process {os.getpid()} is training into {folder}; wait"), locked(folder):
             pass
         assert (folder / LOCK).exists()
-    assert not folder.exists()
-    folder.mkdir()
+    assert not folder.parent.exists()
+    folder.mkdir(parents=True)
     with locked(folder):
         (folder / "log.jsonl").touch()
     assert [path.name for path in folder.iterdir()] == ["log.jsonl"]

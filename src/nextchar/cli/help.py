@@ -12,7 +12,7 @@ SCREEN = ("Arguments", "Parameters", "Commands")
 # Options that --help leaves out, beside those of other panels.
 RARE = {"--unknown", "--encoding", "--device", "--weights", "--min-p", "--window", "--errors", "--keep", "--sweep"}
 RARE |= {"--config", "--init-from", "--tensorboard", "--keep-checkpoints", "--shifts", "--rotations", "--steered"}
-RARE |= {"--json", "--with", "--prompt-file"}
+RARE |= {"--json", "--with", "--prompt-file", "--signal", "--claims", "--predictions"}
 
 
 def console() -> "Console":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from nextchar.cli.console import ReadingProgress, print_json, stderr
-from nextchar.cli.flags import Flag, must_be_writable
+from nextchar.cli.flags import OUTPUT, Flag, must_be_writable
 from nextchar.errors import ConfigError, ModelFileError, TextError
 from nextchar.text.display import visible
 
@@ -21,22 +21,20 @@ def command(
     model: Path,
     /,
     *texts: str,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
     terminal: Flag = False,
     gates: Flag = False,
     timeline: Flag = False,
-    neurons: str | None = None,
+    neurons: Annotated[str | None, Parameter(alias="--units")] = None,
     claims: Path | None = None,
     signal: str | None = None,
-    chars: int | None = None,
+    chars: Annotated[int | None, Parameter(alias=["--length", "-n"])] = None,
     all: Flag = False,
     predictions: Flag = False,
     unknown: Literal["error", "skip"] = "error",
     encoding: str = "utf-8",
     device: Literal["auto", "cpu", "cuda", "mps"] = "cpu",
     json: Flag = False,
-    units: Annotated[str | None, Parameter(show=False)] = None,
-    length: Annotated[int | None, Parameter(name=["--length", "-n"], show=False)] = None,
 ) -> int:
     """Show what a model computes while it reads a text.
 
@@ -88,10 +86,6 @@ def command(
         Where to compute; auto is cuda if there is one, else cpu.
     json
         Print one JSON object on standard output.
-    units
-        The former name of --neurons.
-    length
-        The former name of --chars.
     """
     _check(output, texts, {"--terminal": terminal, "--gates": gates, "--timeline": timeline})
     picture = output is not None and output.suffix.lower() in (".svg", ".png")
@@ -114,10 +108,10 @@ def command(
         texts=texts,
         on_message=console.print,
         on_progress=progress if console.is_terminal else ignore,
-        neurons=neurons or units,
+        neurons=neurons,
         claims=claims,
         signal=signal,
-        chars=length if chars is None else chars,
+        chars=chars,
         everything=all,
         predictions=predictions,
         unknown=unknown,

@@ -22,6 +22,8 @@ from nextchar.notebook import frame
 from nextchar.storage import write_text
 from nextchar.text.paths import Text, expand
 
+SAMPLE = 1 << 16  # bytes on which strategies of compression are compared
+
 
 class Page(str):
     """The HTML of a page, which needs no network: a `str` that a notebook displays."""
@@ -51,11 +53,15 @@ class Page(str):
 
 
 def pack(values: npt.NDArray[Any]) -> str:
-    """Deflate an array in little-endian byte order, by the better of two strategies of zlib; return base64."""
+    """Deflate an array in little-endian byte order, by the strategy of zlib that is better for its beginning; return base64."""
     little = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    ways = (zlib.compressobj(strategy=way) for way in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED))
-    shortest = min((way.compress(little) + way.flush() for way in ways), key=len)
-    return base64.b64encode(shortest).decode()
+    way = min((zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED), key=lambda way: len(_deflate(little[:SAMPLE], way)))
+    return base64.b64encode(_deflate(little, way)).decode()
+
+
+def _deflate(content: bytes, strategy: int) -> bytes:
+    compressor = zlib.compressobj(strategy=strategy)
+    return compressor.compress(content) + compressor.flush()
 
 
 def numbers(values: npt.NDArray[Any], digits: int = 4) -> Any:

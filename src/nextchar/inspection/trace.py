@@ -20,6 +20,7 @@ from nextchar.architecture import Architecture
 from nextchar.errors import ConfigError, TextError, as_integer, check_is, did_you_mean
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import RECORD_ROWS, Chunk, Ids, Reader, log_probabilities
+from nextchar.model.state import select_rows
 from nextchar.storage import ModelSource, to_language_model, write_atomically
 from nextchar.text.vocabulary import Unknown, Vocabulary
 
@@ -38,6 +39,7 @@ LIKELIEST = 5
 SHOWN = 30_000  # characters that are read unless a number is given, and at most shown
 CHUNK = 64  # characters that one row of a batch reads at a time
 ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
+STRETCH = 64 * ROWS  # chunks whose states are found together, in parallel
 TIE = 1e-12  # logits that differ by less are equal, and the smaller id comes first
 
 PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
@@ -196,6 +198,9 @@ def pieces(
 
     state = Reader(network).read(np.array([[lm.vocabulary.start]]), state, keep)
     for begin in range(0, len(ids), chunk * ROWS):
+        if begin % (chunk * STRETCH) == 0:
+            states, state = reader.states(np.asarray(ids[begin : begin + chunk * STRETCH], np.int64), state)
+        first = begin % (chunk * STRETCH) // chunk
         block = np.asarray(ids[begin : begin + chunk * ROWS], np.int64)
         logits = torch.empty(len(block), network.vocabulary_size)
         values = {
@@ -209,7 +214,7 @@ def pieces(
                 for name, array in arrays.items():
                     array[seen.index] = _take(seen.layers[layer][name], chosen[layer], shape.hidden)
 
-        state = reader.read_text(block, state, visit)
+        reader.record_chunks(block, select_rows(states, slice(first, first + ROWS)), visit)
         before, last = torch.cat([last, logits[:-1]]), logits[-1:].clone()
         yield Trace(lm.vocabulary, shape.cell, block, chosen, values, **_predictions(before, logits, block))
 

@@ -175,19 +175,60 @@ class Reader:
         Returns:
             The state after the last input, one row.
         """
+        if self.record:
+            states, state = self.states(inputs, state, rows=rows, exact=exact)
+            self.record_chunks(inputs, states, visit)
+            return state
         count = max(1, min(rows, len(inputs) // MIN_DEPTH))
         depth = len(inputs) // count
         places = np.arange(count * depth).reshape(count, depth).T
         rest = np.arange(count * depth, len(inputs))[:, None]
         with self._computing():
-            fast = Reader(self.network, self.chunk)
-            entering = _settle(fast, inputs, places, state, None if self.record else visit, exact=exact)
-            if self.record:
-                self._record(inputs, places, entering, visit)
+            entering = _settle(self, inputs, places, state, visit, exact=exact)
             state = _take(entering[-1], [count - 1])
             for first in range(0, len(rest), self.chunk):
                 state = self._advance(inputs, rest[first : first + self.chunk], state, visit)
         return state
+
+    def states(self, inputs: Ids, state: State, *, rows: int = ROWS, exact: bool = True) -> tuple[State, State]:
+        """Read one text `(T,)` as `read_text` does; return the states before each chunk of it, a row each, and after it."""
+        fast = Reader(self.network, self.chunk)
+        count = max(1, min(rows, len(inputs) // MIN_DEPTH))
+        depth = len(inputs) // count // self.chunk * self.chunk
+        places = np.arange(count * depth).reshape(count, depth).T
+        with self._computing():
+            entering = _settle(fast, inputs, places, state, None, exact=exact)
+            before = [_take(each, [part]) for part in range(count) for each in entering[:-1]]
+            state = _take(entering[-1], [count - 1])
+            for first in range(count * depth, len(inputs), self.chunk):
+                before.append(state)
+                state = fast._advance(
+                    inputs, np.arange(first, min(first + self.chunk, len(inputs)))[:, None], state, None
+                )
+        return concatenate_rows(before), state
+
+    def record_chunks(self, inputs: Ids, states: State, visit: Visitor) -> None:
+        """Show the signals of consecutive chunks, many in parallel, from the states before each of them, a row each.
+
+        The visitor is called from several threads.
+        """
+        starts = np.arange(0, len(inputs), self.chunk)
+        whole = len(inputs) // self.chunk
+        # The last chunk may be shorter, and then cannot be read side by side with the others.
+        for group in filter(len, (*np.split(starts[:whole], range(RECORD_ROWS, whole, RECORD_ROWS)), starts[whole:])):
+            index = group + np.arange(min(self.chunk, len(inputs) - group[0]))[:, None]
+            state = _take(states, group // self.chunk)
+
+            def work(first: int, last: int, index: Ids = index, state: State = state) -> None:
+                rows = slice(first, last)
+                with torch.no_grad():  # a setting of each thread
+                    self._advance(inputs, index[:, rows], select_rows(state, rows), visit)
+
+            with self._computing():
+                if state[0][0].device.type == "cpu":
+                    in_parallel(work, index.shape[1])
+                else:
+                    work(0, index.shape[1])
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -211,27 +252,6 @@ class Reader:
         if visit:
             visit(Chunk(index, logits, layers))
         return state
-
-    def _record(self, inputs: Ids, places: Ids, entering: list[State], visit: Visitor) -> None:
-        """Read chunks from the states before them, many in parallel: chunk k is `places[k * chunk : (k + 1) * chunk]`."""
-        (depth, count), chunk = places.shape, self.chunk
-        whole, together = depth // chunk, max(1, RECORD_ROWS // count)
-        groups = [range(first, min(first + together, whole)) for first in range(0, whole, together)]
-        # The last chunk of every part is shorter than the others and cannot be read side by side with them.
-        groups += [range(whole, len(entering) - 1)]
-        for numbers in filter(None, groups):
-            index = np.concatenate([places[k * chunk : (k + 1) * chunk] for k in numbers], axis=1)
-            state = concatenate_rows([entering[k] for k in numbers])
-
-            def work(first: int, last: int, index: Ids = index, state: State = state) -> None:
-                rows = slice(first, last)
-                with torch.no_grad():  # a setting of each thread
-                    self._advance(inputs, index[:, rows], select_rows(state, rows), visit)
-
-            if state[0][0].device.type == "cpu":
-                in_parallel(work, index.shape[1])
-            else:
-                work(0, index.shape[1])
 
 
 def _settle(
