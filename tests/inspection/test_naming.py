@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from conftest import make_model
-from nextchar.inspection.naming import MIN_LEAD, MIN_STRENGTH, Named, name_neurons
+from nextchar.inspection import naming
+from nextchar.inspection.naming import MIN_LEAD, MIN_STRENGTH, Named, name_neurons, random_memories
 from nextchar.inspection.report import read
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
@@ -72,6 +73,25 @@ def test_the_last_characters_alone_are_no_name(random: np.random.Generator) -> N
     assert name_neurons(text, _ids(text), [values.astype(np.int8)], UNITS) == []
 
 
+def test_what_random_memories_know_is_no_name(random: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit that knows a feature perfectly is not named where a random memory knows it as well."""
+    text = _text(random)
+    values = _planted(text, random)
+    assert "brackets" in {name.feature for name in name_neurons(text, _ids(text), [values], UNITS)}
+    monkeypatch.setattr(naming, "random_memories", lambda _: values)
+    assert name_neurons(text, _ids(text), [values], UNITS) == []
+
+
+def test_random_memories_forget_at_rates_of_their_own() -> None:
+    """The first holds the last character alone, and the last one still knows the first of 300."""
+    ids = np.array([0] * 300 + [1] + [0] * 300)
+    held = random_memories(ids)
+    assert (held[301:, 0] == held[0, 0]).all()
+    assert held[300, 0] != held[0, 0]
+    slow = held[:300, -1].astype(int)
+    assert abs(slow[-1] - slow[0]) > 20
+
+
 def test_short_texts_have_no_names() -> None:
     """Nothing is frequent enough to be judged in a line."""
     assert name_neurons("a [b] c", _ids("a [b] c"), [np.zeros((7, 40), np.int8)], UNITS) == []
@@ -90,7 +110,7 @@ def test_a_network_without_training_has_no_names(text: str, seed: int) -> None:
 
 def test_the_limits_are_those_of_the_docs() -> None:
     """A name needs a strength that untrained networks do not reach together with a lead."""
-    assert (MIN_STRENGTH, MIN_LEAD) == (0.55, 0.05)
+    assert (MIN_STRENGTH, MIN_LEAD) == ({"binary": 0.55, "ordinal": 0.6}, 0.05)
     assert str(Named(0, 48, "braces", 0.974, "balanced accuracy")) == (
         "0:48 knows it is inside { } (balanced accuracy 0.97)"
     )

@@ -1,8 +1,8 @@
 """Names of neurons: a light search for what single neurons follow, such as being inside quotes.
 
 The first half of a text chooses a neuron and a threshold for each feature, and the second half scores them. A neuron is
-named only if it follows the feature clearly better than the last few characters tell it, so that a network without training
-gets no names.
+named only if it follows the feature clearly better than tables of the last characters and than random memories do, so that
+a network without training gets no names.
 """
 
 import json
@@ -24,7 +24,9 @@ from nextchar.inspection.trace import Floats
 from nextchar.language_model import LanguageModel
 from nextchar.storage import to_file
 
-MIN_STRENGTH, MIN_LEAD = 0.55, 0.05  # networks without training stay below one of them (docs/inspect.md)
+# Networks without training stay below one of them (docs/inspect.md).
+MIN_STRENGTH, MIN_LEAD = {"binary": 0.55, "ordinal": 0.6}, 0.05
+MEMORIES, LONGEST = 1024, 512.0  # random memories, and the characters that the slowest of them remembers
 MIN_POSITIVES, MIN_RUNS = 200, 10  # of a feature that is searched for, in the whole text
 TRIED = 8  # units of the largest correlation that are tried for each feature
 SUFFIX = 4  # last characters of the longest table
@@ -103,7 +105,7 @@ def read_names(path: Path, lm: LanguageModel) -> list[Named]:
 
 
 def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units: Sequence[Unit]) -> list[Named]:
-    """Name neurons that follow a feature of a text, those first that exceed the table of the last characters most.
+    """Name neurons that follow a feature of a text, those first that exceed tables and random memories most.
 
     Each neuron has one name, and each feature one neuron.
 
@@ -121,26 +123,49 @@ def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units
     features = [each for each in features if all(_off(each, half) >= MIN_POSITIVES / 4 for half in halves)]
     if not features:
         return []
-    suffixes, found = Suffixes(ids, SUFFIX), []
-    for feature, row in zip(features, _correlations(features, parts, half), strict=True):
-        tried = np.argsort(-np.abs(row), kind="stable")[:TRIED]
-        scores = [_strengths(feature, np.concatenate([part[:, unit] for part in parts]), half) for unit in tried]
-        order = sorted(range(len(tried)), key=lambda index: -scores[index][0])
-        candidates = [(scores[index][1], units[int(tried[index])]) for index in order]
-        found.append((feature, _of_tables(feature, suffixes, half), candidates))
+    suffixes, memories, found = Suffixes(ids, SUFFIX), random_memories(ids), []
+    rows = _correlations(features, parts, half), _correlations(features, [memories], half)
+    for feature, row, row_of_memories in zip(features, *rows, strict=True):
+        candidates = [(strength, units[unit]) for strength, unit in _best(feature, parts, row, half)]
+        of_memories = max(strength for strength, _ in _best(feature, [memories], row_of_memories, half))
+        found.append((feature, max(_of_tables(feature, suffixes, half), of_memories), candidates))
     return _distinct(sorted(found, key=lambda each: each[1] - each[2][0][0]))
 
 
+def random_memories(ids: npt.NDArray[Any]) -> Steps:
+    """Return what random memories of a text hold, `(T, 1024)`: what a network can do without training.
+
+    Each is a sum of random values of the characters before, which it forgets at a rate of its own.
+    """
+    random = np.random.default_rng(0)
+    inputs = random.standard_normal((int(ids.max()) + 1, MEMORIES)).astype(np.float32)
+    keeping = (1 - 1 / np.geomspace(1, LONGEST, MEMORIES)).astype(np.float32)
+    held, states = np.zeros(MEMORIES, np.float32), np.empty((len(ids), MEMORIES), np.float32)
+    for place, character in enumerate(ids):
+        held = keeping * held + inputs[character]
+        states[place] = held
+    states -= states.mean(0)
+    return np.rint(np.clip(states * (30 / states.std(0)), -127, 127)).astype(np.int8)
+
+
+def _best(feature: Feature, parts: Sequence[Steps], row: Floats, half: int) -> list[tuple[float, int]]:
+    """Return units, given all their correlations, with their held-out strength; the best on the first half come first."""
+    tried = np.argsort(-np.abs(row), kind="stable")[:TRIED]
+    scores = [_strengths(feature, np.concatenate([part[:, unit] for part in parts]), half) for unit in tried]
+    order = sorted(range(len(tried)), key=lambda index: -scores[index][0])
+    return [(scores[index][1], int(tried[index])) for index in order]
+
+
 def _distinct(found: Sequence[tuple[Feature, float, list[tuple[float, Unit]]]]) -> list[Named]:
-    """Name units for features, given with the strength of their best table and their units, the best on the first half first.
+    """Name units for features, given with the strength of chance and their units, the best on the first half first.
 
     Of each family of features the first is named, by its first unit that has no name yet.
     """
     seen, named = set[Any](), []
-    for feature, table, candidates in found:
+    for feature, chance, candidates in found:
         family = FAMILIES.get(feature.name, feature.name.partition(".")[0])
         strength, unit = next((each for each in candidates if each[1] not in seen), (0.0, (0, 0)))
-        if family in seen or strength < max(MIN_STRENGTH, table + MIN_LEAD):
+        if family in seen or strength < max(MIN_STRENGTH[feature.kind], chance + MIN_LEAD):
             continue
         seen |= {unit, family}
         on_or_off = feature.kind == "binary"
