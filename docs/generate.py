@@ -157,13 +157,15 @@ def between(path: Path, content: str) -> str:
 
 
 def spelled(kind: Any) -> str:
-    """Return a type as it is written for the keyword of a caller: a `str` is one of several."""
+    """Return a type as it is written for the keyword of a caller: a `str` is one of several, pairs may be a mapping."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"Literal[{', '.join(map(json.dumps, inner))}]"
     if origin in (UnionType, Union):
         return " | ".join(dict.fromkeys(map(spelled, inner)))
     if origin is tuple and inner[-1] is ...:
+        if get_origin(inner[0]) is tuple:
+            return f"Mapping[{', '.join(map(spelled, get_args(inner[0])))}] | Sequence[{spelled(inner[0])}]"
         return f"{spelled(inner[0])} | Sequence[{spelled(inner[0])}]"
     if origin:
         return f"{origin.__name__}[{', '.join(map(spelled, inner))}]"
@@ -198,7 +200,7 @@ def keywords_module() -> str:
     head = (
         '"""Options by keyword, with their types: for type checkers and editors.\n\n'
         'Written by docs/generate.py from the declarations; a test fails if it is out of date.\n"""\n\n'
-        "from collections.abc import Sequence\nfrom typing import Literal, TypedDict\n"
+        "from collections.abc import Mapping, Sequence\nfrom typing import Literal, TypedDict\n"
     )
     parts = [head]
     for name, what, entries in (

@@ -3,7 +3,7 @@
 Written by docs/generate.py from the declarations; a test fails if it is out of date.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 
@@ -119,6 +119,14 @@ class SampleKeywords(TypedDict, total=False):
     """Draw among the fewest most likely characters that together reach this probability; 1 for all."""
     min_p: float
     """Draw among the characters at least this many times as likely as the most likely one; 0 for all."""
+    repetition_penalty: float
+    """Divides positive logits, and multiplies negative ones, of characters that were already generated; 1 for none."""
+    presence_penalty: float
+    """Subtracted from the logits of characters that were already generated; 0 for none."""
+    frequency_penalty: float
+    """Subtracted from a logit once for each time that its character was generated; 0 for none."""
+    logit_bias: Mapping[int, float] | Sequence[tuple[int, float]]
+    """Added to the logits: a mapping from ids, or pairs of an id and a number from -100 to 100."""
 
 
 class ScoreKeywords(TypedDict, total=False):

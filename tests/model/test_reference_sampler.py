@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nextchar.kernels.sampler import adjust, new_sampler
 from nextchar.kernels.sampler import draw as compiled_draw
-from nextchar.kernels.sampler import new_sampler
-from nextchar.model.sampler import SamplerTensors, draw, sampling_weights
+from nextchar.model.sampler import Adjustment, SamplerTensors, adjusted_logits, draw, sampling_weights
 from nextchar.sampling.options import SamplingParams
 
 Array = np.ndarray
@@ -89,3 +89,35 @@ def test_equals_at_an_edge_keep_the_lower_ids() -> None:
     params = [SamplingParams(top_k=2), SamplingParams(top_p=0.5), SamplingParams(temperature=0)]
     kept = sampling_weights(logits, _tensors(params)) > 0
     assert [row.nonzero().flatten().tolist() for row in kept] == [[0, 1], [0, 1, 2], [0]]
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    repetition=st.one_of(st.just(1.0), st.floats(0.5, 2)),
+    presence=st.one_of(st.just(0.0), st.floats(-2, 2)),
+    frequency=st.one_of(st.just(0.0), st.floats(-2, 2)),
+)
+def test_penalties_are_their_definitions(seed: int, repetition: float, presence: float, frequency: float) -> None:
+    """Both samplers change logits as OpenAI and Keskar et al. define it, and neutral values change not a bit."""
+    generator = np.random.default_rng(seed)
+    logits = generator.standard_normal((2, 13)).astype(np.float32) * 3
+    counts, bias = generator.integers(0, 3, (2, 13)), generator.normal(size=(2, 13)).astype(np.float32)
+    counts[0], bias[0] = 0, 0
+    expected = logits.astype(np.float64)
+    for row, index in np.argwhere(counts > 0):
+        logit = expected[row, index]
+        expected[row, index] = logit / repetition if logit > 0 else logit * repetition
+        expected[row, index] -= counts[row, index] * frequency + presence
+    sampler = new_sampler(2, 13)
+    sampler.repetition[:], sampler.presence[:], sampler.frequency[:] = repetition, presence, frequency
+    sampler.bias[:], sampler.counts[:] = bias, counts
+    compiled = np.empty_like(logits)
+    for row in range(2):
+        adjust(logits[row], sampler, row, compiled[row])
+    columns = [torch.full((2, 1), value, dtype=torch.float64) for value in (repetition, presence, frequency)]
+    adjustment = Adjustment(*columns, torch.from_numpy(bias).double())
+    reference = adjusted_logits(torch.from_numpy(logits).double(), adjustment, torch.from_numpy(counts).double())
+    np.testing.assert_allclose(reference, expected + bias, rtol=1e-12)
+    np.testing.assert_allclose(compiled, expected + bias, rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(compiled[0], logits[0])

@@ -26,7 +26,7 @@ def _batch(
     network: CompiledNetwork, keys: list[int], params: SamplingParams | None = None, **options: object
 ) -> CompiledBatch:
     """Return a batch with a stream for each key."""
-    batch = CompiledBatch([network], len(keys))
+    batch = CompiledBatch([network], len(keys), threads=1)
     for key in keys:
         batch.add((network.start,), params or SamplingParams(), key, **options)  # type: ignore[arg-type]
     return batch
@@ -175,7 +175,7 @@ def test_every_stream_has_its_own_parameters() -> None:
         SamplingParams(),
         SamplingParams(temperature=0),
         SamplingParams(top_k=2),
-        SamplingParams(temperature=3, top_p=0.7, min_p=0.05),
+        SamplingParams(0.6, repetition_penalty=1.2, frequency_penalty=0.5, logit_bias=((1, 3.0),)),
     ]
     alone = [_batch(network, [key], each).generate(60) for key, each in enumerate(params)]
     batch = CompiledBatch([network], 3)
@@ -190,3 +190,63 @@ def test_every_stream_has_its_own_parameters() -> None:
             joined = np.append(first[kind][:, key], second[kind][:, stream])
             np.testing.assert_array_equal(joined, alone[key][kind][:, 0])
         np.testing.assert_array_equal(second[kind][:, 2], alone[3][kind][:40, 0])
+
+
+def test_penalties_and_a_bias_change_what_is_drawn() -> None:
+    """A ban by bias holds, a penalty for presence makes greedy text visit every id, and neither changes the nats' model."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    plain = _batch(network, [0], SamplingParams(0)).generate(13)[0][:, 0]
+    assert len({*plain.tolist()}) < 8
+    visits, nats = _batch(network, [0], SamplingParams(0, frequency_penalty=2, presence_penalty=2)).generate(30)
+    assert len({*visits[:, 0].tolist()}) > len({*plain.tolist()})
+    np.testing.assert_allclose(network.read(visits[:, 0])[0], nats[:, 0], rtol=0, atol=1e-6)
+    banned = int(plain[0])
+    assert banned not in _batch(network, [0], SamplingParams(0.5, logit_bias=((banned, -100),))).generate(200)[0]
+
+
+def test_logits_are_kept_when_they_are_asked_for() -> None:
+    """They are those that predict each id, read or drawn, and the ids are the same as without them."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    plain = _batch(network, [3, 4]).generate(9)
+    batch, logits = _batch(network, [3, 4]), np.zeros((9, 2, 13), np.float32)
+    ids, nats = batch.generate(9, logits)
+    np.testing.assert_array_equal(ids, plain[0])
+    np.testing.assert_array_equal(nats, plain[1])
+    scored = torch.from_numpy(logits).double().log_softmax(-1).gather(2, torch.from_numpy(ids)[..., None])[..., 0]
+    np.testing.assert_allclose(-scored.numpy(), nats, rtol=0, atol=1e-6)
+    again, read = _batch(network, [0, 0]), np.zeros((9, 2, 13), np.float32)
+    np.testing.assert_array_equal(again.read(ids, read), nats)
+    np.testing.assert_array_equal(read, logits)
+
+
+def test_texts_read_side_by_side_end_in_the_states_of_reading_them_alone() -> None:
+    """The states, to the bit, also if the texts are read in parts."""
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    texts = np.random.default_rng(0).integers(0, 13, (20, 3))
+    batch = _batch(network, [0, 0, 0])
+    batch.read(texts[:7].copy())
+    batch.read(texts[7:].copy())
+    for stream, text in enumerate(texts.T):
+        for ours, alone in zip(batch.state(stream)[0], network.read(text)[1], strict=True):
+            np.testing.assert_array_equal(ours, alone)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 9])
+def test_streams_that_are_divided_among_cores_are_what_they_are_alone(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids, nats, logits and states are the same to the bit, with any number of streams in any number of parts."""
+    monkeypatch.setattr("nextchar.kernels.threads.available_cores", lambda: 3)
+    network = CompiledNetwork(to_file(make_model(VOCABULARY)))
+    params = [SamplingParams(), SamplingParams(0.7, top_k=5, frequency_penalty=0.5)]
+    batch, logits = CompiledBatch([network], count), np.zeros((12, count, 13), np.float32)
+    for key in range(count):
+        batch.add((network.start,), params[key % 2], key)
+    ids, nats = batch.generate(12, logits)
+    for key in range(count):
+        alone, kept = _batch(network, [key], params[key % 2]), np.zeros((12, 1, 13), np.float32)
+        own_ids, own_nats = alone.generate(12, kept)
+        for found, expected in ((ids, own_ids), (nats, own_nats), (logits, kept)):
+            np.testing.assert_array_equal(found[:, key], expected[:, 0])
+        for found, expected in zip(batch.state(key)[0], alone.state(0)[0], strict=True):
+            np.testing.assert_array_equal(found, expected)

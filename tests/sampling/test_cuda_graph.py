@@ -28,6 +28,7 @@ PARAMS = [
     SamplingParams(temperature=0.8, top_k=9, top_p=0.9, min_p=0.01),
     SamplingParams(temperature=0),
     SamplingParams(),
+    SamplingParams(0.7, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2, logit_bias=((4, 2.0),)),
 ]
 
 
@@ -38,16 +39,21 @@ def test_it_generates_what_the_compiled_step_generates(cell: Cell, device: str) 
     model = _model(cell)
     compiled = CompiledBackend([CompiledNetwork(model)])
     graph = CudaGraphBackend(model, torch.device(device))
-    batches = (CompiledBatch(compiled.networks, 3), CudaGraphBatch(graph, 3))
+    batches = (CompiledBatch(compiled.networks, 4), CudaGraphBatch(graph, 4))
     for batch, backend in zip(batches, (compiled, graph), strict=True):
-        for key, prompt in enumerate(([], [1, 2, 3], [12])):
+        for key, prompt in enumerate(([], [1, 2, 3], [12], [5])):
             batch.add(backend.prefill(prompt), PARAMS[key], key)
     for length in (1, 7, 20):
-        (ids, nats), (device_ids, device_nats) = (batch.generate(length) for batch in batches)
+        logits = np.zeros((2, length, 4, 13), np.float32)
+        made = [batch.generate(length, each) for batch, each in zip(batches, logits, strict=True)]
+        (ids, nats), (device_ids, device_nats) = made
         assert np.array_equal(ids, device_ids)
+        np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=1e-4)
         np.testing.assert_allclose(device_nats, nats, rtol=0, atol=1e-4)
     for batch in batches:
         batch.remove(0)
+        batch.remove(1)
+    assert batches[1].count == 2
     assert np.array_equal(batches[0].generate(9)[0], batches[1].generate(9)[0])
 
 

@@ -24,12 +24,37 @@ HUGE = 10**30
         ("top_p", 1.25),
         ("min_p", -0.5),
         ("min_p", 1.5),
+        ("repetition_penalty", 0.0),
+        ("presence_penalty", 2.5),
+        ("frequency_penalty", -2.5),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name_and_value(option: str, value: float) -> None:
     """The error names the parameter, its value and the bounds."""
     with pytest.raises(ConfigError, match=f"^{option} is {value:g}, but must be "):
         SamplingParams(**{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        ({3: 101}, "the logit_bias of id 3 is 101, but must be from -100 to 100"),
+        ({3: "much"}, "the logit_bias of id 3 is 'much', but must be a number from -100 to 100"),
+        ({-1: 1}, "an id of logit_bias is -1, but must be 0 or more"),
+        ({8: 1}, "logit_bias has id 8, but the ids of this model are 0 to 7"),
+    ],
+)
+def test_a_logit_bias_is_checked(bias: dict[int, float], message: str) -> None:
+    """The error names the id, its value and the bounds."""
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        sample(MODEL, "", SampleOptions(params=SamplingParams(logit_bias=bias)))  # type: ignore[arg-type]
+
+
+def test_a_logit_bias_is_a_mapping_or_pairs() -> None:
+    """Both are kept as pairs, so that equal parameters are equal and can be hashed."""
+    pairs = SamplingParams(logit_bias=((1, 2), (0, -1)))
+    assert SamplingParams(logit_bias={1: 2.0, 0: -1.0}) == pairs  # type: ignore[arg-type]
+    assert hash(pairs) == hash(SamplingParams(logit_bias=((1, 2.0), (0, -1.0))))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The compiled sampler: from one stream's logits to the id that is drawn, with the stream's own parameters.
 
-Temperature is applied first, then top-k, top-p and min-p, each of which removes unlikely ids and is the
-identity at its neutral value. Every draw uses one random number, which depends only on the stream's key and
+Penalties and a logit bias change the logits of the streams that have them. Then temperature is applied, then top-k,
+top-p and min-p, each of which removes unlikely ids and is the identity at its neutral value. Every draw uses one random number, which depends only on the stream's key and
 on how many ids it has drawn. `model.sampler` is the same in plain torch.
 """
 
@@ -19,10 +19,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class SamplerState(NamedTuple):
-    """How each of N streams draws its ids, and how many it has drawn.
-
-    What else changes the logits of one stream (penalties, a logit bias) would be one more array here, applied
-    in `draw` before the temperature.
+    """How each of N streams draws its ids, and what it has drawn.
 
     Attributes:
         temperature: `(N,)`: 1 is the model's distribution; 0 takes the most likely id.
@@ -32,6 +29,12 @@ class SamplerState(NamedTuple):
         keys: `(N,)` uint64, of each stream's random numbers.
         drawn: `(N,)`, how many ids each stream has drawn; updated.
         stop_ids: `(N, V)` bool: a call ends after a step in which a stream draws one of its own.
+        adjusted: `(N,)` bool: whether the stream has any of what follows; if not, none of it is read.
+        repetition: `(N,)`: logits of ids that were drawn are divided by it if positive, else multiplied.
+        presence: `(N,)`, subtracted from the logits of ids that were drawn.
+        frequency: `(N,)`, subtracted from a logit once for each time that its id was drawn.
+        bias: `(N, V)`, added to the logits.
+        counts: `(N, V)`, how often each id was drawn; updated.
     """
 
     temperature: Doubles
@@ -41,6 +44,12 @@ class SamplerState(NamedTuple):
     keys: npt.NDArray[np.uint64]
     drawn: Ids
     stop_ids: npt.NDArray[np.bool_]
+    adjusted: npt.NDArray[np.bool_]
+    repetition: Floats
+    presence: Floats
+    frequency: Floats
+    bias: Floats
+    counts: Ids
 
 
 def new_sampler(streams: int, size: int) -> SamplerState:
@@ -53,6 +62,12 @@ def new_sampler(streams: int, size: int) -> SamplerState:
         np.zeros(streams, np.uint64),
         np.zeros(streams, np.int64),
         np.zeros((streams, size), np.bool_),
+        np.zeros(streams, np.bool_),
+        np.ones(streams, np.float32),
+        np.zeros(streams, np.float32),
+        np.zeros(streams, np.float32),
+        np.zeros((streams, size), np.float32),
+        np.zeros((streams, size), np.int64),
     )
 
 
@@ -191,6 +206,22 @@ def invert_cdf(weights: Floats, number: float) -> int:
 
 
 @compiled
+def adjust(logits: Floats, sampler: SamplerState, stream: int, adjusted: Floats) -> None:
+    """Set `(V,)` to the logits of a stream with its penalties and its bias.
+
+    Source: Keskar et al. 2019 (repetition); presence and frequency as in OpenAI's API.
+    """
+    repetition = sampler.repetition[stream]
+    for index in range(len(adjusted)):
+        logit = logits[index]
+        count = np.float32(sampler.counts[stream, index])
+        if count > 0:
+            logit = logit / repetition if logit > 0 else logit * repetition
+            logit -= sampler.frequency[stream] * count + sampler.presence[stream]
+        adjusted[index] = logit + sampler.bias[stream, index]
+
+
+@compiled
 def draw(logits: Floats, sampler: SamplerState, stream: int, number: float, weights: Floats, order: Ids) -> int:
     """Return the id that a random number draws.
 
@@ -202,6 +233,15 @@ def draw(logits: Floats, sampler: SamplerState, stream: int, number: float, weig
         weights: `(V,)`, scratch: set to the weights that are drawn from, unless the temperature is 0.
         order: `(V,)`, scratch.
     """
+    if sampler.adjusted[stream]:
+        adjust(logits, sampler, stream, weights)
+        return draw_from(weights, sampler, stream, number, weights, order)
+    return draw_from(logits, sampler, stream, number, weights, order)
+
+
+@compiled
+def draw_from(logits: Floats, sampler: SamplerState, stream: int, number: float, weights: Floats, order: Ids) -> int:
+    """Do what `draw` does with logits that are final, and may be in the same memory as the weights."""
     temperature, top_k = sampler.temperature[stream], sampler.top_k[stream]
     top_p, min_p = sampler.top_p[stream], sampler.min_p[stream]
     top = argmax(logits, len(weights))

@@ -40,10 +40,12 @@ class StepBuffers(NamedTuple):
     Attributes:
         ids: `(T, N)`: given ids; where it is DRAW, the stream draws an id, which is stored here.
         nats: `(T, N)`, set to -log p of each id under the unfiltered network, except for START.
+        logits: `(T, N, V)`, set to the network's before each id; or of length 0, and they are not kept.
     """
 
     ids: Ids
     nats: npt.NDArray[np.float64]
+    logits: Floats = np.empty((0, 0, 0), np.float32)
 
 
 class Scratch(NamedTuple):
@@ -217,11 +219,16 @@ def select_inputs(
     stopped = False
     for stream in range(len(inputs)):
         index = buffers.ids[step, stream]
+        if len(buffers.logits):
+            for each in range(size):
+                buffers.logits[step, stream, each] = streams.logits[stream, each]
         if index == DRAW:
             number = uniform(sampler.keys[stream], sampler.drawn[stream])
             sampler.drawn[stream] += 1
             index = draw(streams.logits[stream], sampler, stream, number, scratch.weights, scratch.order)
             buffers.ids[step, stream] = index
+            if sampler.adjusted[stream]:
+                sampler.counts[stream, index] += 1
             stopped = stopped or sampler.stop_ids[stream, index]
         if index < size:
             nats = negative_log_likelihood(streams.logits[stream], index, scratch.weights)

@@ -27,6 +27,37 @@ class SamplerTensors(NamedTuple):
     min_p: Tensor
 
 
+class Adjustment(NamedTuple):
+    """What changes the logits of N streams before anything else, as in `sampling.options.SamplingParams`.
+
+    Attributes:
+        repetition_penalty: `(N, 1)`, 1 for none.
+        presence_penalty: `(N, 1)`, 0 for none.
+        frequency_penalty: `(N, 1)`, 0 for none.
+        bias: `(N, V)`.
+    """
+
+    repetition_penalty: Tensor
+    presence_penalty: Tensor
+    frequency_penalty: Tensor
+    bias: Tensor
+
+
+def adjusted_logits(logits: Tensor, adjustment: Adjustment, counts: Tensor) -> Tensor:
+    """Return logits `(N, V)` with penalties for what was drawn, and with the bias.
+
+    Args:
+        logits: `(N, V)`.
+        adjustment: Of the same type and device.
+        counts: `(N, V)`, how often each stream has drawn each id, of the same type.
+
+    Source: Keskar et al. 2019 (repetition); presence and frequency as in OpenAI's API.
+    """
+    repetition, presence, frequency, bias = adjustment
+    scaled = torch.where(logits > 0, logits / repetition, logits * repetition) - (frequency * counts + presence)
+    return torch.where(counts > 0, scaled, logits) + bias
+
+
 def sampling_weights(logits: Tensor, params: SamplerTensors) -> Tensor:
     """Return the weights `(N, V)` that ids are drawn from, which need not sum to 1.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,9 @@ from nextchar.architecture import WeightKind
 from nextchar.kernels.barrier import new_barrier
 from nextchar.kernels.ensemble import Member, run_ensemble
 from nextchar.kernels.packing import StreamState, empty_streams, pack
-from nextchar.kernels.sampler import Ids, SamplerState, new_sampler
+from nextchar.kernels.sampler import Floats, Ids, SamplerState, new_sampler
 from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads
-from nextchar.kernels.threads import available_cores
+from nextchar.kernels.threads import available_cores, parallel_for
 from nextchar.sampling.options import SamplingParams
 from nextchar.sampling.protocol import Batch, Nats, PromptState, batch_sizes
 from nextchar.sampling.thread_tuner import ThreadTuner, thread_counts
@@ -70,15 +71,17 @@ class CompiledBatch:
     Args:
         networks: One, or several whose mean probability draws; of one vocabulary, cells and sizes may differ.
         size: The most streams.
-        threads: How many threads share a step while one stream is in use; None to keep what is fastest. 1
-            when other batches run at the same time. An ensemble uses one.
+        threads: How many threads share a step while one stream is in use; None to keep what is fastest, and to
+            divide several streams among all cores. 1 when other batches run at the same time. An ensemble uses one.
     """
 
     def __init__(self, networks: Sequence[CompiledNetwork], size: int, threads: int | None = None) -> None:
         self.size, self.count = size, 0
         self._network = networks[0]
         self._tuner = self._network.tuner if threads is None else ThreadTuner([threads])
-        rows, vocabulary_size = padded_streams(size), self._network.vocabulary_size
+        self._divides = threads is None
+        # Padding adds at most one stream.
+        rows, vocabulary_size = size + 1, self._network.vocabulary_size
         self.sampler: SamplerState = new_sampler(rows, vocabulary_size)
         self.states: PromptState = tuple(empty_streams(network.packed, rows) for network in networks)
         self._members = tuple(
@@ -99,6 +102,13 @@ class CompiledBatch:
         sampler.keys[stream], sampler.drawn[stream] = key, 0
         sampler.stop_ids[stream] = False
         sampler.stop_ids[stream, list(stop_ids)] = True
+        sampler.adjusted[stream] = params.adjusts_logits
+        if params.adjusts_logits:
+            sampler.repetition[stream], sampler.presence[stream] = params.repetition_penalty, params.presence_penalty
+            sampler.frequency[stream] = params.frequency_penalty
+            sampler.bias[stream], sampler.counts[stream] = 0, 0
+            for id_, value in params.logit_bias:
+                sampler.bias[stream, id_] = value
         self.count += 1
 
     def remove(self, stream: int) -> None:
@@ -108,21 +118,46 @@ class CompiledBatch:
             for array in arrays:
                 array[stream] = array[self.count]
 
-    def generate(self, length: int) -> tuple[Ids, Nats]:
+    def generate(self, length: int, logits: Floats | None = None) -> tuple[Ids, Nats]:
         """Let every stream in use draw up to `length` ids; return ids and their nats, each `(T, N)`."""
         ids = np.full((length, self.count), DRAW)
-        buffers = StepBuffers(ids, np.zeros(ids.shape))
+        nats = self.read(ids, logits)
+        return ids[: len(nats)], nats
+
+    def state(self, stream: int) -> PromptState:
+        """Return a copy of the state of a stream, which another stream can begin with."""
+        return tuple(StreamState(*(array[stream : stream + 1].copy() for array in each)) for each in self.states)
+
+    def read(self, ids: Ids, logits: Floats | None = None) -> Nats:
+        """Let every stream in use read the next ids, `(T, N)`, or draw those that are `DRAW`; return nats `(T, N)`.
+
+        Args:
+            ids: Drawn ids are put into it. If a stop id is drawn, what follows is not read.
+            logits: As in `protocol.Batch.generate`.
+        """
+        buffers = StepBuffers(ids, np.zeros(ids.shape), *(() if logits is None else (logits,)))
         if self._members:
             alone = new_barrier(1, self.count)
-            done = int(run_ensemble(buffers, self._members, self._mean, self.sampler, alone))
-        else:
+            return buffers.nats[: int(run_ensemble(buffers, self._members, self._mean, self.sampler, alone))]
+        if self.count > 1 and self._divides and not self.sampler.stop_ids[: self.count].any():
+            # Parts of an even number of streams are not padded, so no part computes with the streams of the next.
+            parallel_for(partial(self._read_part, buffers), self.count, 2)
+            return buffers.nats
 
-            def run(threads: int) -> int:
-                packed, streams = self._network.packed, self.states[0]
-                return run_in_threads(threads, buffers, packed, streams, self.sampler)
+        def run(threads: int) -> int:
+            return run_in_threads(threads, buffers, self._network.packed, self.states[0], self.sampler)
 
-            done = self._tuner.timed(run, length) if self.count == 1 else run(1)
-        return ids[:done], buffers.nats[:done]
+        return buffers.nats[: self._tuner.timed(run, len(ids)) if self.count == 1 else run(1)]
+
+    def _read_part(self, buffers: StepBuffers, first: int, last: int) -> None:
+        """Read with the streams from `first` to before `last`; their rows are copied where the compiled step needs it."""
+        own: list[npt.NDArray[Any]] = [np.ascontiguousarray(array[:, first:last]) for array in buffers]
+        rows = slice(first, first + padded_streams(last - first))
+        streams = StreamState(*(array[rows] for array in self.states[0]))
+        sampler = SamplerState(*(array[rows] for array in list[Any](self.sampler)))
+        run_in_threads(1, StepBuffers(*own), self._network.packed, streams, sampler)
+        for array, copied in zip(list[Any](buffers), own, strict=True):
+            array[:, first:last] = copied
 
 
 class CompiledBackend:

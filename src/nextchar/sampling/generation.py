@@ -18,7 +18,7 @@ from nextchar.sampling.engine import Engine
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.protocol import Batch, Nats, PromptState
 from nextchar.storage import ModelSource
-from nextchar.text.vocabulary import UNKNOWN
+from nextchar.text.vocabulary import UNKNOWN, Vocabulary
 
 FinishReason = Literal["length", "stop"]
 
@@ -66,6 +66,45 @@ class Sample:
         return coloured(self.prompt, self.text, (self.nats / math.log(2)).tolist())
 
 
+class StopFilter:
+    """Ends a text before its first stop string. What may be the beginning of one is held back until more is known.
+
+    Args:
+        stops: The stop strings.
+
+    Attributes:
+        found: The stop string that ended the text, the longest of those that end at the same place; None until then.
+        after: How many units of the last `append` come after it.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.found: str | None = None
+        self.after = 0
+        self._stops, self._held = stops, ""
+
+    def append(self, units: str) -> str:
+        """Add units; return those that have become certain."""
+        if not self._stops:
+            return units
+        for used, unit in enumerate(units, 1):
+            self._held += unit
+            found = [stop for stop in self._stops if self._held.endswith(stop)]
+            if found:
+                self.found, self.after = max(found, key=len), len(units) - used
+                return self._split(len(self.found))[0]
+        certain, self._held = self._split(max(overlap(self._held, stop) for stop in self._stops))
+        return certain
+
+    def flush(self) -> str:
+        """Return what is held back, at the end of a text without a stop string."""
+        held, self._held = self._held, ""
+        return held
+
+    def _split(self, last: int) -> tuple[str, str]:
+        """Return all but the last units that are held back, and these."""
+        return self._held[: len(self._held) - last], self._held[len(self._held) - last :]
+
+
 class Generation:
     """A text that is being generated, one `str` character for each unit; bytes of a byte model as Latin-1.
 
@@ -82,7 +121,7 @@ class Generation:
         self._generator = generator
         self._nats: list[Nats] = []
         self._pieces: list[bytes] = []
-        self._held = ""
+        self._filter = StopFilter(generator.stops)
 
     @property
     def remaining(self) -> int:
@@ -90,26 +129,16 @@ class Generation:
         return self._generator.options.length - self.chars
 
     def append(self, units: str, nats: Nats) -> bytes:
-        """Add units, at most up to the first that completes a stop string; return what became certain.
-
-        What may be the beginning of a stop string is held back until more is known.
-        """
-        stops = self._generator.stops
+        """Add units, at most up to the first that completes a stop string; return what became certain."""
         self.chars += len(units)
         self._nats.append(nats)
-        self._held += units
-        found = [len(stop) for stop in stops if self._held.endswith(stop)]
-        keep = 0
-        if found:
+        certain = self._filter.append(units)
+        if self._filter.found:
             self.finish_reason = "stop"
-            self.chars -= max(found)
-            self._held = self._held[: -max(found)]
+            self.chars -= len(self._filter.found)
         elif not self.remaining:
             self.finish_reason = "length"
-        else:
-            keep = max((overlap(self._held, stop) for stop in stops), default=0)
-        certain = self._held[: len(self._held) - keep]
-        self._held = self._held[len(self._held) - keep :]
+            certain += self._filter.flush()
         # A model may know lone surrogates, which no encoding has.
         self._pieces.append(certain.encode(self._generator.encoding, "backslashreplace"))
         return self._pieces[-1]
@@ -138,7 +167,8 @@ class Generator:
         encoding: Of the bytes that are returned: "utf-8", or "latin-1" for a byte model's own bytes.
 
     Raises:
-        ConfigError: The engine has other weights, or another device, than the options ask for.
+        ConfigError: The engine has other weights, or another device, than the options ask for; or logit_bias has an
+            id that the model does not have.
     """
 
     def __init__(self, model: "Engine | ModelSource | Sequence[ModelSource]", options: SampleOptions) -> None:
@@ -153,13 +183,12 @@ class Generator:
         self.options = options
         self.seed = time.time_ns() % 2**31 if options.seed is None else options.seed
         vocabulary = self.engine.vocabulary
+        for id_, _ in options.params.logit_bias:
+            if id_ >= len(vocabulary):
+                raise ConfigError(f"logit_bias has id {id_}, but the ids of this model are 0 to {len(vocabulary) - 1}")
         self.encoding = "latin-1" if vocabulary.units == "bytes" else "utf-8"
         self._alphabet = [chr(code) for code in vocabulary.codes]
-        codes = [vocabulary.codes_of(stop) for stop in options.stop]
-        # A stop string with a unit that the model does not know cannot occur.
-        known = [stop for stop in codes if (vocabulary.find(stop) != UNKNOWN).all()]
-        self.stops = ["".join(map(chr, stop)) for stop in known]
-        self._stop_ids = [int(vocabulary.find(stop[-1:])[0]) for stop in known]
+        self.stops, self._stop_ids = known_stops(vocabulary, options.stop)
 
     def pieces(self, prompt: str, index: int) -> Iterator[bytes]:
         """Return text number `index` in pieces as they become certain, in UTF-8; of a byte model, its bytes.
@@ -252,6 +281,16 @@ class Generator:
                     batch.remove(stream)
                     running[stream] = running[-1]
                     running.pop()
+
+
+def known_stops(vocabulary: Vocabulary, stops: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the stop strings that can occur, in units, and the last id of each.
+
+    A stop string with a unit that the model does not know cannot occur.
+    """
+    codes = [vocabulary.codes_of(stop) for stop in stops]
+    known = [stop for stop in codes if (vocabulary.find(stop) != UNKNOWN).all()]
+    return ["".join(map(chr, stop)) for stop in known], [int(vocabulary.find(stop[-1:])[0]) for stop in known]
 
 
 def stream_key(seed: int, index: int) -> int:

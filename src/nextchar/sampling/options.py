@@ -4,7 +4,7 @@ The attributes are flags, their descriptions the help. "alias" in the metadata o
 meaning, most of them those of other projects (docs/options.md). Imports nothing that is slow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from sys import float_info
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from nextchar.text.vocabulary import Unknown
 # More than any vocabulary has, and within the integers of compiled code.
 LARGEST_TOP_K = 1 << 32
 Device = Literal["auto", "cpu", "cuda", "mps"]
+LARGEST_BIAS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class SamplingParams:
         top_k: Draw among the k most likely characters; 0, or more than there are, for all.
         top_p: Draw among the fewest most likely characters that together reach this probability; 1 for all.
         min_p: Draw among the characters at least this many times as likely as the most likely one; 0 for all.
+        repetition_penalty: Divides positive logits, and multiplies negative ones, of characters that were already
+            generated; 1 for none.
+        presence_penalty: Subtracted from the logits of characters that were already generated; 0 for none.
+        frequency_penalty: Subtracted from a logit once for each time that its character was generated; 0 for none.
+        logit_bias: Added to the logits: a mapping from ids, or pairs of an id and a number from -100 to 100.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -37,24 +43,36 @@ class SamplingParams:
     top_k: int = field(default=0, metadata={"alias": "top-n"})
     top_p: float = 1.0
     min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def adjusts_logits(self) -> bool:
+        """Whether there is a penalty or a bias."""
+        penalties = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
+        return bool(self.logit_bias) or penalties != (1, 0, 0)
 
     def __post_init__(self) -> None:
         """Check every value, and keep it as an int or a float."""
+        given: Mapping[int, float] | Iterable[tuple[int, float]] = self.logit_bias
+        pairs = tuple(given.items() if isinstance(given, Mapping) else given)
+        bias = {as_integer("an id of logit_bias", id_): value for id_, value in pairs}
+        within = ("from -100 to 100", -LARGEST_BIAS, LARGEST_BIAS)
+        named = tuple((id_, _number(f"the logit_bias of id {id_}", value, *within)) for id_, value in bias.items())
+        object.__setattr__(self, "logit_bias", named)
         top_k = as_integer("top_k", self.top_k, "0 (all) or more")
         object.__setattr__(self, "top_k", min(top_k, LARGEST_TOP_K))
-        for name, bounds, largest in (
-            ("temperature", "0 or more", float_info.max),
-            ("top_p", "above 0 and at most 1 (all)", 1.0),
-            ("min_p", "from 0 (all) to 1", 1.0),
+        for name, bounds, least, largest in (
+            ("temperature", "0 or more", 0.0, float_info.max),
+            ("top_p", "above 0 and at most 1 (all)", float_info.min, 1.0),
+            ("min_p", "from 0 (all) to 1", 0.0, 1.0),
+            ("repetition_penalty", "from 0.01 to 100", 0.01, 100.0),
+            ("presence_penalty", "from -2 to 2", -2.0, 2.0),
+            ("frequency_penalty", "from -2 to 2", -2.0, 2.0),
         ):
-            given = getattr(self, name)
-            try:
-                value = float(given)
-            except (TypeError, ValueError, OverflowError):
-                raise ConfigError(f"{name} is {given!r}, but must be a number {bounds}") from None
-            if not 0 <= value <= largest or (name == "top_p" and value == 0):
-                raise ConfigError(f"{name} is {value:g}, but must be {bounds}")
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _number(name, getattr(self, name), bounds, least, largest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +119,21 @@ class SampleOptions:
             check_is("a stop string", each, str)
         if "" in several:
             raise ConfigError("a stop string is empty; every text would end at once")
+
+
+def _number(name: str, given: float, bounds: str, least: float, largest: float) -> float:
+    """Return an option as a float.
+
+    Raises:
+        ConfigError: It is no number, or out of its bounds.
+    """
+    try:
+        value = float(given)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} is {given!r}, but must be a number {bounds}") from None
+    if not least <= value <= largest:
+        raise ConfigError(f"{name} is {value:g}, but must be {bounds}")
+    return value
 
 
 def with_keywords(options: SampleOptions | None, keywords: SampleKeywords) -> SampleOptions:

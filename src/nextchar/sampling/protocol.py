@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nextchar.kernels.packing import StreamState
-from nextchar.kernels.sampler import Ids
+from nextchar.kernels.sampler import Floats, Ids
 from nextchar.sampling.options import SamplingParams
 
 Nats = npt.NDArray[np.float64]
@@ -45,8 +45,13 @@ class Batch(Protocol):
     def remove(self, stream: int) -> None:
         """End a stream; the last one in use moves to its place."""
 
-    def generate(self, length: int) -> tuple[Ids, Nats]:
-        """Let every stream in use draw up to `length` ids; return ids and their nats, each `(T, N)`."""
+    def generate(self, length: int, logits: Floats | None = None) -> tuple[Ids, Nats]:
+        """Let every stream in use draw up to `length` ids; return ids and their nats, each `(T, N)`.
+
+        Args:
+            length: At least 1.
+            logits: Where to put the logits of the network before each id, `(length, N, V)`; None if nobody needs them.
+        """
 
 
 class Backend(Protocol):
