@@ -27,6 +27,7 @@ FLOORS = [
     {"storage", "features"},
     {"evaluation", "sampling", "inspection"},
     {"training", "parsing", "discovery"},
+    {"serving"},
     {"benchmark"},
     {"cli"},
 ]

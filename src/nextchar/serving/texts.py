@@ -1,0 +1,166 @@
+"""What the scheduler takes and sends: requests, and texts that become certain piece by piece."""
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nextchar.sampling.generation import StopFilter, known_stops
+from nextchar.sampling.options import SampleOptions
+from nextchar.sampling.protocol import PromptState
+from nextchar.text.vocabulary import Vocabulary
+
+Ids = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Reason = Literal["stop", "length", "shutdown", "error"]
+INTERVAL = 0.03  # seconds between two pieces of a text, but for the first and the last
+
+
+class Token(NamedTuple):
+    """A character with its probability under the model, at temperature 1 and without filters.
+
+    Attributes:
+        id: Of the character.
+        logprob: Its ln p.
+        top: ln p of the most likely ids, the most likely first.
+    """
+
+    id: int
+    logprob: float
+    top: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """A prompt was read.
+
+    Attributes:
+        cached: How many of its characters were not read, because the state after them was kept.
+        tokens: Its characters, if the request asks for them.
+    """
+
+    cached: int
+    tokens: list[Token]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next characters of a text.
+
+    Attributes:
+        index: The number of the text.
+        text: The characters; the end of a byte model's text can be within a character, and is then held back.
+        tokens: The same as tokens, if the request asks for them.
+        finish_reason: None for all but the last piece.
+        chars: Of the text so far (bytes for a byte model).
+        nats: Of the last piece: the sum of -ln p of the whole text.
+        stop: The stop string that ended the text.
+    """
+
+    index: int
+    text: str
+    tokens: list[Token]
+    finish_reason: Reason | None
+    chars: int
+    nats: float
+    stop: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for.
+
+    Attributes:
+        ids: The prompt, without START.
+        options: Of every text.
+        count: The number of texts; text k is text k of `nextchar.sample`.
+        alternatives: How many of the most likely ids to report with each character; None for no probabilities.
+        score_prompt: Whether to report the tokens of the prompt, too.
+        seconds: How long texts may be drawn; None for as long as they are.
+    """
+
+    ids: Ids
+    options: SampleOptions
+    count: int = 1
+    alternatives: int | None = None
+    score_prompt: bool = False
+    seconds: float | None = None
+
+
+class Job:
+    """A request in the scheduler. Its listener is called in the scheduler's thread and must return at once."""
+
+    def __init__(self, request: Request, listener: "Callable[[PromptRead | Piece], object]") -> None:
+        self.request, self.listener = request, listener
+        self.cancelled = False
+        self.unfinished = set(range(request.count))
+        self.state: PromptState | None = None
+        self.position = self.cached = 0
+        self.tokens: list[Token] = []
+        self.deadline: float | None = None
+
+
+class Text:
+    """A text that is drawn: from ids to pieces."""
+
+    def __init__(self, job: Job, index: int, vocabulary: Vocabulary, alphabet: list[str]) -> None:
+        self.job, self.index = job, index
+        self.ids: list[int] = []
+        self.piece = Piece(index, "", [], None, 0, 0.0)
+        self.reason: Reason | None = None
+        self._alphabet, self._encoding = alphabet, "latin-1" if vocabulary.units == "bytes" else "utf-8"
+        self._filter = StopFilter(known_stops(vocabulary, job.request.options.stop)[0])
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._tokens: list[Token] = []
+        self._nats: list[float] = []
+        self._sent = -INTERVAL
+
+    @property
+    def remaining(self) -> int:
+        """How many more ids it may draw."""
+        return self.job.request.options.length - len(self.ids)
+
+    def append(self, ids: list[int], nats: list[float], tokens: list[Token], now: float) -> bool:
+        """Add what was drawn and send what is certain and due; return whether the text has ended."""
+        self.ids += ids
+        self._nats += nats
+        self._tokens += tokens
+        certain = self._filter.append("".join([self._alphabet[id_] for id_ in ids]))
+        chars = len(self.ids)
+        if self._filter.found:
+            self.reason, chars = "stop", chars - self._filter.after - len(self._filter.found)
+        elif not self.remaining or (self.job.deadline is not None and now >= self.job.deadline):
+            self.reason = "length"
+            certain += self._filter.flush()
+        self._send(certain, chars, now)
+        return self.reason is not None
+
+    def _send(self, units: str, chars: int, now: float) -> None:
+        """Add units to the next piece, and send it if it is due."""
+        raw = units.encode(self._encoding, "backslashreplace")
+        text = self.piece.text + self._decoder.decode(raw, final=self.reason is not None)
+        tokens, self._tokens = self.piece.tokens + self._tokens[: len(units)], self._tokens[len(units) :]
+        nats = float(np.sum(self._nats[:chars])) if self.reason else 0.0
+        self.piece = Piece(self.index, text, tokens, self.reason, chars, nats, self._filter.found or "")
+        if self.reason or tokens or (text and now - self._sent >= INTERVAL):
+            self._sent = now
+            self.job.listener(self.piece)
+            self.piece = Piece(self.index, "", [], None, chars, 0.0)
+
+
+def scored(ids: Ids, logits: Floats, alternatives: int) -> list[Token]:
+    """Return ids `(T,)` as tokens, from the logits `(T, V)` before each."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    logprobs = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    order = np.argsort(-logprobs, axis=1, kind="stable")[:, :alternatives]
+    tops = np.take_along_axis(logprobs, order, axis=1).tolist()
+    own = logprobs[np.arange(len(ids)), ids].tolist()
+    pairs = zip(order.tolist(), tops, strict=True)
+    return [
+        Token(id_, logprob, dict(zip(*top, strict=True)))
+        for id_, logprob, top in zip(ids.tolist(), own, pairs, strict=True)
+    ]
