@@ -255,7 +255,7 @@ MISTAKES = {
     "sample m -p": "-p needs a value",
     "sample m --topk 3": "there is no option --topk; did you mean '--top-k'?",
     "sample m --tempreature 1": "did you mean '--temperature'?",
-    "sample m --repetition_penalty 1.1": "a higher --temperature repeats less; there is no penalty",
+    "sample m --no_repeat_ngram_size 4": "--frequency-penalty makes characters less likely each time that they come",
     "sample m --beam-size 4": "there is no beam search",
     "sample m --hidden 9": "there is no option --hidden; it is an option of `nextchar train`",
     "sample --checkpoint m": "a model has no flag: `nextchar sample runs/book`",

@@ -36,13 +36,14 @@ def flags_of(kind: type, **changed: Any) -> Any:
     """Return a dataclass of options as a subclass whose fields are flags.
 
     Args:
-        kind: The metadata of a field may have other flags of the same meaning, as "alias". A field that holds a
-            dataclass stands for the fields of that one.
+        kind: The metadata of a field may have other flags of the same meaning, as "alias", or False as "flag" if it
+            has no flag. A field that holds a dataclass stands for the fields of that one.
         changed: Defaults on the command line that are not those in Python.
     """
     made = []
     for each in fields(kind):
-        hint, parameter = each.type, Parameter(alias=spelled(each.metadata.get("alias", "")))
+        hint, parsed = each.type, each.metadata.get("flag", True)
+        parameter = Parameter(alias=spelled(each.metadata.get("alias", "")), parse=parsed)
         default = {"default": changed.get(each.name, each.default)}
         if isinstance(each.type, type) and is_dataclass(each.type):
             hint = flags_of(each.type)

@@ -11,6 +11,7 @@ LABELS: dict[str | None, dict[str, str]] = {"TEXTS": {"positional_label": "TEXT.
 SCREEN = ("Arguments", "Parameters", "Commands")
 # Options that --help leaves out, beside those of other panels.
 RARE = {"--unknown", "--encoding", "--device", "--weights", "--min-p", "--window", "--errors", "--keep", "--sweep"}
+RARE |= {"--repetition-penalty", "--presence-penalty", "--frequency-penalty"}
 RARE |= {"--config", "--init-from", "--tensorboard", "--keep-checkpoints", "--shifts", "--rotations", "--steered"}
 RARE |= {"--json", "--with", "--prompt-file", "--signal", "--claims", "--predictions"}
 

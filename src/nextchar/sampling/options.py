@@ -46,7 +46,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: tuple[tuple[int, float], ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = field(default=(), metadata={"flag": False})
 
     @property
     def adjusts_logits(self) -> bool:

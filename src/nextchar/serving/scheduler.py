@@ -256,6 +256,7 @@ class Scheduler:
             text = self._ready.popleft()
             options, state = text.job.request.options, text.job.state
             assert state
+            assert options.seed is not None
             self._texts.add(state, options.params, stream_key(options.seed, text.index))
             self._running.append(text)
             if text.job.request.seconds is not None and text.job.deadline is None:

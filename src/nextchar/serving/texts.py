@@ -75,7 +75,7 @@ class Request:
 
     Attributes:
         ids: The prompt, without START.
-        options: Of every text.
+        options: Of every text, with a seed.
         count: The number of texts; text k is text k of `nextchar.sample`.
         alternatives: How many of the most likely ids to report with each character; None for no probabilities.
         score_prompt: Whether to report the tokens of the prompt, too.
