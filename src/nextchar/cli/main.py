@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": ("MODEL TEXT... [-o FILE] [OPTIONS]", "Show a model's activations while it reads a text."),
     "discover": ("MODEL TEXT... [-o DIR] [OPTIONS]", "Find units that track features of a text, and test them."),
     "structure": ("MODEL|SAMPLES --as DOMAIN [OPTIONS]", "Check the structure of samples with real parsers."),
+    "serve": ("MODEL... [--host H] [--port P] [OPTIONS]", "Serve models over HTTP, to OpenAI's clients."),
     "corpora": ("[get NAME] [--json]", "List the named corpora, or get one."),
     "info": ("MODEL [--json]", "Show what a model file contains."),
     "bench": ("[OPTIONS]", "Measure the speed of this machine."),

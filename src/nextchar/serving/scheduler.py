@@ -188,7 +188,7 @@ class Scheduler:
         for job in ended:
             for index in [*job.unfinished]:
                 if not job.cancelled:
-                    job.listener(Piece(index, "", [], reason, 0, 0.0))
+                    job.listener(Piece(index, "", [], reason))
                 self._finish(job, index, "cancelled" if job.cancelled else reason)
 
     def _finish(self, job: Job, index: int, reason: str) -> None:
@@ -247,7 +247,7 @@ class Scheduler:
             if job.request.options.length:
                 self._ready.append(Text(job, index, self.vocabulary, self._alphabet))
             else:
-                job.listener(Piece(index, "", [], "length", 0, 0.0))
+                job.listener(Piece(index, "", [], "length"))
                 self._finish(job, index, "length")
 
     def _begin(self) -> None:

@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -52,20 +52,20 @@ class Piece:
 
     Attributes:
         index: The number of the text.
-        text: The characters; the end of a byte model's text can be within a character, and is then held back.
+        text: The characters. If a character of a byte model is not complete, it is held back.
         tokens: The same as tokens, if the request asks for them.
         finish_reason: None for all but the last piece.
-        chars: Of the text so far (bytes for a byte model).
-        nats: Of the last piece: the sum of -ln p of the whole text.
+        chars: Of the whole text (bytes for a byte model), in the last piece.
+        nats: The sum of -ln p of these.
         stop: The stop string that ended the text.
     """
 
     index: int
     text: str
-    tokens: list[Token]
-    finish_reason: Reason | None
-    chars: int
-    nats: float
+    tokens: list[Token] = field(default_factory=list)
+    finish_reason: Reason | None = None
+    chars: int = 0
+    nats: float = 0.0
     stop: str = ""
 
 
@@ -109,14 +109,13 @@ class Text:
     def __init__(self, job: Job, index: int, vocabulary: Vocabulary, alphabet: list[str]) -> None:
         self.job, self.index = job, index
         self.ids: list[int] = []
-        self.piece = Piece(index, "", [], None, 0, 0.0)
         self.reason: Reason | None = None
         self._alphabet, self._encoding = alphabet, "latin-1" if vocabulary.units == "bytes" else "utf-8"
         self._filter = StopFilter(known_stops(vocabulary, job.request.options.stop)[0])
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._tokens: list[Token] = []
         self._nats: list[float] = []
-        self._sent = -INTERVAL
+        self._due, self._sent = "", -INTERVAL
 
     @property
     def remaining(self) -> int:
@@ -139,16 +138,23 @@ class Text:
         return self.reason is not None
 
     def _send(self, units: str, chars: int, now: float) -> None:
-        """Add units to the next piece, and send it if it is due."""
-        raw = units.encode(self._encoding, "backslashreplace")
-        text = self.piece.text + self._decoder.decode(raw, final=self.reason is not None)
-        tokens, self._tokens = self.piece.tokens + self._tokens[: len(units)], self._tokens[len(units) :]
-        nats = float(np.sum(self._nats[:chars])) if self.reason else 0.0
-        self.piece = Piece(self.index, text, tokens, self.reason, chars, nats, self._filter.found or "")
-        if self.reason or tokens or (text and now - self._sent >= INTERVAL):
-            self._sent = now
-            self.job.listener(self.piece)
-            self.piece = Piece(self.index, "", [], None, chars, 0.0)
+        """Add units to the next piece, and send it if it is due; with tokens, each in a piece of its own."""
+        if self.job.request.alternatives is not None:
+            tokens, self._tokens = self._tokens[: len(units)], self._tokens[len(units) :]
+            for unit, token in zip(units, tokens, strict=True):
+                self.job.listener(Piece(self.index, self._decoded(unit), [token]))
+        else:
+            self._due += self._decoded(units)
+        if self.reason:
+            text = self._due + self._decoder.decode(b"", final=True)
+            nats = float(np.sum(self._nats[:chars]))
+            self.job.listener(Piece(self.index, text, [], self.reason, chars, nats, self._filter.found or ""))
+        elif self._due and now - self._sent >= INTERVAL:
+            self.job.listener(Piece(self.index, self._due))
+            self._due, self._sent = "", now
+
+    def _decoded(self, units: str) -> str:
+        return self._decoder.decode(units.encode(self._encoding, "backslashreplace"))
 
 
 def scored(ids: Ids, logits: Floats, alternatives: int) -> list[Token]:

@@ -1,0 +1,50 @@
+"""Runs the application on a socket until a signal ends it."""
+
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+
+from nextchar.serving.app import build
+from nextchar.serving.models import Model
+
+GRACE = 4.0  # seconds in which running texts may end; a second later, connections are closed
+SWITCH_SECONDS = 0.0005  # so that a scheduler does not wait long for the thread that speaks HTTP
+CONNECTIONS = 1 << 16
+
+
+class _Server(uvicorn.Server):
+    """A server whose models take no new requests once it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, models: Sequence[Model]) -> None:
+        super().__init__(config)
+        self._models = models
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to shut down."""
+        for model in self._models:
+            model.scheduler.shut_down(GRACE)
+        super().handle_exit(sig, frame)
+
+
+def run(models: Sequence[Model], listener: socket.socket, *, host: str, api_key: str | None) -> None:
+    """Serve models until SIGINT or SIGTERM, which are raised again at the end; see `app.build`."""
+    _allow_connections()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    app = build(models, host=host, api_key=api_key)
+    quiet = {"log_level": "warning", "access_log": False, "server_header": False}
+    config = uvicorn.Config(app, lifespan="on", timeout_graceful_shutdown=int(GRACE) + 1, **quiet)  # type: ignore[arg-type]
+    _Server(config, models).run([listener])
+
+
+def _allow_connections() -> None:
+    """Raise the limit of open files, of which each connection is one, to what the system allows."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415  Windows has no such limit
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        least = CONNECTIONS if most == resource.RLIM_INFINITY else min(most, CONNECTIONS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))

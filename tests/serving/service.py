@@ -1,0 +1,39 @@
+"""A server on a loopback port, with small models that have random weights."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from conftest import make_model
+
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+pytest.importorskip("prometheus_client")
+
+from nextchar.serving.app import build  # noqa: E402
+from nextchar.serving.models import Model  # noqa: E402
+from nextchar.text.vocabulary import Vocabulary  # noqa: E402
+
+CHARACTERS = make_model(Vocabulary("characters", tuple(map(ord, "\n abcdeé☃"))))
+BYTES = make_model(Vocabulary("bytes", tuple(sorted((10, 32, 97, 98, *"é☃".encode())))), 1)
+
+
+@contextmanager
+def serving(*models: Model, **options: Any) -> Iterator[str]:
+    """Serve models on a port of this machine; yield the address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(build(models, **options), log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
