@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+import nextchar
 from nextchar.architecture import WeightKind
 from nextchar.cli.console import handle_signals, stderr
 from nextchar.errors import ConfigError, MissingExtraError, as_integer
@@ -31,7 +32,7 @@ def command(
     server; running texts end within 5 seconds.
 
         nextchar serve runs/demo
-        curl http://127.0.0.1:8080/v1/completions -d '{"prompt": "def ", "max_tokens": 200}'
+        nextchar serve runs/demo runs/book --port 9000 --weights int8
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def command(
     port
         Port to listen on; 0 for any that is free.
     api_key
-        What clients must send as their key; also NEXTCHAR_API_KEY. Default: none is needed.
+        What clients must send as their key. Default: none is needed.
     weights
         Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
     streams
@@ -76,7 +77,8 @@ def _serve(
         raise MissingExtraError(f"{error.name} is not installed; pip install 'nextchar[serve]'") from None
     report_compiling()
     weights, streams, queue = sizes
-    served = [Model(name, path, weights, streams=streams, queue=queue) for name, path in named.items()]
+    version = nextchar.__version__
+    served = [Model(name, path, weights, streams=streams, queue=queue, version=version) for name, path in named.items()]
     out, shown = stderr(), f"[{host}]" if ":" in host else host
     if not (is_loopback(host) or api_key):
         out.print(f"nextchar: anybody who reaches {shown} may use this server; --api-key asks for a key")

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from nextchar.errors import NextcharError
 from nextchar.serving.guard import Guard, compact, error_object, error_response, is_loopback
@@ -24,6 +24,7 @@ from nextchar.serving.models import START_NAME, Limits, Model, Models, UnknownMo
 from nextchar.serving.replies import JSON, ChatReply, LlamaReply, Reply, selected
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Chat, Completion, Detokenize, Drawing, Llama, Tokenize
+from nextchar.serving.streams import ClientLeftError, EventStream, Inbox, encoded_event, watch
 from nextchar.serving.texts import Job, Piece, PromptRead, Request
 
 LENGTH = 16  # of a completion, if the client does not say: OpenAI's
@@ -31,52 +32,6 @@ CHAT_LENGTH = 500  # of an answer: that of `nextchar sample`
 ENDED = {"shutdown": "the server is shutting down", "error": "the server failed; its log has the reason"}
 
 Body = TypeVar("Body", bound=BaseModel)
-
-
-class ClientLeftError(Exception):
-    """The client has closed the connection."""
-
-
-class Inbox:
-    """Carries events from the schedulers' threads to one request."""
-
-    def __init__(self) -> None:
-        self._loop, self._ready = asyncio.get_running_loop(), asyncio.Event()
-        self._events: deque[tuple[int, PromptRead | Piece] | None] = deque()
-        self._signalled = False
-
-    def put(self, number: int, event: PromptRead | Piece) -> None:
-        """Add an event of prompt `number`, from any thread."""
-        self._events.append((number, event))
-        self._signal()
-
-    def leave(self) -> None:
-        """The client has left."""
-        self._events.append(None)
-        self._signal()
-
-    def _signal(self) -> None:
-        if not self._signalled:
-            self._signalled = True
-            with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._ready.set)
-
-    async def take(self) -> list[tuple[int, PromptRead | Piece]]:
-        """Return what has come, at least one event.
-
-        Raises:
-            ClientLeftError: The client has left.
-        """
-        await self._ready.wait()
-        self._ready.clear()
-        self._signalled = False
-        events = []
-        while self._events:
-            event = self._events.popleft()
-            if event is None:
-                raise ClientLeftError
-            events.append(event)
-        return events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,26 +57,6 @@ class Call:
     usage: bool = False
     marked: bool = True
     fields: list[str] | None = None
-
-
-class EventStream(Response):
-    """A reply that is sent while it is generated, as server-sent events."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, content: AsyncIterator[bytes]) -> None:
-        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        del self.headers["content-length"]
-        self._content = content
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all events; that the client leaves ends the content."""
-        del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        with suppress(ClientLeftError):
-            async for piece in self._content:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
 
 
 class Server:
@@ -267,7 +202,7 @@ class Server:
     ) -> AsyncIterator[tuple[int, PromptRead | Piece]]:
         """Yield events until all texts have ended; cancel those that have not, if the client leaves."""
         left, first, begun = sum(request.count for request in call.requests), True, time.monotonic()
-        watch = asyncio.create_task(_watch(http.receive, inbox))
+        leaving = asyncio.create_task(watch(http.receive, inbox))
         try:
             while left:
                 for number, event in await inbox.take():
@@ -276,7 +211,7 @@ class Server:
                     left -= isinstance(event, Piece) and event.finish_reason is not None
                     yield number, event
         finally:
-            watch.cancel()
+            leaving.cancel()
             self._cancel(call, jobs)
             self._clients[client] -= sum(request.count for request in call.requests)
             if not self._clients[client]:
@@ -294,13 +229,13 @@ class Server:
         """Yield a reply as server-sent events."""
         async for number, event in events:
             if isinstance(event, Piece) and event.finish_reason in ENDED:
-                yield _event(error_object(ENDED[event.finish_reason], 500, event.finish_reason))
+                yield encoded_event(error_object(ENDED[event.finish_reason], 500, event.finish_reason))
                 return
-            parts = [_event(_shown(value, call)) for value in call.reply.take(number, event)]
+            parts = [encoded_event(_shown(value, call)) for value in call.reply.take(number, event)]
             if parts:
                 yield b"".join(parts)
         for value in call.reply.last(usage=usage):
-            yield _event(value)
+            yield encoded_event(value)
         if call.marked:
             yield b"data: [DONE]\n\n"
 
@@ -337,17 +272,6 @@ class Server:
     async def _index(self, _http: HTTPRequest) -> Response:
         paths = " ".join(route.path for route in self.routes())
         return Response(f"nextchar serves {', '.join(self._models.by_name)}\n{paths}\n", media_type="text/plain")
-
-
-async def _watch(receive: Receive, inbox: Inbox) -> None:
-    """Wait until the client leaves."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    inbox.leave()
-
-
-def _event(value: JSON) -> bytes:
-    return b"data: " + compact(value) + b"\n\n"
 
 
 def _shown(value: JSON, call: Call) -> JSON:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import nextchar
 from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, UnknownCharacterError, did_you_mean
 from nextchar.kernels.compile_cache import digest
@@ -68,15 +67,26 @@ class Model:
         weights: The kind of its packed weights.
         streams: The most texts that are drawn at the same time.
         queue: The most texts that wait.
+        version: Of the program.
+
+    Attributes:
+        fingerprint: Equal fingerprints give equal texts for equal requests with a seed.
     """
 
     def __init__(
-        self, name: str, model: ModelSource, weights: WeightKind = "fp32", *, streams: int = 64, queue: int = 256
+        self,
+        name: str,
+        model: ModelSource,
+        weights: WeightKind = "fp32",
+        *,
+        streams: int = 64,
+        queue: int = 256,
+        version: str = "",
     ) -> None:
         engine = Engine(model, weights)
         self.name, self.created, self.vocabulary = name, int(time.time()), engine.vocabulary
         self.scheduler = Scheduler(engine, streams=streams, queue=queue)
-        self.fingerprint = f"nextchar-{nextchar.__version__}-{weights}-{digest()[:8]}"
+        self.fingerprint = f"nextchar-{version}-{weights}-{digest()[:8]}"
         self._thread = threading.Thread(target=self.scheduler.run, name=f"nextchar {name}", daemon=True)
         # Code is compiled, or loaded, before the first client comes.
         self.scheduler.submit(Request(ids=np.zeros(2, np.int64), options=SampleOptions(length=2)), lambda _: None)
