@@ -11,7 +11,7 @@ import nextchar
 from size import function_lengths, lines_of_code, room_of
 
 SOURCE = Path(nextchar.__file__).parent
-LINES = 12450
+LINES = 13300
 FILE_LINES = 300
 FUNCTION_LINES = 80
 
@@ -34,6 +34,7 @@ FLOORS = [
 # Who may `import nextchar`, and so reach what is above through the lazy table of public names, and nothing else: the
 # command line, and the methods of a language model, each of which calls the public function of the same purpose.
 PUBLIC_ONLY = ("main.py in cli imports nextchar itself", "language_model.py in language_model imports nextchar itself")
+PUBLIC_ONLY += ("serve.py in cli imports nextchar itself",)  # for the version
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 
