@@ -29,7 +29,7 @@ FLOORS = [
     {"training", "parsing", "discovery"},
     {"serving"},
     {"benchmark"},
-    {"cli"},
+    {"cli", "integrations"},
 ]
 # Who may `import nextchar`, and so reach what is above through the lazy table of public names, and nothing else: the
 # command line, and the methods of a language model, each of which calls the public function of the same purpose.

@@ -10,24 +10,26 @@ from typing import Any
 import pytest
 
 from conftest import make_model
+from nextchar.text.vocabulary import Vocabulary
 
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 pytest.importorskip("prometheus_client")
-
-from nextchar.serving.app import build  # noqa: E402
-from nextchar.serving.models import Model  # noqa: E402
-from nextchar.text.vocabulary import Vocabulary  # noqa: E402
 
 CHARACTERS = make_model(Vocabulary("characters", tuple(map(ord, "\n abcdeé☃"))))
 BYTES = make_model(Vocabulary("bytes", tuple(sorted((10, 32, 97, 98, *"é☃".encode())))), 1)
 
 
 @contextmanager
-def serving(*models: Model, **options: Any) -> Iterator[str]:
-    """Serve models on a port of this machine; yield the address."""
+def serving(**options: Any) -> Iterator[str]:
+    """Serve both models, "letters" and "bytes", on a port of this machine; yield the address."""
+    from nextchar.serving.app import build
+    from nextchar.serving.models import Model
+
+    sizes = {name: options.pop(name) for name in ("streams", "queue") if name in options}
+    models = [Model("letters", CHARACTERS, **sizes), Model("bytes", BYTES, **sizes)]
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build(models, **options), log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(build(models, **options), log_level="critical", lifespan="on", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()
