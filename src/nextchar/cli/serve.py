@@ -55,9 +55,11 @@ def command(
         raise ConfigError("no model was given; name a run folder, such as `nextchar serve runs/demo`")
     as_integer("--streams", streams, "1 or more", 1)
     as_integer("--queue", queue)
+    if not 0 <= port < 1 << 16:
+        raise ConfigError(f"--port is {port}, but must be from 0 to 65535")
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --port or --host") from None
     with listener:
         return _serve(_named(models), listener, host, api_key, (weights, streams, queue))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp
 from nextchar.errors import NextcharError
 from nextchar.serving.guard import Guard, compact, error_object, error_response, is_loopback
 from nextchar.serving.metrics import Metrics
-from nextchar.serving.models import START_NAME, Limits, Model, Models, UnknownModelError
+from nextchar.serving.models import START_NAME, Limits, Model, Models, Prompt, UnknownModelError
 from nextchar.serving.replies import JSON, ChatReply, LlamaReply, Reply, selected
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Chat, Completion, Detokenize, Drawing, Llama, Tokenize
@@ -150,10 +151,10 @@ class Server:
         model = self._models.find(body.model)
         length = body.n_predict if body.n_predict is None or body.n_predict >= 0 else self._models.limits.length
         options = self._models.options(model, body, length, CHAT_LENGTH, "n_predict")
-        given = body.prompt or ""
+        prompt = model.encode(body.prompt or "", self._models.limits)
         if infill:
-            given = body.input_prefix + (given if isinstance(given, str) else model.vocabulary.decode(given))
-        prompt = model.encode(given, self._models.limits)
+            prefix = model.encode(body.input_prefix, self._models.limits)
+            prompt = Prompt(np.concatenate([prefix.ids, prompt.ids]))
         milliseconds = body.t_max_predict_ms or 0
         request = Request(
             ids=prompt.ids,
@@ -242,10 +243,7 @@ class Server:
     async def _tokenize(self, http: HTTPRequest) -> Response:
         body = await self._body(http, Tokenize)
         model = self._models.find(body.model)
-        if body.prompt == START_NAME:  # evaluation harnesses ask for the id of what begins a text
-            tokens = [model.vocabulary.start]
-        else:
-            tokens = model.encode(body.prompt, self._models.limits).ids.tolist()
+        tokens = model.tokenize(body.prompt)
         return _json({"tokens": tokens, "count": len(tokens), "max_model_len": self._models.limits.prompt})
 
     async def _detokenize(self, http: HTTPRequest) -> Response:

@@ -74,15 +74,17 @@ class Guard:
         origin = headers.get("origin")
         allowed = origin is None or self._is_own(origin, headers.get("host", ""))
 
+        response = self._refusal(headers, allowed=allowed)
+        trusted = response is None
+
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = secrets.token_hex(8)
-                if origin is not None and allowed:
+                if origin is not None and trusted:
                     out["access-control-allow-origin"], out["vary"] = origin, "Origin"
             await send(message)
 
-        response = self._refusal(headers, allowed=allowed)
         if response is None and scope["method"] == "OPTIONS" and origin is not None:
             response = Response(status_code=204, headers=CORS)
         if response is None and not self._may(scope, headers):
@@ -114,4 +116,4 @@ class Guard:
         if self._key is None or scope["path"] in OPEN:
             return True
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        return hmac.compare_digest(given.encode(), self._key.encode())
+        return hmac.compare_digest(given.encode("latin-1"), self._key.encode())

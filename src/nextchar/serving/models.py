@@ -16,8 +16,10 @@ from nextchar.serving.scheduler import Scheduler
 from nextchar.serving.schemas import Drawing
 from nextchar.serving.texts import Ids, Request
 from nextchar.storage import ModelSource
+from nextchar.text.vocabulary import UNKNOWN
 
 START_NAME = "<START>"
+UNKNOWN_HINT = "; tokenization gives this id to characters that the model does not know"
 
 
 class UnknownModelError(ConfigError):
@@ -124,8 +126,20 @@ class Model:
                 raise UnknownCharacterError(
                     f"the prompt has the id {id_}, but the ids of this model are 0 to {len(self.vocabulary) - 1}, "
                     f"and {self.vocabulary.start} ({START_NAME}) in the first place"
+                    f"{UNKNOWN_HINT if id_ == self.vocabulary.start + 1 else ''}"
                 )
         return Prompt(np.array(prompt[starts:], np.int64), starts)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the ids of a text, or the id of START for its name.
+
+        An unknown character gets an id that no prompt may have: some clients test with a text of their own whether there
+        is tokenization at all.
+        """
+        if text == START_NAME:
+            return [self.vocabulary.start]
+        found = self.vocabulary.find(self.vocabulary.codes_of(text))
+        return np.where(found == UNKNOWN, self.vocabulary.start + 1, found).tolist()
 
     def token(self, id_: int) -> str:
         """Return the name of an id: its character; of a byte that is no character by itself, its value."""

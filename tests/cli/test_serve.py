@@ -1,0 +1,93 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.request import Request, urlopen
+
+import pytest
+
+from nextchar.language_model import LanguageModel
+from nextchar.sampling.sample import sample
+from nextchar.storage import save
+
+Shell = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(tmp_path: Path, lm: LanguageModel) -> Path:
+    """Return a run folder."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    save(lm, folder / "model.safetensors")
+    return folder
+
+
+def test_a_server_without_a_model_is_one_sentence(shell: Shell) -> None:
+    """It says what to name."""
+    result = shell("serve")
+    assert result.code == 1
+    assert "no model was given; name a run folder, such as `nextchar serve runs/demo`" in result.err
+
+
+def test_mistakes_are_found_before_models_are_read(shell: Shell, run: Path, tmp_path: Path) -> None:
+    """A port in use, two models of one name, numbers out of range, and no model."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = shell("serve", run, "--port", port)
+        assert result.code == 1
+        assert f"cannot listen on 127.0.0.1 port {port}" in result.err
+    (tmp_path / "other" / "small").mkdir(parents=True)
+    for words, message in (
+        ((run, tmp_path / "other" / "small"), "two models are named small"),
+        ((run, "--streams", 0), "--streams is 0, but must be 1 or more"),
+        ((run, "--queue", -1), "--queue is -1, but must be 0 or more"),
+        ((run, "--port", 70_000), "--port is 70000, but must be from 0 to 65535"),
+    ):
+        result = shell("serve", *words, *(() if "--port" in words else ("--port", 0)))
+        assert result.code == 1
+        assert message in result.err
+
+
+def test_a_missing_extra_is_one_sentence(shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the install line."""
+    for name in [each for each in sys.modules if each.startswith(("nextchar.serving", "starlette", "uvicorn"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = shell("serve", run, "--port", 0)
+    assert result.code == 1
+    assert "is not installed; pip install 'nextchar[serve]'" in result.err
+
+
+@pytest.mark.shell
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process could handle")
+def test_a_server_serves_and_ends(run: Path, lm: LanguageModel) -> None:
+    """It says where it listens, gives the text of `sample`, and ends a running text with a reason when it is told to."""
+    pytest.importorskip("uvicorn")
+    words = [sys.executable, "-m", "nextchar", "serve", str(run), "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = next(line for line in process.stderr if "serving" in line)
+        assert line.startswith("nextchar: serving small at http://127.0.0.1:")
+        address = line.split()[-1]
+
+        def post(**body: object) -> Request:
+            return Request(f"{address}/completions", json.dumps(body).encode())  # noqa: S310
+
+        with urlopen(post(prompt="def ", max_tokens=50, seed=3)) as reply:  # noqa: S310
+            assert json.load(reply)["choices"][0]["text"] == sample(lm, "def ", length=50, seed=3).text
+        with urlopen(post(prompt="", max_tokens=100_000, n=8, stream=True)) as reply:  # noqa: S310
+            assert reply.readline().startswith(b"data: ")
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            last = [line for line in reply if line.strip()][-1]
+        assert process.wait() == 0
+        assert time.monotonic() - begun < 20
+        assert last == b"data: [DONE]\n" or json.loads(last[6:])["error"]["code"] == "shutdown"
