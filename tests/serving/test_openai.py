@@ -260,3 +260,54 @@ def test_a_prompt_is_cached(client: Any) -> None:
     assert second.usage.prompt_tokens_details.cached_tokens in (251, 252)  # the text may have been an a
     assert first.system_fingerprint == second.system_fingerprint
     assert math.isfinite(first.created)
+
+
+@pytest.mark.slow
+def test_two_hundred_random_requests_beside_load_are_the_texts_of_sample(address: str) -> None:
+    """Each with options of its own, 25 at a time, beside long texts that come and go; equal to the bit."""
+    random = np.random.default_rng(0)
+    asked = [
+        {
+            "prompt": "".join(random.choice([*"\n abcdeé☃"], random.integers(0, 60))),
+            "max_tokens": int(random.integers(1, 120)),
+            "seed": int(random.integers(0, 2**31)),
+            "temperature": float(random.choice([0, 0.5, 1, 1.5])),
+            "top_p": float(random.choice([1, 0.9])),
+            "frequency_penalty": float(random.choice([0, 0, 0.5])),
+            "stop": [None, "ab", ["☃", "cc"]][random.integers(0, 3)],
+        }
+        for _ in range(200)
+    ]
+
+    async def run() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+            done = asyncio.Event()
+            places = asyncio.Semaphore(25)
+
+            async def load(seed: int) -> None:
+                while not done.is_set():
+                    long = await client.completions.create(
+                        model="letters", prompt="abc" * seed, max_tokens=20_000, seed=seed, stream=True
+                    )
+                    async for _ in long:
+                        if done.is_set():
+                            break
+                    await long.close()
+
+            async def one(given: dict[str, Any]) -> str:
+                async with places:
+                    reply = await client.completions.create(model="letters", **given)
+                    return reply.choices[0].text
+
+            loads = [asyncio.create_task(load(seed)) for seed in range(5)]
+            texts = await asyncio.gather(*map(one, asked))
+            done.set()
+            await asyncio.gather(*loads)
+            return texts
+
+    expected = []
+    for given in asked:
+        options = {name: given[name] for name in ("temperature", "top_p", "frequency_penalty", "seed")}
+        stop = given["stop"] or ()
+        expected.append(_text(given["prompt"], length=given["max_tokens"], stop=stop, **options))
+    assert asyncio.run(run()) == expected

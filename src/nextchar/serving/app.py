@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ CHAT_LENGTH = 500  # of an answer: that of `nextchar sample`
 ENDED = {"shutdown": "the server is shutting down", "error": "the server failed; its log has the reason"}
 
 Body = TypeVar("Body", bound=BaseModel)
+Events = AsyncGenerator[tuple[int, PromptRead | Piece], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,6 @@ class Call:
         requests: One for each prompt.
         reply: The form of the reply.
         kept: How many texts of each prompt are returned.
-        stream: Whether they are streamed.
-        usage: Whether a stream ends with the usage.
         marked: Whether a stream ends with [DONE].
         fields: Which fields of the reply are returned; None for all.
     """
@@ -54,8 +53,6 @@ class Call:
     requests: list[Request]
     reply: Reply
     kept: int = 1
-    stream: bool = False
-    usage: bool = False
     marked: bool = True
     fields: list[str] | None = None
 
@@ -186,9 +183,9 @@ class Server:
             usage = body.stream_options is not None and bool(body.stream_options.include_usage)
             return EventStream(self._stream(call, events, usage=usage))
         try:
-            async for number, event in events:
-                for _ in call.reply.take(number, event):
-                    pass
+            async with aclosing(events):
+                async for number, event in events:
+                    deque(call.reply.take(number, event), maxlen=0)
         except ClientLeftError:
             return Response(status_code=499)
         reasons = {choice.reason for choice in call.reply.choices}
@@ -198,9 +195,7 @@ class Server:
         whole = call.reply.whole(call.kept)
         return Response(compact(selected(whole, call.fields) if call.fields else whole), media_type="application/json")
 
-    async def _events(
-        self, http: HTTPRequest, call: Call, inbox: Inbox, jobs: list[Job], client: str
-    ) -> AsyncIterator[tuple[int, PromptRead | Piece]]:
+    async def _events(self, http: HTTPRequest, call: Call, inbox: Inbox, jobs: list[Job], client: str) -> Events:
         """Yield events until all texts have ended; cancel those that have not, if the client leaves."""
         left, first, begun = sum(request.count for request in call.requests), True, time.monotonic()
         leaving = asyncio.create_task(watch(http.receive, inbox))
@@ -224,17 +219,16 @@ class Server:
             call.model.scheduler.cancel(job)
 
     @staticmethod
-    async def _stream(
-        call: Call, events: AsyncIterator[tuple[int, PromptRead | Piece]], *, usage: bool
-    ) -> AsyncIterator[bytes]:
+    async def _stream(call: Call, events: Events, *, usage: bool) -> AsyncGenerator[bytes, None]:
         """Yield a reply as server-sent events."""
-        async for number, event in events:
-            if isinstance(event, Piece) and event.finish_reason in ENDED:
-                yield encoded_event(error_object(ENDED[event.finish_reason], 500, event.finish_reason))
-                return
-            parts = [encoded_event(_shown(value, call)) for value in call.reply.take(number, event)]
-            if parts:
-                yield b"".join(parts)
+        async with aclosing(events):
+            async for number, event in events:
+                if isinstance(event, Piece) and event.finish_reason in ENDED:
+                    yield encoded_event(error_object(ENDED[event.finish_reason], 500, event.finish_reason))
+                    return
+                parts = [encoded_event(_shown(value, call)) for value in call.reply.take(number, event)]
+                if parts:
+                    yield b"".join(parts)
         for value in call.reply.last(usage=usage):
             yield encoded_event(value)
         if call.marked:

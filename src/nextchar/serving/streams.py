@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -64,7 +64,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncIterator[bytes]) -> None:
+    def __init__(self, content: AsyncGenerator[bytes, None]) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._content = content
@@ -74,8 +74,9 @@ class EventStream(Response):
         del scope, receive
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with suppress(ClientLeftError):
-            async for piece in self._content:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with aclosing(self._content) as content:
+                async for piece in content:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
