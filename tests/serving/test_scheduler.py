@@ -10,7 +10,7 @@ from nextchar.evaluation.score import nats_of
 from nextchar.sampling.engine import Engine
 from nextchar.sampling.options import SampleOptions, SamplingParams
 from nextchar.sampling.sample import sample
-from nextchar.serving.prefixes import PrefixCache
+from nextchar.serving.prefixes import OVERHEAD, PrefixCache
 from nextchar.serving.scheduler import QueueFullError, Scheduler, ShuttingDownError
 from nextchar.serving.texts import Job, Piece, PromptRead, Request, Token
 from nextchar.storage import to_file
@@ -283,7 +283,7 @@ def test_a_failing_round_ends_its_requests_and_the_next_ones_are_served(monkeypa
 def test_the_cache_keeps_to_its_size() -> None:
     """States that were not used for longest are dropped; what is kept is found by exactly its ids."""
     state = (to_state(0),)
-    size = sum(array.nbytes for array in state[0])
+    size = OVERHEAD + sum(array.nbytes for array in state[0])
     cache = PrefixCache(3 * size)
     ids = np.arange(2000)
     for length in (10, 600, 1200):

@@ -11,6 +11,8 @@ from nextchar.sampling.protocol import PromptState
 BLOCK = 512
 """Ids that are digested together. States are kept at multiples of it, too, so that texts may share a beginning."""
 DIGEST_SIZE = 16
+OVERHEAD = 1024
+"""Bytes of the objects of one state beside its arrays."""
 
 
 class PrefixCache:
@@ -52,7 +54,7 @@ class PrefixCache:
 
 
 def _bytes(state: PromptState) -> int:
-    return sum(array.nbytes for arrays in state for array in arrays)
+    return OVERHEAD + sum(array.nbytes for arrays in state for array in arrays)
 
 
 def _keys(ids: npt.NDArray[np.int64], lengths: list[int]) -> list[bytes]:
