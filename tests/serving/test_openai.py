@@ -222,6 +222,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"max_tokens": -1}, 400, "max_tokens is -1, but must be from 0 to 100000"),
     ({"max_tokens": 10**9}, 400, "max_tokens is 1000000000, but must be from 0 to 100000"),
     ({"stop": [str(number) for number in range(17)]}, 400, "stop: "),
+    ({"logprobs": 9, "max_tokens": 90_000, "n": 9}, 400, "a reply has at most 2000000 alternatives; ask for fewer"),
     ({"prompt": ["a"] * 200}, 400, "200 prompts of 1 texts are more than 128"),
 ]
 

@@ -165,6 +165,11 @@ class Server:
 
     async def _answer(self, http: HTTPRequest, body: Drawing, call: Call) -> Response:
         """Generate what a call asks for."""
+        if sum(map(_alternatives, call.requests)) > self._models.limits.alternatives:
+            message = (
+                f"a reply has at most {self._models.limits.alternatives} alternatives; ask for fewer, or less text"
+            )
+            return error_response(message, 400, param="logprobs")
         client = http.client.host if http.client else ""
         texts = sum(request.count for request in call.requests)
         if not is_loopback(client) and self._clients[client] + texts > self._models.limits.client:
@@ -264,6 +269,12 @@ class Server:
     async def _index(self, _http: HTTPRequest) -> Response:
         paths = " ".join(route.path for route in self.routes())
         return Response(f"nextchar serves {', '.join(self._models.by_name)}\n{paths}\n", media_type="text/plain")
+
+
+def _alternatives(request: Request) -> int:
+    """Return how many alternatives the reply to a request may have."""
+    chars = request.count * request.options.length + request.score_prompt * len(request.ids)
+    return chars * (request.alternatives or 0)
 
 
 def _shown(value: JSON, call: Call) -> JSON:

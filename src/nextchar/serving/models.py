@@ -36,6 +36,7 @@ class Limits:
         prompt: Characters of a prompt.
         length: Characters of a text.
         texts: Texts of a request.
+        alternatives: Probabilities of alternatives in a reply.
         client: Texts of a client that is not on this machine, at the same time.
     """
 
@@ -44,6 +45,7 @@ class Limits:
     prompt: int = 200_000
     length: int = 100_000
     texts: int = 128
+    alternatives: int = 2_000_000
     client: int = 128
 
 

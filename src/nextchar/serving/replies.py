@@ -160,14 +160,9 @@ class Reply:
 
     def _listed(self, tokens: list[Token]) -> list[JSON]:
         """Return tokens as chat clients expect them."""
-        return [
-            {**self._explained(token.id, token.logprob), "top_logprobs": [*map(self._explained, *_columns(token.top))]}
-            for token in tokens
-        ]
-
-
-def _columns(top: dict[int, float]) -> tuple[list[int], list[float]]:
-    return [*top.keys()], [*top.values()]
+        tops = [[self._explained(*pair) for pair in token.top.items()] for token in tokens]
+        own = [self._explained(token.id, token.logprob) for token in tokens]
+        return [{**each, "top_logprobs": top} for each, top in zip(own, tops, strict=True)]
 
 
 class ChatReply(Reply):
