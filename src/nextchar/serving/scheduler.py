@@ -276,7 +276,7 @@ class Scheduler:
         for stream in reversed(range(len(self._running))):
             text, number, drawn = self._running[stream], asked[stream], ids[:, stream]
             tokens = scored(drawn, logits[:, stream], number) if logits is not None and number is not None else []
-            if text.append(drawn.tolist(), nats[:, stream].tolist(), tokens, now):
+            if text.append(drawn.tolist(), nats[:, stream].tolist(), tokens, now, len(asked)):
                 if text.reason == "length":  # the next request may continue this text
                     whole = np.concatenate([text.job.request.ids, np.array(text.ids, np.int64)])
                     self._prefixes.put(whole, self._texts.state(stream))

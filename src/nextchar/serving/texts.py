@@ -1,6 +1,7 @@
 """What the scheduler takes and sends: requests, and texts that become certain piece by piece."""
 
 import codecs
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -16,7 +17,8 @@ from nextchar.text.vocabulary import Vocabulary
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reason = Literal["stop", "length", "shutdown", "error"]
-INTERVAL = 0.03  # seconds between two pieces of a text, but for the first and the last
+INTERVAL = 0.03  # seconds between two pieces of a text, but for the first and the last; and for each text beside it
+INTERVAL_EACH = 0.0015  # this much more, because to send a piece takes longer than to draw a few characters
 
 
 class Token(NamedTuple):
@@ -115,15 +117,15 @@ class Text:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._tokens: list[Token] = []
         self._nats: list[float] = []
-        self._due, self._sent = "", -INTERVAL
+        self._due, self._sent = "", -math.inf
 
     @property
     def remaining(self) -> int:
         """How many more ids it may draw."""
         return self.job.request.options.length - len(self.ids)
 
-    def append(self, ids: list[int], nats: list[float], tokens: list[Token], now: float) -> bool:
-        """Add what was drawn and send what is certain and due; return whether the text has ended."""
+    def append(self, ids: list[int], nats: list[float], tokens: list[Token], now: float, running: int) -> bool:
+        """Add what was drawn at a time, beside how many texts; send what is due, and return whether the text has ended."""
         self.ids += ids
         self._nats += nats
         self._tokens += tokens
@@ -134,10 +136,10 @@ class Text:
         elif not self.remaining or (self.job.deadline is not None and now >= self.job.deadline):
             self.reason = "length"
             certain += self._filter.flush()
-        self._send(certain, chars, now)
+        self._send(certain, chars, now, INTERVAL + INTERVAL_EACH * running)
         return self.reason is not None
 
-    def _send(self, units: str, chars: int, now: float) -> None:
+    def _send(self, units: str, chars: int, now: float, interval: float) -> None:
         """Add units to the next piece, and send it if it is due; with tokens, each in a piece of its own."""
         if self.job.request.alternatives is not None:
             tokens, self._tokens = self._tokens[: len(units)], self._tokens[len(units) :]
@@ -149,7 +151,7 @@ class Text:
             text = self._due + self._decoder.decode(b"", final=True)
             nats = float(np.sum(self._nats[:chars]))
             self.job.listener(Piece(self.index, text, [], self.reason, chars, nats, self._filter.found or ""))
-        elif self._due and now - self._sent >= INTERVAL:
+        elif self._due and now - self._sent >= interval:
             self.job.listener(Piece(self.index, self._due))
             self._due, self._sent = "", now
 
