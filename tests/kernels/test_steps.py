@@ -15,8 +15,8 @@ from nextchar.architecture import CELLS, STATES, Architecture, Cell, WeightKind
 from nextchar.errors import ConfigError
 from nextchar.kernels.barrier import Barrier, all_joined, new_barrier
 from nextchar.kernels.packing import KINDS, Packed, StreamState, empty_streams, pack
-from nextchar.kernels.sampler import SamplerState, new_sampler
-from nextchar.kernels.steps import DRAW, StepBuffers, padded_streams, run, run_in_threads
+from nextchar.kernels.sampler import SamplerState, negative_log_likelihood, new_sampler
+from nextchar.kernels.steps import DRAW, GUARD, StepBuffers, new_scratch, padded_streams, run, run_in_threads
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.sampling.options import SamplingParams
@@ -369,3 +369,19 @@ def test_a_leader_that_waits_too_long_continues_alone() -> None:
 
     for one, other in zip(_generate(packed, [7], [4000], run=interrupted), _generate(packed, [7], [4000]), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_drawing_does_not_depend_on_where_memory_is() -> None:
+    """Nats are the same to the bit with logits next to the memory around the weights, on either side."""
+    generator = np.random.default_rng(0)
+    packed = _packed(to_file(make_model(VOCABULARY)))
+    weights = new_scratch(packed, empty_streams(packed, 1), V).weights
+    assert weights.base is not None
+    assert weights.base.size == V + 2 * GUARD
+    for _ in range(50):
+        logits = generator.normal(0, 3, V).astype(np.float32)
+        expected = negative_log_likelihood(logits, 3, weights)
+        memory = np.zeros(2 * V + 2 * GUARD, np.float32)
+        for near, rest in ((memory[:V], memory[V + GUARD : 2 * V + GUARD]), (memory[-V:], memory[GUARD : V + GUARD])):
+            near[:] = logits
+            assert negative_log_likelihood(near, 3, rest) == expected

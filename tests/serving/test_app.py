@@ -326,6 +326,7 @@ FIELD = st.sampled_from([*OTHERS, *SENSIBLE]).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(PATHS), fields=st.lists(FIELD, max_size=8), length=st.integers(0, 9))
 def test_no_request_breaks_the_server(

@@ -108,7 +108,7 @@ ASKED = st.fixed_dictionaries(
 ARRIVALS = st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), st.integers(0, 10)), ASKED), max_size=8)
 
 
-@settings(max_examples=40)
+@settings(max_examples=100)
 @given(arrivals=ARRIVALS, streams=st.integers(1, 5), units=st.sampled_from(["characters", "bytes"]))
 def test_a_text_is_that_of_sample_whatever_else_runs(
     arrivals: list[tuple[int, int | None, dict[str, object]]], streams: int, units: str

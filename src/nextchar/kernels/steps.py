@@ -30,6 +30,9 @@ from nextchar.kernels.packing import Array, Floats, Packed, StreamState
 from nextchar.kernels.sampler import Ids, SamplerState, draw, negative_log_likelihood, uniform
 from nextchar.kernels.threads import available_cores, pool
 
+# Floats on both sides of `Scratch.weights`. If logits were within 256 bytes of it, the compiler's check whether the two
+# overlap would choose another loop, whose sums are rounded differently; a text would depend on where memory is.
+GUARD = 64
 DRAW = -1
 """Stands for an id that the stream draws."""
 
@@ -75,7 +78,7 @@ def new_scratch(packed: Packed, streams: StreamState, size: int) -> Scratch:
         np.zeros((rows, len(packed.first) * ROWS), np.float32),
         streams.hidden.reshape(rows, layers * units * VECTOR_WIDTH),
         np.zeros((rows, units * VECTOR_WIDTH), streams.hidden.dtype),
-        np.empty(size, np.float32),
+        np.empty(size + 2 * GUARD, np.float32)[GUARD : GUARD + size],
         np.empty(size, np.int64),
     )
 
