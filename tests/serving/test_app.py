@@ -97,7 +97,7 @@ def test_llama_vim_is_answered_in_its_form(http: httpx.Client) -> None:
     assert '"content":"' in response.text
     reply = response.json()
     assert {*reply} == {"content", "timings/prompt_n", "timings/prompt_ms", "timings/predicted_n", "truncated"}
-    assert reply["timings/prompt_n"] == len("abc\nab")
+    assert 0 < reply["timings/prompt_n"] <= len("abc\nab")  # the server may have read its beginning before
     assert reply["timings/predicted_n"] == len(reply["content"]) == 128
     warm = http.post("/infill", json={**LLAMA_VIM, "n_predict": 0, "response_fields": [""]}).json()
     assert warm == {}
