@@ -91,3 +91,22 @@ def test_a_server_serves_and_ends(run: Path, lm: LanguageModel) -> None:
         assert process.wait() == 0
         assert time.monotonic() - begun < 20
         assert last == b"data: [DONE]\n" or json.loads(last[6:])["error"]["code"] == "shutdown"
+
+
+def test_a_server_for_everybody_warns_once(shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond this machine, and without a key, it says so; with a key, or on this machine, it does not."""
+    pytest.importorskip("uvicorn")
+    served = []
+    monkeypatch.setattr("nextchar.serving.run.run", lambda models, *_, **given: served.append((models[0].name, given)))
+    warning = "anybody who reaches 0.0.0.0 may use this server"
+    assert warning in shell("serve", run, "--port", 0, "--host", "0.0.0.0").err  # noqa: S104
+    assert warning not in shell("serve", run, "--port", 0, "--host", "0.0.0.0", "--api-key", "k").err  # noqa: S104
+    monkeypatch.setenv("NEXTCHAR_API_KEY", "from the environment")
+    result = shell("serve", run / "model.safetensors", "--port", 0)
+    assert "anybody" not in result.err
+    assert "serving model at http://127.0.0.1:" in result.err
+    assert [(name, given["api_key"]) for name, given in served] == [
+        ("small", None),
+        ("small", "k"),
+        ("model", "from the environment"),
+    ]

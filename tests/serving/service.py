@@ -1,7 +1,6 @@
 """A server on a loopback port, with small models that have random weights."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +24,11 @@ def serving(**options: Any) -> Iterator[str]:
     """Serve both models, "letters" and "bytes", on a port of this machine; yield the address."""
     from nextchar.serving.app import build
     from nextchar.serving.models import Model
+    from nextchar.serving.run import listen
 
     sizes = {name: options.pop(name) for name in ("streams", "queue") if name in options}
     models = [Model("letters", CHARACTERS, **sizes), Model("bytes", BYTES, **sizes)]
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(build(models, **options), log_level="critical", lifespan="on", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

@@ -348,3 +348,13 @@ def test_no_request_breaks_the_server(
         assert values
     else:
         assert not any(isinstance(value, float) and math.isnan(value) for value in response.json().values())
+
+
+def test_events_are_sent_at_once() -> None:
+    """A socket names its protocol, without which asyncio leaves it to wait 40 ms for each acknowledgement."""
+    from nextchar.serving.run import listen
+
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP

@@ -1,6 +1,5 @@
 """`nextchar serve`: serve models over HTTP to the clients of OpenAI's and llama.cpp's interfaces."""
 
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -57,37 +56,29 @@ def command(
     as_integer("--queue", queue)
     if not 0 <= port < 1 << 16:
         raise ConfigError(f"--port is {port}, but must be from 0 to 65535")
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --port or --host") from None
-    with listener:
-        return _serve(_named(models), listener, host, api_key, (weights, streams, queue))
-
-
-def _serve(
-    named: dict[str, Path], listener: socket.socket, host: str, api_key: str | None, sizes: tuple[WeightKind, int, int]
-) -> int:
+    named = _named(models)
     # What follows takes long to import.
     from nextchar.cli.compiling import report_compiling  # noqa: PLC0415
 
     try:
         from nextchar.serving.guard import is_loopback  # noqa: PLC0415
         from nextchar.serving.models import Model  # noqa: PLC0415
-        from nextchar.serving.run import run  # noqa: PLC0415
+        from nextchar.serving.run import listen, run  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name} is not installed; pip install 'nextchar[serve]'") from None
     report_compiling()
-    weights, streams, queue = sizes
-    version = nextchar.__version__
-    served = [Model(name, path, weights, streams=streams, queue=queue, version=version) for name, path in named.items()]
-    out, shown = stderr(), f"[{host}]" if ":" in host else host
-    if not (is_loopback(host) or api_key):
-        out.print(f"nextchar: anybody who reaches {shown} may use this server; --api-key asks for a key")
-    out.print(f"nextchar: serving {', '.join(named)} at http://{shown}:{listener.getsockname()[1]}/v1")
-    # The signal that ended the server is raised again; SIGTERM has done its work by then.
-    with handle_signals(lambda *_: None, "SIGTERM"):
-        run(served, listener, host=host, api_key=api_key)
+    with listen(host, port) as listener:
+        version = nextchar.__version__
+        served = [
+            Model(name, path, weights, streams=streams, queue=queue, version=version) for name, path in named.items()
+        ]
+        out, shown = stderr(), f"[{host}]" if ":" in host else host
+        if not (is_loopback(host) or api_key):
+            out.print(f"nextchar: anybody who reaches {shown} may use this server; --api-key asks for a key")
+        out.print(f"nextchar: serving {', '.join(named)} at http://{shown}:{listener.getsockname()[1]}/v1")
+        # The signal that ended the server is raised again; SIGTERM has done its work by then.
+        with handle_signals(lambda *_: None, "SIGTERM"):
+            run(served, listener, host=host, api_key=api_key)
     return 0
 
 

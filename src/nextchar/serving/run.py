@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 
+from nextchar.errors import ConfigError
 from nextchar.serving.app import build
 from nextchar.serving.models import Model
 
@@ -28,6 +29,20 @@ class _Server(uvicorn.Server):
         for model in self._models:
             model.scheduler.shut_down(GRACE)
         super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ConfigError: The address cannot be used.
+    """
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error}; choose another --port or --host") from None
+    # asyncio sends at once, without waiting 40 ms for an acknowledgement, only where the protocol is named.
+    return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, listener.detach())
 
 
 def run(models: Sequence[Model], listener: socket.socket, *, host: str, api_key: str | None) -> None:
