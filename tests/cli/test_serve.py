@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.request import Request, urlopen
@@ -97,7 +98,8 @@ def test_a_server_for_everybody_warns_once(shell: Shell, run: Path, monkeypatch:
     """Beyond this machine, and without a key, it says so; with a key, or on this machine, it does not."""
     pytest.importorskip("uvicorn")
     served = []
-    monkeypatch.setattr("nextchar.serving.run.run", lambda models, *_, **given: served.append((models[0].name, given)))
+    room = import_module("nextchar.serving.run")
+    monkeypatch.setattr(room, "run", lambda models, *_, **given: served.append((models[0].name, given)))
     warning = "anybody who reaches 0.0.0.0 may use this server"
     assert warning in shell("serve", run, "--port", 0, "--host", "0.0.0.0").err  # noqa: S104
     assert warning not in shell("serve", run, "--port", 0, "--host", "0.0.0.0", "--api-key", "k").err  # noqa: S104
