@@ -44,7 +44,7 @@ from nextchar.model.state import State, concatenate_rows, detach, largest_differ
 ROWS = 64  # parts of a text that are read in parallel
 CHUNK = 128  # inputs of a row that are read at a time
 MIN_DEPTH = 4096  # a part of a text is at least so long: networks remember thousands of characters
-RECORD_ROWS = 32  # chunks that are recorded in parallel; the memory of a recording is proportional to it
+RECORD_ROWS = 64  # chunks that are recorded in parallel; the memory of a recording is proportional to it
 TOLERANCE = 1e-4  # two states are equal if all that the network can see of them differs by less
 REPAIRS = 2  # passes over all parts before they are read one after the other
 
