@@ -320,12 +320,12 @@ def _visible(state: State) -> State:
 
 
 def _take(state: State, rows: Any) -> State:
-    return select_rows(state, torch.as_tensor(rows, device=state[0][0].device))
+    return select_rows(state, torch.from_numpy(np.asarray(rows)).to(state[0][0].device))
 
 
 def _put(state: State, values: State, rows: Any) -> State:
     """Return a copy of a state with some rows replaced."""
     result = map_state(Tensor.clone, state)
     for vector, value in vectors_of(result, values):
-        vector[torch.as_tensor(rows, device=vector.device)] = value.to(vector.dtype)
+        vector[torch.from_numpy(np.asarray(rows)).to(vector.device)] = value.to(vector.dtype)
     return result
