@@ -251,10 +251,10 @@ def test_the_reach_in_the_page_is_that_of_its_beginning(text: str, monkeypatch: 
 def test_progress_is_told(text: str) -> None:
     """Every stage is told, and reading by the number of characters."""
     lm, told = make_model(Corpus.from_text(text).vocabulary), list[tuple[str, int, int]]()
-    neuron_page(lm, lm.vocabulary.encode(text[:3000]), on_progress=lambda *stage: told.append(stage))
+    neuron_page(lm, lm.vocabulary.encode(text[:10_000]), on_progress=lambda *stage: told.append(stage))
     assert told == [
-        ("reading", 2048, 3000),
-        ("reading", 3000, 3000),
-        ("naming neurons", 3000, 3000),
-        ("measuring how far back it looks", 3000, 3000),
+        ("reading", 8192, 10_000),
+        ("reading", 10_000, 10_000),
+        ("naming neurons", 10_000, 10_000),
+        ("measuring how far back it looks", 10_000, 10_000),
     ]

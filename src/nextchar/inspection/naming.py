@@ -132,7 +132,7 @@ def name_neurons(text: str, ids: npt.NDArray[Any], parts: Sequence[Steps], units
     return _distinct(sorted(found, key=lambda each: each[1] - each[2][0][0]))
 
 
-def random_memories(ids: npt.NDArray[Any]) -> Steps:
+def random_memories(ids: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return what random memories of a text hold, `(T, 1024)`: what a network can do without training.
 
     Each is a sum of random values of the characters before, which it forgets at a rate of its own.
@@ -144,11 +144,10 @@ def random_memories(ids: npt.NDArray[Any]) -> Steps:
     for place, character in enumerate(ids):
         held = keeping * held + inputs[character]
         states[place] = held
-    states -= states.mean(0)
-    return np.rint(np.clip(states * (30 / states.std(0)), -127, 127)).astype(np.int8)
+    return states
 
 
-def _best(feature: Feature, parts: Sequence[Steps], row: Floats, half: int) -> list[tuple[float, int]]:
+def _best(feature: Feature, parts: Sequence[npt.NDArray[Any]], row: Floats, half: int) -> list[tuple[float, int]]:
     """Return units, given all their correlations, with their held-out strength; the best on the first half come first."""
     tried = np.argsort(-np.abs(row), kind="stable")[:TRIED]
     scores = [_strengths(feature, np.concatenate([part[:, unit] for part in parts]), half) for unit in tried]
@@ -185,7 +184,7 @@ def _of_tables(feature: Feature, suffixes: Suffixes, half: int) -> float:
     return max(_strengths(feature, each, half)[1] for each in predictions)
 
 
-def _correlations(features: Sequence[Feature], parts: Sequence[Steps], half: int) -> Floats:
+def _correlations(features: Sequence[Feature], parts: Sequence[npt.NDArray[Any]], half: int) -> Floats:
     """Return about Pearson's r of features and units on the first half of a text, `(F, A)`; to choose units, not to score."""
     labels = np.zeros((len(features), half), np.float32)
     for index, feature in enumerate(features):
@@ -195,7 +194,7 @@ def _correlations(features: Sequence[Feature], parts: Sequence[Steps], half: int
     width, begin = parts[0].shape[1], 0
     products, sums, squares = np.zeros((len(features), width)), np.zeros(width), np.zeros(width)
     for part in parts:
-        rows = part[: max(half - begin, 0)].astype(np.float32)
+        rows = part[: max(half - begin, 0)].astype(np.float32, copy=False)
         products += labels[:, begin : begin + len(rows)] @ rows
         sums += rows.sum(0)
         squares += np.einsum("tu,tu->u", rows, rows)

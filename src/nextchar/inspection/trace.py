@@ -37,9 +37,9 @@ MAIN = {"lstm": "tanh_c", "gru": "h", "rnn": "h"}
 
 LIKELIEST = 5
 SHOWN = 30_000  # characters that are read unless a number is given, and at most shown
-CHUNK = 64  # characters that one row of a batch reads at a time
+CHUNK = 128  # characters that one row of a batch reads at a time
 ROWS = RECORD_ROWS  # chunks of a piece; the memory of a piece is proportional to both
-STRETCH = 64 * ROWS  # chunks whose states are found together, in parallel
+STRETCH = 16 * ROWS  # chunks whose states are found together, in parallel
 TIE = 1e-12  # logits that differ by less are equal, and the smaller id comes first
 
 PER_CHARACTER = ("surprisal", "entropy", "rank", "likeliest", "probabilities")
@@ -180,7 +180,7 @@ def join(parts: Sequence[Trace]) -> Trace:
 def pieces(
     lm: LanguageModel, ids: Ids, *, units: Units | None = None, signals: Sequence[str] | None = None, chunk: int = CHUNK
 ) -> Iterator[Trace]:
-    """Trace ids `(T,)` in pieces of `chunk` x 32 characters, in memory that does not grow with the text.
+    """Trace ids `(T,)` in pieces of `chunk` x 64 characters, in memory that does not grow with the text.
 
     Raises:
         ConfigError: A layer, unit or signal that the model does not have.

@@ -44,7 +44,7 @@ from nextchar.model.state import State, concatenate_rows, detach, largest_differ
 ROWS = 64  # parts of a text that are read in parallel
 CHUNK = 128  # inputs of a row that are read at a time
 MIN_DEPTH = 4096  # a part of a text is at least so long: networks remember thousands of characters
-RECORD_ROWS = 32  # chunks that are recorded in parallel; the memory of a recording is proportional to it
+RECORD_ROWS = 64  # chunks that are recorded in parallel; the memory of a recording is proportional to it
 TOLERANCE = 1e-4  # two states are equal if all that the network can see of them differs by less
 REPAIRS = 2  # passes over all parts before they are read one after the other
 
@@ -320,12 +320,12 @@ def _visible(state: State) -> State:
 
 
 def _take(state: State, rows: Any) -> State:
-    return select_rows(state, torch.as_tensor(rows, device=state[0][0].device))
+    return select_rows(state, torch.from_numpy(np.asarray(rows)).to(state[0][0].device))
 
 
 def _put(state: State, values: State, rows: Any) -> State:
     """Return a copy of a state with some rows replaced."""
     result = map_state(Tensor.clone, state)
     for vector, value in vectors_of(result, values):
-        vector[torch.as_tensor(rows, device=vector.device)] = value.to(vector.dtype)
+        vector[torch.from_numpy(np.asarray(rows)).to(vector.device)] = value.to(vector.dtype)
     return result
