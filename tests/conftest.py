@@ -15,6 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
+from inspection.browser import Page, browser
 from nextchar.architecture import Architecture
 from nextchar.cli.main import main
 from nextchar.kernels import compile_cache
@@ -148,3 +149,10 @@ class CountingNetwork:
 def random() -> np.random.Generator:
     """Return a generator of random numbers."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Return a browser for all the pages of this file."""
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page

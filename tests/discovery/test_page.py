@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from discovery.golden import golden_text
-from inspection.browser import BROWSER, Page, browser
+from inspection.browser import BROWSER, Page
 from inspection.handset import COLUMN, LATCH, golden_model
 from nextchar.discovery.claims import NOTHING, Claims
 from nextchar.discovery.page import claims_page
@@ -27,13 +27,6 @@ def searched() -> tuple[Study, Claims]:
     """Return the study of the golden network, with causal tests, and its claims."""
     study = prepare(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))
     return study, claims_of(study, "general")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a browser for all the pages of this file."""
-    with browser(tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 @pytest.fixture

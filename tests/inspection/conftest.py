@@ -4,14 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inspection.browser import Page, browser
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a browser for all the pages of this file."""
-    with browser(tmp_path_factory.mktemp("profile")) as page:
-        yield page
+from inspection.browser import Page
 
 
 @pytest.fixture
