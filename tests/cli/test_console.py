@@ -200,7 +200,7 @@ def test_no_integer_is_too_large(
 
 def given_integers() -> set[str]:
     """Return the commands that have options of integers."""
-    return {"train", "sample", "evaluate", "inspect", "discover", "structure"}
+    return {"train", "sample", "evaluate", "inspect", "discover", "structure", "serve"}
 
 
 @pytest.mark.parametrize(
