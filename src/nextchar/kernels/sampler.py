@@ -1,8 +1,9 @@
 """The compiled sampler: from one stream's logits to the id that is drawn, with the stream's own parameters.
 
 Penalties and a logit bias change the logits of the streams that have them. Then temperature is applied, then top-k,
-top-p and min-p, each of which removes unlikely ids and is the identity at its neutral value. Every draw uses one random number, which depends only on the stream's key and
-on how many ids it has drawn. `model.sampler` is the same in plain torch.
+top-p and min-p, each of which removes unlikely ids and is the identity at its neutral value. Every draw uses one random
+number, which depends only on the stream's key and on how many ids it has drawn. `model.sampler` is the same in plain
+torch.
 """
 
 from typing import NamedTuple
