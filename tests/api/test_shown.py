@@ -149,7 +149,7 @@ def test_a_curve_needs_two_losses() -> None:
 
 
 def test_claims_say_what_was_found() -> None:
-    """The verdicts are counted, and each finding is told in words."""
+    """The verdicts are counted, and each finding is given in words."""
     made = [SimpleNamespace(verdict=verdict) for verdict in ("tracks", "nothing", "nothing")]
     words = "Score 0.9 <i>."
     finding = SimpleNamespace(unit="0:3", name="knows it is inside { }", numbers=words, sentences=lambda: [words])

@@ -249,10 +249,10 @@ def test_the_reach_in_the_page_is_that_of_its_beginning(text: str, monkeypatch: 
 
 
 def test_progress_is_told(text: str) -> None:
-    """Every stage is told, and reading by the number of characters."""
-    lm, told = make_model(Corpus.from_text(text).vocabulary), list[tuple[str, int, int]]()
-    neuron_page(lm, lm.vocabulary.encode(text[:10_000]), on_progress=lambda *stage: told.append(stage))
-    assert told == [
+    """Every stage is reported, and reading by the number of characters."""
+    lm, stages = make_model(Corpus.from_text(text).vocabulary), list[tuple[str, int, int]]()
+    neuron_page(lm, lm.vocabulary.encode(text[:10_000]), on_progress=lambda *stage: stages.append(stage))
+    assert stages == [
         ("reading", 8192, 10_000),
         ("reading", 10_000, 10_000),
         ("naming neurons", 10_000, 10_000),

@@ -59,7 +59,7 @@ def _name(claim: Claim) -> str:
 
 
 def _amount(claim: Claim, strength: float) -> str:
-    """Return a strength as people read it: how often two characters are told apart, or a correlation."""
+    """Return a strength as people read it: how often two characters are distinguished, or a correlation."""
     if claim.kind != "binary":
         return f"{strength:.2f}"
     share = f"{min(50 + 50 * strength, 99.9):.1f}" if strength < 1 else "100"

@@ -50,7 +50,7 @@ class Batch(Protocol):
 
         Args:
             length: At least 1.
-            logits: Where to put the logits of the network before each id, `(length, N, V)`; None if nobody needs them.
+            logits: Where to put the logits of the network before each id, `(length, N, V)`; None if they are not needed.
         """
 
 

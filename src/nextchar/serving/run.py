@@ -18,7 +18,7 @@ CONNECTIONS = 1 << 16
 
 
 class _Server(uvicorn.Server):
-    """A server whose models take no new requests once it is told to end."""
+    """A server whose models take no new requests once it has a signal to end."""
 
     def __init__(self, config: uvicorn.Config, models: Sequence[Model]) -> None:
         super().__init__(config)

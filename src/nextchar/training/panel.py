@@ -130,7 +130,7 @@ def panel(state: TrainingState, console: Console) -> list[Text]:
 
 
 def sparkline(points: list[tuple[int, float]], steps: int, width: int, bounds: tuple[float, float]) -> str:
-    """Return a curve as a row of characters; it goes on at its last height.
+    """Return a curve as a row of characters; it continues at its last height.
 
     Args:
         points: Step and value.
