@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
     from nextchar.inspection.gates import GateRow, gates
-    from nextchar.inspection.page import Page
     from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import inspect
     from nextchar.inspection.strip import Strip, strip
     from nextchar.inspection.trace import Trace, trace
     from nextchar.language_model import LanguageModel
+    from nextchar.pages.page import Page
     from nextchar.parsing.report import Structure, structure
     from nextchar.sampling.engine import Engine
     from nextchar.sampling.generation import Sample
@@ -53,12 +53,12 @@ _NAMES = {
     "evaluation.ngram": "NGram",
     "evaluation.score": "Score evaluate",
     "inspection.gates": "GateRow gates",
-    "inspection.page": "Page",
     "inspection.reach": "Reach reach",
     "inspection.report": "inspect",
     "inspection.strip": "Strip strip",
     "inspection.trace": "Trace trace",
     "language_model": "LanguageModel",
+    "pages.page": "Page",
     "parsing.report": "Structure structure",
     "sampling.engine": "Engine",
     "sampling.generation": "Sample",

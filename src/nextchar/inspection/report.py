@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy.typing as npt
 
 from nextchar.errors import ConfigError, as_integer
 from nextchar.inspection.naming import Named, name_neurons
-from nextchar.inspection.page import Page, asset, numbers, pack, page
 from nextchar.inspection.reach import reach
 from nextchar.inspection.relations import by_importance, correlations, in_likeness
 from nextchar.inspection.strip import glyphs
@@ -32,6 +32,7 @@ from nextchar.inspection.trace import (
 from nextchar.inspection.unit import Unit, deciles, describe
 from nextchar.language_model import LanguageModel
 from nextchar.model.reading import Ids
+from nextchar.pages.page import Page, asset, numbers, pack, page
 from nextchar.storage import ModelSource
 from nextchar.text.vocabulary import Vocabulary
 
@@ -42,7 +43,9 @@ REACH_CHARS, REACH_PLACES, REACH_DISTANCE = 10_000, 8, 500  # of the page's char
 SCREEN = 1000  # characters of the place that is shown first
 DECADES = 4  # of the logarithmic scale of gradients, below the largest
 POINTS = 60  # of a curve over distances
-PROGRAMS = ("strip.js", "data.js", "text.js", "charts.js", "unit.js", "overview.js", "raster.js", "page.js")
+_own = partial(asset, package="nextchar.inspection")
+SHARED = ("strip.js", "charts.js")
+PROGRAMS = ("data.js", "text.js", "unit.js", "overview.js", "raster.js", "page.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def neuron_page(
         if place in found.names:
             name = found.names[place]
             unit["named"] = {"phrase": name.phrase, "score": round(name.score, 3), "measure": name.measure}
-    return page(data, asset("report.html"), asset("page.css"), [asset(name) for name in PROGRAMS])
+    return page(data, _own("report.html"), _own("page.css"), [*map(asset, SHARED), *map(_own, PROGRAMS)])
 
 
 def _letters(lm: LanguageModel, ids: npt.NDArray[Any]) -> str:

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from nextchar.inspection.page import asset, page
 from nextchar.inspection.strip import glyph
+from nextchar.pages.page import asset, page
 
-PROGRAMS = ("charts.js", "timeline.js")
 LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
 
@@ -64,7 +64,8 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
         "samples": [{**sample, "text": seen(sample["text"])} for sample in timeline(entries)],
         **loss_curves(entries),
     }
-    return page(data, asset("timeline.html"), asset("timeline.css"), [asset(name) for name in PROGRAMS])
+    own = partial(asset, package="nextchar.inspection")
+    return page(data, own("timeline.html"), own("timeline.css"), [asset("charts.js"), own("timeline.js")])
 
 
 def seen(text: str) -> str:

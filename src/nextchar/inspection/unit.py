@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.inspection.page import numbers
 from nextchar.inspection.relations import alone, direct_effect
 from nextchar.inspection.summary import WINDOW, LayerSummary
 from nextchar.inspection.trace import Floats
 from nextchar.language_model import LanguageModel
+from nextchar.pages.page import numbers
 
 BY_CHARACTER = 6
 DRIVERS = 4

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nextchar.inspection.page import asset
 from nextchar.inspection.timeline import loss_curves
+from nextchar.pages.page import asset
 from nextchar.storage import write_text
 
 Points = Sequence[tuple[int, float]]

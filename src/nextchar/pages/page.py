@@ -71,9 +71,19 @@ def numbers(values: npt.NDArray[Any], digits: int = 4) -> Any:
     return round(float(values), digits) if np.isfinite(values) else None
 
 
-def asset(name: str, package: str = "nextchar.inspection") -> str:
+def asset(name: str, package: str = "nextchar.pages") -> str:
     """Return the content of a file in the assets of a package."""
     return (files(package) / "assets" / name).read_text(encoding="utf-8")
+
+
+def stylesheet(style: str) -> str:
+    """Return the style of a page: what all pages share, and its own CSS."""
+    return asset("base.css") + style
+
+
+def module(programs: Sequence[str]) -> str:
+    """Return the scripts of a page as one module: what all pages share, and its own, in order."""
+    return "\n".join([asset("base.js"), asset("colours.js"), *programs])
 
 
 def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -> Page:
@@ -88,7 +98,6 @@ def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -
     # "<" can end a script or begin a comment, and U+2028 can end a line; escaped, they are the same JSON.
     packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     whole = asset("frame.html").replace("<!-- body -->", body, 1)
-    whole = whole.replace("/* style */", asset("base.css") + style, 1)
-    module = "\n".join([asset("base.js"), asset("colours.js"), *programs])
-    whole = whole.replace("/* program */", module, 1)
+    whole = whole.replace("/* style */", stylesheet(style), 1)
+    whole = whole.replace("/* program */", module(programs), 1)
     return Page(whole.replace("/* data */", packed, 1))  # last, because a text may contain a placeholder
