@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nextchar.evaluation.dynamic import Adaptation, DynamicScore, evaluate_dynamic
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
+    from nextchar.exporting.export import export
     from nextchar.inspection.gates import GateRow, gates
     from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import inspect
@@ -39,7 +40,17 @@ __version__ = "0.1.0"
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
 __all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Page", "Reach", "Run", "Sample"]
 __all__ += ["SampleOptions", "SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer"]
-__all__ += ["Vocabulary", "discover", "evaluate", "evaluate_dynamic", "gates", "inspect", "load", "open_corpus"]
+__all__ += [
+    "Vocabulary",
+    "discover",
+    "evaluate",
+    "evaluate_dynamic",
+    "export",
+    "gates",
+    "inspect",
+    "load",
+    "open_corpus",
+]
 __all__ += ["reach", "read_model", "sample", "save", "stream", "strip", "structure", "trace"]
 __all__ += ["train"]
 
@@ -52,6 +63,7 @@ _NAMES = {
     "evaluation.dynamic": "Adaptation DynamicScore evaluate_dynamic",
     "evaluation.ngram": "NGram",
     "evaluation.score": "Score evaluate",
+    "exporting.export": "export",
     "inspection.gates": "GateRow gates",
     "inspection.reach": "Reach reach",
     "inspection.report": "inspect",

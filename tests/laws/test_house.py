@@ -28,7 +28,7 @@ FLOORS = [
     {"pages"},
     {"evaluation", "sampling", "inspection"},
     {"training", "parsing", "discovery"},
-    {"serving"},
+    {"serving", "exporting"},
     {"benchmark"},
     {"cli", "integrations"},
 ]

@@ -32,6 +32,7 @@ COMMANDS = {
     "discover": ("MODEL TEXT... [-o DIR] [OPTIONS]", "Find units that track features of a text, and test them."),
     "structure": ("MODEL|SAMPLES --as DOMAIN [OPTIONS]", "Check the structure of samples with real parsers."),
     "serve": ("MODEL... [--host H] [--port P] [OPTIONS]", "Serve models over HTTP, to OpenAI's clients."),
+    "export": ("MODEL OUT [--weights KIND] [--json]", "Write a model in the form of other programs."),
     "corpora": ("[get NAME] [--json]", "List the named corpora, or get one."),
     "info": ("MODEL [--json]", "Show what a model file contains."),
     "bench": ("[OPTIONS]", "Measure the speed of this machine."),

@@ -1,0 +1,1 @@
+"""Models in the forms of other programs: ONNX, weights for torch, smaller files; and weights of other programs as models."""
