@@ -12,7 +12,9 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,8 +43,8 @@ def random_model(hidden: int) -> ModelFile:
 
 
 @contextmanager
-def serving(model: Path) -> Iterator[tuple[str, int, float]]:
-    """Run a server; yield host, port, and the seconds until it was ready."""
+def serving(model: Path) -> Iterator[tuple[str, int, float, int]]:
+    """Run a server; yield host, port, the seconds until it was ready, and the process."""
     begun = time.perf_counter()
     words = [sys.executable, "-m", "nextchar", "serve", str(model), "--port", "0"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  this program itself
@@ -50,7 +52,10 @@ def serving(model: Path) -> Iterator[tuple[str, int, float]]:
         try:
             address = next(line for line in process.stderr if "serving" in line).split()[-1]
             host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
-            yield host, int(port), time.perf_counter() - begun
+            ready = time.perf_counter() - begun
+            # Messages are read, since a full pipe would stop the server.
+            threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
+            yield host, int(port), ready, process.pid
         finally:
             process.terminate()
 
@@ -125,7 +130,7 @@ def measure(model: Path, options: argparse.Namespace) -> dict[str, Any]:
     begun = time.perf_counter()
     sample(engine, PROMPT, length=options.length, count=options.streams)
     alone = options.streams * options.length / (time.perf_counter() - begun)
-    with serving(model) as (host, port, ready):
+    with serving(model) as (host, port, ready, _):
         asyncio.run(streams(host, port, options.streams, options.length))
         served = asyncio.run(streams(host, port, options.streams, options.length))
         loop = asyncio.run(waiting(host, port, options.clients, options.chars, options.seconds))

@@ -139,10 +139,20 @@ def shares(result: Structure) -> dict[str, tuple[float, float, float]]:
     return {measure.name: (measure.value, measure.low, measure.high) for measure in result.measures}
 
 
-def study(name: str, corpus: Corpus, minutes: float, options: argparse.Namespace, *, shown: bool) -> Result:
-    """Train on one corpus, score, sweep, generate samples and parse them; draw figures if `shown`."""
+def measure(
+    name: str, corpus: Corpus, model: ModelFile, minutes: float, options: argparse.Namespace, *, shown: bool
+) -> Result:
+    """Score a model, sweep, generate samples and parse them; draw figures if `shown`.
+
+    Args:
+        name: Of the corpus.
+        corpus: Whose training part the model was trained on.
+        model: The model.
+        minutes: Of its training.
+        options: `samples`, and the folder of figures, `output`.
+        shown: Whether to draw.
+    """
     known = CORPORA[name]
-    model = train(name, corpus, minutes, options.cache)
     begin = time.perf_counter()
     train_ids, valid_ids, test_ids = (
         corpus.part(part, VALID, TEST).take(0, len(corpus)) for part in ("train", "valid", "test")
@@ -198,7 +208,9 @@ def results(options: argparse.Namespace, log: ResultLog[Result]) -> Iterator[Res
         for minutes in options.minutes:
             known = log.get((name, trained_minutes(name, minutes)))
             if known is None:
-                known = log.add(study(name, opened(name, options.data), minutes, options, shown=minutes == longest))
+                corpus = opened(name, options.data)
+                model = train(name, corpus, minutes, options.cache)
+                known = log.add(measure(name, corpus, model, minutes, options, shown=minutes == longest))
             yield known
 
 

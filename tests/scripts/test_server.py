@@ -21,3 +21,16 @@ def test_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         assert report[key]["errors"] == 0
         assert report[key]["texts"] >= 3
         assert 0 < report[key]["p50_ms"] <= report[key]["p99_ms"]
+
+
+@pytest.mark.slow
+@pytest.mark.shell
+def test_random_requests_do_no_harm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No answer is a fault of the server's, and answers of both kinds are among them."""
+    import fuzz_server as script
+
+    monkeypatch.setattr(sys, "argv", ["_", "--requests", "300", "--hidden", "16"])
+    script.main()
+    report = json.loads(capsys.readouterr().out)
+    assert report["faults"] == []
+    assert min(report["statuses"]["200"], report["statuses"]["400"]) > 30

@@ -70,11 +70,12 @@ def test_results_in_the_log_are_not_made_again(options: Namespace, monkeypatch: 
     log.add(result("names", 15))
     made: list[tuple[str, float, bool]] = []
 
-    def study(name: str, _corpus: Any, minutes: float, _options: Namespace, *, shown: bool) -> Result:
+    def measure(name: str, _corpus: Any, _model: Any, minutes: float, _options: Namespace, *, shown: bool) -> Result:
         made.append((name, minutes, shown))
         return result(name, minutes)
 
-    monkeypatch.setattr(universality, "study", study)
+    monkeypatch.setattr(universality, "measure", measure)
+    monkeypatch.setattr(universality, "train", lambda *_: None)
     options.minutes = [5.0, 15.0, 30.0]
     rows = list(universality.results(options, log))
     assert [(each.corpus, each.minutes) for each in rows] == [("linux", 5), ("linux", 15), ("linux", 30)]
