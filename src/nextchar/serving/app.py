@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
@@ -25,14 +25,12 @@ from nextchar.serving.models import START_NAME, Limits, Model, Models, Prompt, U
 from nextchar.serving.replies import JSON, ChatReply, LlamaReply, Reply, selected
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Chat, Completion, Detokenize, Drawing, Llama, Tokenize
-from nextchar.serving.streams import ClientLeftError, EventStream, Inbox, encoded_event, watch
+from nextchar.serving.streams import ENDED, ClientLeftError, EventStream, Inbox, encoded_event, read_body, watch
 from nextchar.serving.texts import Job, Piece, PromptRead, Request
 
 LENGTH = 16  # of a completion, if the client does not say: OpenAI's
 CHAT_LENGTH = 500  # of an answer: that of `nextchar sample`
-ENDED = {"shutdown": "the server is shutting down", "error": "the server failed; its log has the reason"}
 
-Body = TypeVar("Body", bound=BaseModel)
 Events = AsyncGenerator[tuple[int, PromptRead | Piece], None]
 
 
@@ -90,21 +88,8 @@ class Server:
         routes = [Route(path, call, methods=["POST"]) for path, call in post.items()]
         return [*routes, *(Route(path, call, methods=["GET"]) for path, call in get.items())]
 
-    async def _body(self, http: HTTPRequest, kind: type[Body]) -> Body:
-        """Read and check the body of a request; a client that sends it too slowly is not waited for."""
-        limits, content = self._models.limits, bytearray()
-        try:
-            async with asyncio.timeout(limits.body_seconds):
-                async for piece in http.stream():
-                    content += piece
-                    if len(content) > limits.body:
-                        raise HTTPException(413, f"the request has more than {limits.body} bytes")
-        except TimeoutError:
-            raise HTTPException(408, f"the request did not come within {limits.body_seconds:g} seconds") from None
-        return kind.model_validate_json(bytes(content))
-
     async def _completions(self, http: HTTPRequest) -> Response:
-        body = await self._body(http, Completion)
+        body = await read_body(http, Completion, self._models.limits)
         model = self._models.find(body.model)
         if body.suffix:
             return error_response("the model only continues texts; leave out suffix", 400, param="suffix")
@@ -133,7 +118,7 @@ class Server:
         return await self._answer(http, body, Call(model=model, requests=requests, reply=reply, kept=count))
 
     async def _chat(self, http: HTTPRequest) -> Response:
-        body = await self._body(http, Chat)
+        body = await read_body(http, Chat, self._models.limits)
         model = self._models.find(body.model)
         count = self._models.texts(body.n, "n")
         options = self._models.options(model, body, body.max_tokens, CHAT_LENGTH, "max_tokens")
@@ -144,7 +129,7 @@ class Server:
         return await self._answer(http, body, Call(model=model, requests=[request], reply=reply, kept=count))
 
     async def _llama(self, infill: bool, http: HTTPRequest) -> Response:
-        body = await self._body(http, Llama)
+        body = await read_body(http, Llama, self._models.limits)
         model = self._models.find(body.model)
         length = body.n_predict if body.n_predict is None or body.n_predict >= 0 else self._models.limits.length
         options = self._models.options(model, body, length, CHAT_LENGTH, "n_predict")
@@ -240,13 +225,13 @@ class Server:
             yield b"data: [DONE]\n\n"
 
     async def _tokenize(self, http: HTTPRequest) -> Response:
-        body = await self._body(http, Tokenize)
+        body = await read_body(http, Tokenize, self._models.limits)
         model = self._models.find(body.model)
         tokens = model.tokenize(body.prompt)
         return _json({"tokens": tokens, "count": len(tokens), "max_model_len": self._models.limits.prompt})
 
     async def _detokenize(self, http: HTTPRequest) -> Response:
-        body = await self._body(http, Detokenize)
+        body = await read_body(http, Detokenize, self._models.limits)
         model = self._models.find(body.model)
         prompt = model.encode(body.tokens, self._models.limits)
         text = START_NAME * prompt.starts + model.vocabulary.decode(prompt.ids)

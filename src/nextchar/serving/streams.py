@@ -1,16 +1,24 @@
-"""Carries events from the schedulers' threads to the clients, and notices when one leaves."""
+"""Reads requests, carries events from the schedulers' threads to the clients, and notices when one leaves."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from typing import TypeVar
 
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nextchar.serving.guard import compact
+from nextchar.serving.models import Limits
 from nextchar.serving.replies import JSON
 from nextchar.serving.texts import Piece, PromptRead
+
+ENDED = {"shutdown": "the server is shutting down", "error": "the server failed; its log has the reason"}
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class ClientLeftError(Exception):
@@ -78,6 +86,20 @@ class EventStream(Response):
                 async for piece in content:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+async def read_body(http: Request, kind: type[Body], limits: Limits) -> Body:
+    """Read and check the body of a request; a client that sends it too slowly is not waited for."""
+    content = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for piece in http.stream():
+                content += piece
+                if len(content) > limits.body:
+                    raise HTTPException(413, f"the request has more than {limits.body} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"the request did not come within {limits.body_seconds:g} seconds") from None
+    return kind.model_validate_json(bytes(content))
 
 
 async def watch(receive: Receive, inbox: Inbox) -> None:
