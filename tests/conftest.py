@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
-from inspection.browser import Page, browser
+from browser import Page, browser
 from nextchar.architecture import Architecture
 from nextchar.cli.main import main
 from nextchar.kernels import compile_cache

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 import nextchar
+from browser import BROWSER, browser
 from conftest import make_model
-from inspection.browser import BROWSER, browser
 from nextchar.evaluation.score import Score
 from nextchar.language_model import LanguageModel
 from nextchar.notebook import coloured, curve, escape

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from browser import BROWSER, Page
 from discovery.golden import golden_text
-from inspection.browser import BROWSER, Page
 from inspection.handset import COLUMN, LATCH, golden_model
 from nextchar.discovery.claims import NOTHING, Claims
 from nextchar.discovery.page import claims_page

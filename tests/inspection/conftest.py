@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inspection.browser import Page
+from browser import Page
 
 
 @pytest.fixture

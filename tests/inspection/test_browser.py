@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from browser import BROWSER, Page
 from conftest import make_model
-from inspection.browser import BROWSER, Page
 from inspection.handset import DEPTH, LATCH, TEXT, expected_cells, golden_model
 from nextchar.inspection.naming import Named
 from nextchar.inspection.report import MAIN_STEPS, inspect, neuron_page

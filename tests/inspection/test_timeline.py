@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inspection.browser import BROWSER, Page
+from browser import BROWSER, Page
 from nextchar.inspection.timeline import timeline, timeline_page
 
 with_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

@@ -22,6 +22,8 @@ from nextchar.notebook import frame
 from nextchar.storage import write_text
 from nextchar.text.paths import Text, expand
 
+WRITER = ("charts.js", "strip.js", "editor.js", "writer.js")
+"""The scripts of a page with a writer, after those of all pages; its style is writer.css."""
 SAMPLE = 1 << 16  # bytes on which strategies of compression are compared
 
 

@@ -22,6 +22,7 @@ from nextchar.errors import NextcharError
 from nextchar.serving.guard import Guard, compact, error_object, error_response, is_loopback
 from nextchar.serving.metrics import Metrics
 from nextchar.serving.models import START_NAME, Limits, Model, Models, Prompt, UnknownModelError
+from nextchar.serving.page import documents, wants_html
 from nextchar.serving.replies import JSON, ChatReply, LlamaReply, Reply, selected
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Chat, Completion, Detokenize, Drawing, Llama, Tokenize
@@ -61,10 +62,11 @@ class Server:
     Args:
         models: What is served.
         metrics: Where requests are counted.
+        training: Whether the page may train models.
     """
 
-    def __init__(self, models: Models, metrics: Metrics) -> None:
-        self._models, self._metrics = models, metrics
+    def __init__(self, models: Models, metrics: Metrics, *, training: bool = False) -> None:
+        self._models, self._metrics, self._documents = models, metrics, documents(training=training)
         self._clients: Counter[str] = Counter()
 
     def routes(self) -> list[Route]:
@@ -78,6 +80,7 @@ class Server:
             "/detokenize": self._detokenize,
         }
         get: dict[str, Callable[[HTTPRequest], Any]] = {
+            **{path: document.answer for path, document in self._documents.items()},
             "/": self._index,
             "/v1/models": self._list,
             "/v1/models/{name:path}": self._one,
@@ -251,9 +254,15 @@ class Server:
     async def _health(self, _http: HTTPRequest) -> Response:
         return _json({"status": "ok"})
 
-    async def _index(self, _http: HTTPRequest) -> Response:
+    async def _index(self, http: HTTPRequest) -> Response:
+        if wants_html(http):
+            return await self._documents["/"].answer(http)
         paths = " ".join(route.path for route in self.routes())
-        return Response(f"nextchar serves {', '.join(self._models.by_name)}\n{paths}\n", media_type="text/plain")
+        return Response(
+            f"nextchar serves {', '.join(self._models.by_name)}\n{paths}\n",
+            media_type="text/plain",
+            headers={"vary": "accept"},
+        )
 
 
 def _alternatives(request: Request) -> int:
@@ -271,7 +280,8 @@ def _json(value: JSON) -> Response:
 
 
 def _described(model: Model) -> JSON:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "nextchar"}
+    head = {"id": model.name, "object": "model", "created": model.created, "owned_by": "nextchar"}
+    return {**head, **model.about}
 
 
 def _explain(_http: HTTPRequest, error: Exception) -> Response:

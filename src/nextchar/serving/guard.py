@@ -12,8 +12,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Clients ask these before they know of a key.
-OPEN = {"/", "/health", "/tokenize", "/detokenize", "/tokenizer_info"}
+OPEN = {"/", "/page.js", "/page.css", "/health", "/tokenize", "/detokenize", "/tokenizer_info"}
 NAMES = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
+# What a browser may do with a reply: run the page's own script, and ask nobody but this server.
+POLICY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 CORS = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
     "access-control-allow-headers": "authorization, content-type, *",
@@ -81,8 +88,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 out = MutableHeaders(scope=message)
                 out["x-request-id"] = secrets.token_hex(8)
+                out.update(POLICY)
                 if origin is not None and trusted:
-                    out["access-control-allow-origin"], out["vary"] = origin, "Origin"
+                    out["access-control-allow-origin"] = origin
+                    out.add_vary_header("Origin")
             await send(message)
 
         if response is None and scope["method"] == "OPTIONS" and origin is not None:

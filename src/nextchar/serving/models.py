@@ -15,7 +15,7 @@ from nextchar.sampling.options import SampleOptions
 from nextchar.serving.scheduler import Scheduler
 from nextchar.serving.schemas import Drawing
 from nextchar.serving.texts import Ids, Request
-from nextchar.storage import ModelSource
+from nextchar.storage import ModelSource, to_file
 from nextchar.text.vocabulary import UNKNOWN
 
 START_NAME = "<START>"
@@ -75,6 +75,7 @@ class Model:
 
     Attributes:
         fingerprint: Equal fingerprints give equal texts for equal requests with a seed.
+        about: Its shape and vocabulary, for clients.
     """
 
     def __init__(
@@ -87,9 +88,18 @@ class Model:
         queue: int = 256,
         version: str = "",
     ) -> None:
-        engine = Engine(model, weights)
+        file = to_file(model)
+        engine = Engine(file, weights)
         self.name, self.created, self.vocabulary = name, int(time.time()), engine.vocabulary
         self.scheduler = Scheduler(engine, streams=streams, queue=queue)
+        self.about = {
+            "units": self.vocabulary.units,
+            "characters": len(self.vocabulary),
+            "alphabet": "".join(map(chr, self.vocabulary.codes)) if self.vocabulary.units == "characters" else None,
+            "layers": file.architecture.layers,
+            "hidden": file.architecture.hidden,
+            "cell": file.architecture.cell,
+        }
         self.fingerprint = f"nextchar-{version}-{weights}-{digest()[:8]}"
         self._thread = threading.Thread(target=self.scheduler.run, name=f"nextchar {name}", daemon=True)
         # Code is compiled, or loaded, before the first client comes.
