@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nextchar.evaluation.ngram import NGram
     from nextchar.evaluation.score import Score, evaluate
     from nextchar.exporting.export import export
+    from nextchar.exporting.hub import Upload, push
     from nextchar.inspection.gates import GateRow, gates
     from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import inspect
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = ["Adaptation", "Claims", "Config", "Corpus", "DynamicScore", "Engine", "GateRow"]
 __all__ += ["LanguageModel", "ModelFile", "NGram", "NextcharError", "Page", "Reach", "Run", "Sample"]
 __all__ += ["SampleOptions", "SamplingParams", "Score", "Search", "Strip", "Structure", "Trace", "Trainer"]
+__all__ += ["Upload"]
 __all__ += [
     "Vocabulary",
     "discover",
@@ -51,7 +53,7 @@ __all__ += [
     "load",
     "open_corpus",
 ]
-__all__ += ["reach", "read_model", "sample", "save", "stream", "strip", "structure", "trace"]
+__all__ += ["push", "reach", "read_model", "sample", "save", "stream", "strip", "structure", "trace"]
 __all__ += ["train"]
 
 _NAMES = {
@@ -64,6 +66,7 @@ _NAMES = {
     "evaluation.ngram": "NGram",
     "evaluation.score": "Score evaluate",
     "exporting.export": "export",
+    "exporting.hub": "Upload push",
     "inspection.gates": "GateRow gates",
     "inspection.reach": "Reach reach",
     "inspection.report": "inspect",

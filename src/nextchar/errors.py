@@ -5,6 +5,7 @@
     ├── TextError (ValueError)             a text is missing, empty, too short or in another encoding
     │   └── UnknownCharacterError          a text has characters that are not in the model's vocabulary
     ├── ModelFileError (ValueError)        a file is damaged, of another kind, or of a newer version
+    ├── HubError                           the Hub cannot be used: the network, an address, or a right is missing
     ├── DivergenceError (ArithmeticError)  the training loss is no longer finite
     └── MissingExtraError (ImportError)    an optional dependency is not installed
 
@@ -41,6 +42,10 @@ class UnknownCharacterError(TextError):
 
 class ModelFileError(NextcharError, ValueError):
     """A model file or run folder cannot be used."""
+
+
+class HubError(NextcharError):
+    """A model or a text on the Hub cannot be read or written."""
 
 
 class DivergenceError(NextcharError, ArithmeticError):

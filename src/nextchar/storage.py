@@ -21,6 +21,7 @@ from safetensors.numpy import save as save_arrays
 from nextchar.architecture import Architecture
 from nextchar.errors import ModelFileError, NextcharError
 from nextchar.notebook import summary
+from nextchar.text.hub import fetch_model, is_hub, model_address
 from nextchar.text.paths import Text, expand
 from nextchar.text.vocabulary import Vocabulary, common_vocabulary
 
@@ -67,7 +68,7 @@ class ModelFile:
 
 
 ModelSource = Union["LanguageModel", ModelFile, str, Path]
-"""What every verb takes for a model: the model itself, its file as a value, or the path of a file or run folder."""
+"""What every verb takes for a model: the model itself, its file as a value, or a file, a run folder or hf://USER/NAME."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -193,12 +194,15 @@ def _metadata(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def model_path(path: Text) -> Path:
-    """Return the model file of a run folder, or the file itself."""
+    """Return the model file of a run folder, or the file itself; for an address on the Hub, its file in the cache.
+
+    Raises:
+        ModelFileError: The folder holds no model.
+        HubError: It cannot be fetched from the Hub.
+    """
+    if is_hub(path):
+        return fetch_model(path, MODEL)
     place = expand(path)
-    if place.parts[:1] == ("hf:",):
-        raise ModelFileError(
-            f"{path} is a model on a hub, which this version cannot fetch; download its file and name that"
-        )
     if not place.is_dir():
         return place
     if not (place / MODEL).exists():
@@ -212,11 +216,14 @@ def holds_run(folder: Path) -> bool:
 
 
 def read_model(path: Text) -> ModelFile:
-    """Read a model file, or that of a run folder, without torch.
+    """Read a model file, that of a run folder, or one on the Hub, without torch.
+
+    The provenance of a model from the Hub has its address, with the hash of the commit, as "hub".
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, of a newer version, or its weights do not fit
             its architecture.
+        HubError: It cannot be fetched from the Hub.
     """
     place = model_path(path)
     arrays, metadata = read_arrays(place)
@@ -227,6 +234,8 @@ def read_model(path: Text) -> ModelFile:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         detail = str(error) if isinstance(error, NextcharError) else f"its metadata lacks {error}"
         raise ModelFileError(f"{place} is damaged or not a model: {detail}") from None
+    if is_hub(path):
+        provenance["hub"] = model_address(path, place)
     shapes = architecture.shapes(len(vocabulary))
     found = {name: array.shape for name, array in arrays.items()}
     if found != shapes:
@@ -304,7 +313,7 @@ def save(lm: "LanguageModel", path: Text) -> None:
 
 
 def load(path: Text, device: "torch.device | str" = "cpu") -> "LanguageModel":
-    """Read a language model from a file or run folder, with the log of the run if it is there.
+    """Read a language model from a file, a run folder or hf://USER/NAME, with the log of the run if it is there.
 
     Raises:
         ModelFileError: See `read_model`.

@@ -9,7 +9,7 @@ import pytest
 import nextchar
 from conftest import make_model
 from nextchar import keywords
-from nextchar.errors import ConfigError, ModelFileError, NextcharError, TextError
+from nextchar.errors import ConfigError, NextcharError, TextError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.options import SampleOptions, SamplingParams
 from nextchar.text.vocabulary import Vocabulary
@@ -85,15 +85,6 @@ def test_a_mistake_is_explained_in_one_sentence(call: typing.Callable[[], object
     with pytest.raises(ConfigError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("path", ["hf://user/name", "hf://user/name@main", Path("hf://user/name")])
-def test_a_model_on_a_hub_is_answered_with_what_can_be_done(path: str | Path) -> None:
-    """It is not said that there is no such file."""
-    with pytest.raises(ModelFileError, match=r"^hf:.*user.*name.* is a model on a hub, .*; download its file"):
-        nextchar.load(path)
-    with pytest.raises(ModelFileError, match="is a model on a hub"):
-        nextchar.sample(path, "a")
 
 
 def test_a_model_is_not_saved_over_a_folder(tmp_path: Path) -> None:

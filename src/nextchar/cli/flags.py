@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from nextchar.cli.console import LITERAL
 from nextchar.errors import ConfigError
+from nextchar.text.hub import is_hub
 
 INTERRUPTED = 130
 LIMIT = 2**63  # compiled code and file formats hold 64-bit integers
@@ -88,7 +89,7 @@ def respell(given: list[str], names: Callable[[], Collection[str]]) -> Iterator[
 def _belongs(flag: str, word: str) -> bool:
     """Return whether a word is one more value of a flag, not a text."""
     if flag == "--with":
-        return Path(word).suffix == ".safetensors" or (Path(word) / "model.safetensors").exists()
+        return word.endswith(".safetensors") or is_hub(word) or (Path(word) / "model.safetensors").exists()
     return word.startswith(".") and word.isprintable() and not {"/", "\\"} & set(word) and not Path(word).exists()
 
 

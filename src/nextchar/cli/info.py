@@ -68,6 +68,8 @@ def _rows(path: Path, file: ModelFile) -> dict[str, str]:
         "texts": ", ".join(names[:TEXTS]) + (f" and {len(names) - TEXTS:,} more" if len(names) > TEXTS else ""),
         "trained": f"{origin.get('step', 0):,} steps, {origin.get('epochs', 0):.2f} epochs, {origin.get('precision', '')}",
     }
+    if source := origin.get("hub") or origin.get("init_from"):
+        rows["origin"] = f"from {source}" if "hub" in origin else f"started from {source}"
     if valid := origin.get("valid"):
         bits, nats = valid["bits_per_char"], valid["nats_per_char"]
         rows["validation"] = f"{bits:.4f} bits/char ({nats:.4f} nats), {valid['protocol']}"

@@ -33,6 +33,10 @@ COMMANDS = {
     "structure": ("MODEL|SAMPLES --as DOMAIN [OPTIONS]", "Check the structure of samples with real parsers."),
     "serve": ("MODEL... [--host H] [--port P] [OPTIONS]", "Serve models over HTTP, to OpenAI's clients."),
     "export": ("MODEL OUT [--weights KIND] [--json]", "Write a model in the form of other programs."),
+    "push": (
+        "MODEL USER/NAME [--licence L] [--dry-run] [OPTIONS]",
+        "Send a model to the Hugging Face Hub, with a card.",
+    ),
     "corpora": ("[get NAME] [--json]", "List the named corpora, or get one."),
     "info": ("MODEL [--json]", "Show what a model file contains."),
     "bench": ("[OPTIONS]", "Measure the speed of this machine."),
@@ -50,8 +54,9 @@ Start here:
     nextchar discover runs/book book.txt             find what they follow
 
 Data goes to standard output, everything else to standard error. MODEL is a
-run folder or a model file; - is standard input. Exit codes: 0 success,
-1 an error (explained in one sentence), 2 wrong usage, 130 interrupted.
+run folder, a model file or hf://USER/NAME; - is standard input. Exit codes:
+0 success, 1 an error (explained in one sentence), 2 wrong usage, 130
+interrupted.
 """
 # How torch and numpy say that memory is short.
 NO_MEMORY = ("can't allocate", "out of memory", "array is too big", "maximum allowed dimension")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from nextchar.cli.console import print_json, stderr
 from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.errors import ConfigError, TextError
+from nextchar.text.hub import is_hub
 
 if TYPE_CHECKING:
     from nextchar.parsing.report import Structure
@@ -110,7 +111,8 @@ def _model(source: Path) -> "ModelFile | None":
     """Return the model of a run folder or a model file; None for a file of samples."""
     from nextchar.storage import read_model  # noqa: PLC0415  numpy takes long to import
 
-    return read_model(source) if source.is_dir() or source.suffix == ".safetensors" else None
+    model = source.is_dir() or source.suffix == ".safetensors" or is_hub(source)
+    return read_model(source) if model else None
 
 
 def _samples(source: Path, length: int) -> list[str]:

@@ -15,7 +15,8 @@ from nextchar.cli.console import ReadingProgress, handle_signals, print_json, sh
 from nextchar.cli.flags import INTERRUPTED, OUTPUT, Flag, spelled
 from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
-from nextchar.storage import CONFIG, MODEL, read_model
+from nextchar.storage import CONFIG, MODEL, ModelFile, read_model
+from nextchar.text.hub import is_hub
 from nextchar.training.folder import absolute, default_folder, is_pipe, locked, refuse_run
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def command(
     """Train on texts, and keep the best model.
 
     A text is a file (also .gz, .bz2, .xz), a folder (read recursively), a
-    glob, - for standard input, or a name of `nextchar corpora`. Several are
-    read one after the other. Unset options are chosen automatically, from the
+    glob, - for standard input, a name of `nextchar corpora`, or a data set,
+    hf://datasets/USER/NAME. Several are read one after the other. Unset options are chosen automatically, from the
     budget, the speed of this machine and the length of the text.
 
         nextchar train book.txt
@@ -108,15 +109,18 @@ def command(
     folder = output or default_folder(opened)
     if not overwrite:
         refuse_run(folder)
+    origin = ""
     if base:
-        chosen = _like_model(chosen, explicit, Path(base))
+        model = read_model(base)
+        chosen = _like_model(chosen, explicit, model)
+        origin = model.provenance["hub"] if is_hub(base) else absolute(str(base))
     with locked(folder):
         job.console.print(f"training in {folder}")
         transient(LOADING)
 
         from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
 
-        run = Run(folder, chosen, tuple(map(absolute, opened)), absolute(str(base or "")))
+        run = Run(folder, chosen, tuple(map(absolute, opened)), origin)
         return _train(job, run, list(opened), {})
 
 
@@ -150,9 +154,8 @@ def _budget(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _like_model(config: Config, explicit: dict[str, Any], base: Path) -> Config:
+def _like_model(config: Config, explicit: dict[str, Any], model: ModelFile) -> Config:
     """Return the config with the units of the model to start from; refuse options that contradict that model."""
-    model = read_model(base)
     for name, value in {**model.architecture.as_dict(), "units": model.vocabulary.units}.items():
         if explicit.get(name, value) != value:
             flag = f"--{name.replace('_', '-')} {explicit[name]}"

@@ -10,7 +10,7 @@ STDIN = ("-", "/dev/stdin")
 """Names of standard input. "/dev/stdin" is compared as a word; it need not exist."""
 
 Text = str | os.PathLike[str]
-"""A file, a folder, a glob, "-" for standard input, or the name of a corpus."""
+"""A file, a folder, a glob, "-" for standard input, the name of a corpus, or an address on the Hub."""
 
 
 def expand(path: Text) -> Path:

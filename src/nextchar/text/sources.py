@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError, did_you_mean
 from nextchar.text.catalogue import CATALOGUE, fetch
+from nextchar.text.hub import fetch_texts, is_hub
 from nextchar.text.paths import STDIN, Text, as_list, expand
 from nextchar.text.vocabulary import Units, code_points
 
@@ -73,7 +74,8 @@ def find_sources(
     Standard input and pipes are copied to temporary files, which are removed at the end of the `with` block.
 
     Args:
-        texts: One or several files, folders, globs, "-" for standard input, or names of corpora.
+        texts: One or several files, folders, globs, "-" for standard input, names of corpora, or addresses on the Hub:
+            hf://datasets/USER/NAME for all its .txt files, or with /FILE for one.
         suffixes: In folders, take only files that end with one of these. Without it, binary files are left out, unless
             `units` is bytes.
         units: What the text will be read as.
@@ -83,6 +85,7 @@ def find_sources(
 
     Raises:
         TextError: A text does not exist, or a folder has no text.
+        HubError: A text cannot be fetched from the Hub.
     """
     if not (names := as_list(texts)):
         raise TextError("no text was given; name a file, a folder, - for standard input, or one of `nextchar corpora`")
@@ -91,7 +94,9 @@ def find_sources(
     with ExitStack() as copies:
         for name in names:
             path = expand(name)
-            if name in STDIN:
+            if is_hub(name):
+                sources += [Source(file, title) for file, title in fetch_texts(name)[1]]
+            elif name in STDIN:
                 sources.append(spool(sys.stdin.buffer, "-", copies))
             elif path.is_dir():
                 found, binary = find_in_folder(path, as_list(suffixes), units)

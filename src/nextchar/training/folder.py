@@ -10,6 +10,7 @@ from pathlib import Path
 from nextchar.errors import ConfigError
 from nextchar.storage import holds_run
 from nextchar.text.catalogue import CATALOGUE
+from nextchar.text.hub import fetch_texts, is_hub
 from nextchar.text.paths import STDIN, expand
 
 LOCK = ".lock"
@@ -121,8 +122,13 @@ def is_pipe(text: str) -> bool:
 
 
 def absolute(text: str) -> str:
-    """Return the name of a file, folder or glob that is valid in any working directory; other names stay as they are."""
+    """Return the name of a file, folder or glob that is valid in any working directory.
+
+    A text on the Hub is fetched, and its address gets the hash of the commit; other names stay as they are.
+    """
     path = expand(text)
+    if is_hub(text):
+        return str(fetch_texts(text)[0])
     if not text or is_pipe(text) or (text in CATALOGUE and not path.exists()):
         return text
     # The working directory may have a name that could be read as a glob.

@@ -11,6 +11,7 @@ from nextchar.keywords import TrainKeywords
 from nextchar.language_model import LanguageModel
 from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, model_path, read_model, to_language_model, write_text
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus
+from nextchar.text.hub import is_hub
 from nextchar.text.paths import Text, as_list, expand
 from nextchar.text.sources import Progress, no_progress
 from nextchar.training.events import Event, Validated
@@ -141,6 +142,13 @@ class Run:
         Raises:
             ConfigError: The run is finished and there is no new budget, or another option is given.
         """
+        trainer = self._make_trainer(corpus, spent, say, budget)
+        trainer.origin = {"init_from": self.init_from} if is_hub(self.init_from) else {}
+        return trainer
+
+    def _make_trainer(
+        self, corpus: Corpus, spent: float, say: Callable[[str], object], budget: dict[str, Any]
+    ) -> Trainer:
         if others := [name for name in budget if name not in BUDGETS]:
             raise ConfigError(f"a resumed run keeps its options, but {', '.join(others)} was given")
         if self.snapshot:

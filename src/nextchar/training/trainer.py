@@ -33,7 +33,7 @@ class Trainer:
     """One training.
 
     `events()` runs it, `snapshot()` returns everything needed to resume it, and `best_model()` its result.
-    `training.start.make_trainer` builds one from a config.
+    `training.start.make_trainer` builds one from a config. What is put into `origin` goes into the provenance of models.
 
     Args:
         corpus: The whole text, in the network's vocabulary.
@@ -55,6 +55,7 @@ class Trainer:
         snapshot: Snapshot | None = None,
     ) -> None:
         self.corpus, self.recipe, self.begin, self._clock = corpus, recipe, begin, clock
+        self.origin: dict[str, str] = {}
         self.device = pick_device(recipe.device)
         self.precision, self.precision_reason = pick_precision(recipe.precision, self.device)
         training, self._valid, _ = corpus.split(recipe.valid, recipe.test)
@@ -277,6 +278,7 @@ class Trainer:
             "epochs": round(self.step / self.batches.steps_per_epoch, 4),
             "precision": self.precision,
             "valid": score.as_dict() if score else None,
+            **self.origin,
         }
         return LanguageModel(self.learner.network, self.corpus.vocabulary, self._options(), provenance)
 
