@@ -9,7 +9,6 @@ const shades = data.reach && await unpack(data.reach.shades, Uint8Array);
 const { shown, units, vocabulary, expected, reach } = data;
 const state = { unit: 0, signal: 0, at: 0, from: 0, to: shown, stay: false }; // stay: at a character that was chosen
 const SURPRISAL = signals.length; // the view after those of the signals
-const LARGE = 8; // bits of surprisal at the end of the scale
 
 function value(unit, t, signal = signals[state.signal] ?? signals[0]) {
   return signal.values[unit * shown + t] / signal.steps;

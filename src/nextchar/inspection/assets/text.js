@@ -1,6 +1,6 @@
 // The text of the page: coloured by a neuron, a gate or surprisal; what is read at one character; search.
 const strip = $("strip"), matched = new Uint8Array(shown);
-const colourAt = (t) => diverging(state.signal === SURPRISAL ? Math.min(1, bits(t) / LARGE) : level(state.unit, t));
+const colourAt = (t) => (state.signal === SURPRISAL ? surprise(bits(t)) : diverging(level(state.unit, t)));
 const view = longText(strip, {
   count: shown, letter: (t) => vocabulary[ids[t]], colour: colourAt, marked: (t) => matched[t], chosen: () => state.at,
   rows: () => ($("below").checked ? expected : 0),

@@ -18,12 +18,13 @@
 //   view.draw()  view.goTo(t)  view.under(mouse event) -> t or -1  view.place(t) -> [x, y] in the scrolled box
 const BLANKS = { " ": "·", "\n": "↵", "\t": "→" };
 const visible = (letter) => BLANKS[letter] ?? letter;
+const tint = (letter, back) => Object.assign(letter.style, { background: css(back), color: ink(back) });
 
 function coloured(letters, colour, { title, underline, chosen, ends = true } = {}) {
   const text = element("bdo", undefined, { class: "coloured" });
   letters.forEach((letter, t) => {
     const span = element("span", letter === "\n" ? "↵" : letter), back = colour(t), line = underline?.(t);
-    if (back) Object.assign(span.style, { background: css(back), color: ink(back) });
+    if (back) tint(span, back);
     if (letter === "\n") span.classList.add("end");
     if (line) span.style.borderBottomColor = line;
     if (t === chosen) span.classList.add("chosen");

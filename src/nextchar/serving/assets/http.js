@@ -94,3 +94,57 @@ const pause = (seconds, signal) => new Promise((done, failed) => {
   const timer = setTimeout(done, 1000 * seconds);
   signal?.addEventListener("abort", () => { clearTimeout(timer); failed(signal.reason); }, { once: true });
 });
+
+// The engine of writer.js, on this server.
+const engine = {
+  get models() { return server.models; },
+  async *generate({ model, prompt, length, temperature = 1, minP = 0, topK = 0, topP = 1, seed, stop = [], alternatives = 0, notice }, signal) {
+    const body = { model, prompt, max_tokens: length, temperature, min_p: minP, top_k: topK, top_p: topP, seed, stop, logprobs: alternatives, stream: true };
+    const steps = stepper(model);
+    for await (const { choices } of patiently(() => server.events("/v1/completions", { body, signal }), notice, signal)) {
+      yield* steps(choices[0].logprobs, choices[0].text);
+    }
+  },
+  async score({ model, text, alternatives = 0, notice }, signal) {
+    const body = { model, prompt: text, max_tokens: 0, echo: true, logprobs: alternatives };
+    const ask = async function* () { yield await server.json("/v1/completions", { body, signal }); };
+    for await (const { choices } of patiently(ask, notice, signal)) return [...stepper(model)(choices[0].logprobs, text)];
+  },
+};
+// Yields what ask() yields; a server that has too much to do is asked again.
+async function* patiently(ask, notice, signal) {
+  for (;;) {
+    try {
+      yield* ask();
+      return;
+    } catch (problem) {
+      if (problem.status !== 429) throw problem;
+      notice?.("The server has too many texts to write. This one waits.");
+      await pause(problem.wait || 1, signal);
+    }
+  }
+}
+// Returns a function from the tokens of a reply to steps. Bytes of one character come as one step.
+function stepper(name) {
+  const bytes = server.models.find((model) => model.name === name)?.units === "bytes";
+  const list = (top) => Object.entries(top).filter(([token]) => !token.startsWith("bytes:")).sort(([, one], [, other]) => other - one);
+  let waiting = [], logprob = 0, first = null;
+  return function* (logprobs, text) {
+    if (!logprobs) return;
+    for (const [k, token] of logprobs.tokens.entries()) {
+      logprob += logprobs.token_logprobs[k];
+      first ??= list(logprobs.top_logprobs[k]);
+      const raw = bytes && /^bytes:\\x([0-9a-f]{2})$/.exec(token);
+      if (raw) waiting.push(parseInt(raw[1], 16));
+      const letter = raw ? whole(waiting) : token;
+      if (letter === null) continue;
+      yield { text: letter, logprob, alternatives: first };
+      [waiting, logprob, first] = [[], 0, null];
+    }
+  };
+}
+// The character that some bytes are in UTF-8, or null while it is not complete.
+function whole(bytes) {
+  const [lead] = bytes, length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+  return bytes.length < length ? null : new TextDecoder().decode(Uint8Array.from(bytes));
+}
