@@ -30,10 +30,18 @@ def run(tmp_path: Path, lm: LanguageModel) -> Path:
 
 
 def test_a_server_without_a_model_is_one_sentence(shell: Shell) -> None:
-    """It says what to name."""
-    result = shell("serve")
+    """Where it may not train, it says what to name; to train beyond this machine it needs a key."""
+    result = shell("serve", "--no-train", "--port", 0)
     assert result.code == 1
-    assert "no model was given; name a run folder, such as `nextchar serve runs/demo`" in result.err
+    assert "no model was given, and training is off (--no-train); name a run folder, such as" in result.err
+    result = shell("serve", "--host", "0.0.0.0", "--port", 0)  # noqa: S104
+    assert result.code == 1
+    assert (
+        "no model was given, and training is off, because this server listens beyond its machine; --train" in result.err
+    )
+    result = shell("serve", "--host", "0.0.0.0", "--port", 0, "--train")  # noqa: S104
+    assert result.code == 1
+    assert "--train lets anybody who reaches 0.0.0.0 fill its disk and use its processor; give --api-key" in result.err
 
 
 def test_mistakes_are_found_before_models_are_read(shell: Shell, run: Path, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
 
     again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', run.folder)}"
     try:
-        with handle_signals(stop, "SIGINT", "SIGTERM", "SIGHUP"):
+        with handle_signals(stop, "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             events = record(trainer, run.folder, run.texts, init_from=run.init_from, **job.record)
             for event in view.follow(events):
                 done = event if isinstance(event, Finished) else done

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +28,8 @@ from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Chat, Completion, Detokenize, Drawing, Llama, Tokenize
 from nextchar.serving.streams import ENDED, ClientLeftError, EventStream, Inbox, encoded_event, read_body, watch
 from nextchar.serving.texts import Job, Piece, PromptRead, Request
+from nextchar.serving.training_routes import TrainingRoutes
+from nextchar.serving.trainings import Trainings
 
 LENGTH = 16  # of a completion, if the client does not say: OpenAI's
 CHAT_LENGTH = 500  # of an answer: that of `nextchar sample`
@@ -307,27 +309,39 @@ def _failed(_http: HTTPRequest, _error: Exception) -> Response:
 
 
 def build(
-    models: Sequence[Model], *, host: str = "127.0.0.1", api_key: str | None = None, limits: Limits | None = None
+    models: Sequence[Model],
+    *,
+    host: str = "127.0.0.1",
+    api_key: str | None = None,
+    limits: Limits | None = None,
+    trainings: Trainings | None = None,
+    untrained: str = "training is off on this server",
 ) -> ASGIApp:
-    """Return the application; its start-up starts the models' threads, and its shutdown ends them.
+    """Return the application; its start-up starts the models' threads and the trainings, and its shutdown ends them.
 
     Args:
         models: With different names; the first answers requests that name none.
         host: Where the server listens.
         api_key: What clients must send, or None.
         limits: What clients may ask for.
+        trainings: Those that clients start.
+        untrained: Why clients may not train, if there is no `trainings`.
     """
-    by_name = {model.name: model for model in models}
-    server = Server(Models(by_name, limits or Limits()), Metrics(by_name))
+    served = Models({model.name: model for model in models}, limits or Limits())
+    server = Server(served, Metrics(served.by_name))
+    routes = [*server.routes(), *TrainingRoutes(trainings, served.limits, untrained).routes()]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         for model in models:
             model.start()
-        yield
-        for model in models:
+        async with AsyncExitStack() as stack:
+            if trainings:
+                await stack.enter_async_context(trainings.at_work(served))
+            yield
+        for model in [*served.by_name.values()]:
             model.close()
 
     known = (NextcharError, HTTPException, ValidationError)
     handlers: dict[Any, Any] = {**dict.fromkeys(known, _explain), Exception: _failed}
-    return Guard(Starlette(routes=server.routes(), exception_handlers=handlers, lifespan=lifespan), host, api_key)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), host, api_key)

@@ -19,6 +19,7 @@ from nextchar.storage import ModelSource, to_file
 from nextchar.text.vocabulary import UNKNOWN
 
 START_NAME = "<START>"
+REPLACED_SECONDS = 60.0  # in which the texts of a model that is served no longer may end
 UNKNOWN_HINT = "; tokenization gives this id to characters that the model does not know"
 
 
@@ -37,6 +38,7 @@ class Limits:
         length: Characters of a text.
         texts: Texts of a request.
         alternatives: Probabilities of alternatives in a reply.
+        text: Bytes of a text to train on.
         client: Texts of a client that is not on this machine, at the same time.
     """
 
@@ -46,6 +48,7 @@ class Limits:
     length: int = 100_000
     texts: int = 128
     alternatives: int = 2_000_000
+    text: int = 200_000_000
     client: int = 128
 
 
@@ -178,12 +181,27 @@ class Models:
         Raises:
             UnknownModelError: There is none of that name.
         """
+        if not self.by_name:
+            raise UnknownModelError("there is no model yet; train one on the page, or start the server with one")
         if not name:
             return next(iter(self.by_name.values()))
         if name not in self.by_name:
             known = ", ".join(self.by_name)
             raise UnknownModelError(f"there is no model '{name}'{did_you_mean(name, self.by_name)}; there is {known}")
         return self.by_name[name]
+
+    def put(self, model: Model) -> None:
+        """Serve a model from now on, in the place of one of its name."""
+        former = self.by_name.get(model.name)
+        model.start()
+        self.by_name[model.name] = model
+        if former:
+            former.scheduler.shut_down(REPLACED_SECONDS)
+
+    def remove(self, name: str) -> None:
+        """Serve a model no longer."""
+        if former := self.by_name.pop(name, None):
+            former.scheduler.shut_down(REPLACED_SECONDS)
 
     def options(self, model: Model, body: Drawing, length: int | None, default: int, name: str) -> SampleOptions:
         """Return the options of a request.

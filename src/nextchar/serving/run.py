@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from nextchar.errors import ConfigError
 from nextchar.serving.app import build
 from nextchar.serving.models import Model
+from nextchar.serving.trainings import Trainings
 
 GRACE = 4.0  # seconds in which running texts may end; a second later, connections are closed
 SWITCH_SECONDS = 0.0005  # so that a scheduler does not wait long for the thread that speaks HTTP
@@ -18,16 +20,18 @@ CONNECTIONS = 1 << 16
 
 
 class _Server(uvicorn.Server):
-    """A server whose models take no new requests once it has a signal to end."""
+    """A server whose models take no new requests, and whose training saves, once it has a signal to end."""
 
-    def __init__(self, config: uvicorn.Config, models: Sequence[Model]) -> None:
+    def __init__(self, config: uvicorn.Config, models: Sequence[Model], trainings: Trainings | None) -> None:
         super().__init__(config)
-        self._models = models
+        self._models, self._trainings = models, trainings
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to shut down."""
-        for model in self._models:
+        for model in [*self._models, *(self._trainings.models.by_name.values() if self._trainings else ())]:
             model.scheduler.shut_down(GRACE)
+        if self._trainings:
+            self._trainings.shut_down()
         super().handle_exit(sig, frame)
 
 
@@ -45,14 +49,16 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(listener.family, listener.type, socket.IPPROTO_TCP, listener.detach())
 
 
-def run(models: Sequence[Model], listener: socket.socket, *, host: str, api_key: str | None) -> None:
-    """Serve models until SIGINT or SIGTERM, which are raised again at the end; see `app.build`."""
+def run(
+    models: Sequence[Model], listener: socket.socket, *, trainings: Trainings | None = None, **options: Any
+) -> None:
+    """Serve models, and train, until SIGINT or SIGTERM, which are raised again at the end; see `app.build`."""
     _allow_connections()
     sys.setswitchinterval(SWITCH_SECONDS)
-    app = build(models, host=host, api_key=api_key)
+    app = build(models, trainings=trainings, **options)
     quiet = {"log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(app, lifespan="on", timeout_graceful_shutdown=int(GRACE) + 1, **quiet)  # type: ignore[arg-type]
-    _Server(config, models).run([listener])
+    _Server(config, models, trainings).run([listener])
 
 
 def _allow_connections() -> None:

@@ -195,6 +195,11 @@ def cached_corpus(key: str) -> Corpus | None:
     return Corpus(*cached, key) if cached else None
 
 
+def drop_cached(key: str) -> None:
+    """Remove a text from the cache, if it is there; on Windows, one that is in use stays."""
+    shutil.rmtree(_entry(key), ignore_errors=True)
+
+
 def read_ids(
     texts: Text | Sequence[Text], vocabulary: Vocabulary, *, encoding: str = "utf-8", unknown: Unknown = "error"
 ) -> tuple[Ids, int]:

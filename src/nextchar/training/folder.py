@@ -86,6 +86,22 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+def training_process(folder: Path) -> int | None:
+    """Return the id of the process that trains into a folder, 0 if it is not known, or None if there is none."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        if _try_lock(descriptor):
+            return None
+        return int(os.read(descriptor, 20) or 0)
+    except (OSError, ValueError):
+        return 0
+    finally:
+        os.close(descriptor)  # which frees a lock
+
+
 def _owner(path: Path) -> str:
     with suppress(OSError):
         return f"process {int(path.read_text(encoding='ascii') or 0)}"
