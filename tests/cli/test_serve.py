@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -18,6 +20,13 @@ from nextchar.sampling.sample import sample
 from nextchar.storage import save
 
 Shell = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of trainings."""
+    monkeypatch.setenv("NEXTCHAR_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
 
 
 @pytest.fixture
@@ -120,3 +129,41 @@ def test_a_server_for_everybody_warns_once(shell: Shell, run: Path, monkeypatch:
         ("small", "k"),
         ("model", "from the environment"),
     ]
+
+
+def test_a_folder_without_training_is_said(
+    shell: Shell, run: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server, or a folder that cannot be written: models are served, unless training is asked for."""
+    pytest.importorskip("uvicorn")
+    served: list[Any] = []
+    monkeypatch.setattr(
+        import_module("nextchar.serving.run"), "run", lambda models, *_, **given: served.append((len(models), given))
+    )
+    other = import_module("nextchar.serving.trainings").Trainings(runs, None)
+    result = shell("serve", run, "--port", 0)
+    assert f"training is off: another server trains in {runs}; name another folder with --runs" in result.err
+    assert served[0][1]["trainings"] is None
+    assert shell("serve", run, "--port", 0, "--train").code == 1
+    other.close()
+    assert shell("serve", run, "--port", 0, "--train").code == 0
+    assert served[1][1]["trainings"] is not None
+    (runs.parent / "file").write_text("", encoding="utf-8")
+    result = shell("serve", run, "--port", 0, "--runs", runs.parent / "file" / "runs")
+    assert "cannot be written (" in result.err
+    assert "nextchar: the page is at http://127.0.0.1:" in result.err
+    assert [count for count, _ in served] == [1, 1, 1]
+
+
+def test_the_page_opens_in_a_browser(shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --open, and only then; without a model it is the page on which one is trained."""
+    pytest.importorskip("uvicorn")
+    opened = Queue[str]()
+    monkeypatch.setattr(import_module("nextchar.serving.run"), "run", lambda *_, **__: None)
+    monkeypatch.setattr("webbrowser.open", opened.put)
+    shell("serve", run, "--port", 0)
+    result = shell("serve", "--port", 0, "--open")
+    address = result.err.split()[-1]
+    assert f"nextchar: no model yet; train one at {address}" in result.err
+    assert opened.get(timeout=20) == address
+    assert opened.empty()

@@ -3,6 +3,7 @@
 import threading
 import webbrowser
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,8 +90,10 @@ def command(
         )
     report_compiling()
     make = partial(Model, weights=weights, streams=streams, queue=queue, version=nextchar.__version__)
-    with listen(host, port) as listener:
+    with listen(host, port) as listener, ExitStack() as stack:
         trainings, off = _trainings(runs, make, train=train, default=local)
+        if trainings:
+            stack.callback(trainings.close)
         if not (named or trainings):
             raise ConfigError(f"no model was given, and {off}; name a run folder, such as `nextchar serve runs/demo`")
         served = [make(name, path) for name, path in named.items()]

@@ -328,7 +328,7 @@ def build(
         untrained: Why clients may not train, if there is no `trainings`.
     """
     served = Models({model.name: model for model in models}, limits or Limits())
-    server = Server(served, Metrics(served.by_name))
+    server = Server(served, Metrics(served.by_name), training=trainings is not None)
     routes = [*server.routes(), *TrainingRoutes(trainings, served.limits, untrained).routes()]
 
     @asynccontextmanager

@@ -301,7 +301,11 @@ class Trainings:
                 async with asyncio.timeout(END_SECONDS):
                     while self._process and not self._process.ended:  # noqa: ASYNC110  nothing reports it
                         await asyncio.sleep(POLL)
-            self._lock.close()
+            self.close()
+
+    def close(self) -> None:
+        """Leave the folder to other servers."""
+        self._lock.close()
 
     def shut_down(self) -> None:
         """Start nothing more, and ask the process to save and to end; the training goes on when the server is back."""
