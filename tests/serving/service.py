@@ -20,16 +20,17 @@ BYTES = make_model(Vocabulary("bytes", tuple(sorted((10, 32, 97, 98, *"é☃".en
 
 
 @contextmanager
-def serving(**options: Any) -> Iterator[str]:
-    """Serve both models, "letters" and "bytes", on a port of this machine; yield the address."""
+def serving(models: dict[str, Any] | None = None, **options: Any) -> Iterator[str]:
+    """Serve models by name, or "letters" and "bytes", on a port of this machine; yield the address."""
     from nextchar.serving.app import build
     from nextchar.serving.models import Model
     from nextchar.serving.run import listen
 
-    sizes = {name: options.pop(name) for name in ("streams", "queue") if name in options}
-    models = [Model("letters", CHARACTERS, **sizes), Model("bytes", BYTES, **sizes)]
+    sizes = {name: options.pop(name) for name in ("streams", "queue", "weights") if name in options}
+    models = {"letters": CHARACTERS, "bytes": BYTES} if models is None else models
+    served = [Model(name, model, **sizes) for name, model in models.items()]
     listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(build(models, **options), log_level="critical", lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(build(served, **options), log_level="critical", lifespan="on", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
     thread.start()

@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def parallel_for(function: Callable[[int, int], None], count: int, multiple: int
 
 def _run(function: Callable[[int, int], None], part: tuple[int, int]) -> None:
     """Call a function for one range."""
-    _context.in_range = True
-    try:
+    with undivided():
         function(*part)
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Keep the work of this thread in this thread: `parallel_for` splits nothing."""
+    before, _context.in_range = _context.in_range, True
+    try:
+        yield
     finally:
-        _context.in_range = False
+        _context.in_range = before

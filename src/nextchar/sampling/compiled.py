@@ -12,7 +12,7 @@ from nextchar.kernels.barrier import new_barrier
 from nextchar.kernels.ensemble import Member, run_ensemble
 from nextchar.kernels.packing import StreamState, empty_streams, pack
 from nextchar.kernels.sampler import Floats, Ids, SamplerState, new_sampler
-from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads
+from nextchar.kernels.steps import DRAW, StepBuffers, new_scratch, padded_streams, run_in_threads, select_inputs
 from nextchar.kernels.threads import available_cores, parallel_for
 from nextchar.sampling.options import SamplingParams
 from nextchar.sampling.protocol import Batch, Nats, PromptState, batch_sizes
@@ -90,6 +90,7 @@ class CompiledBatch:
             if len(networks) > 1
         )
         self._mean = np.zeros((rows, vocabulary_size), np.float32)
+        self._scratch = new_scratch(networks[0].packed, self.states[0], vocabulary_size)
 
     def add(self, prompt: PromptState, params: SamplingParams, key: int, stop_ids: Sequence[int] = ()) -> None:
         """Begin a stream in the next free place."""
@@ -148,6 +149,14 @@ class CompiledBatch:
             return run_in_threads(threads, buffers, self._network.packed, self.states[0], self.sampler)
 
         return buffers.nats[: self._tuner.timed(run, len(ids)) if self.count == 1 else run(1)]
+
+    def draw(self, logits: Floats) -> tuple[Ids, Nats]:
+        """Let every stream in use draw from given logits, `(N, V)`, and read nothing; return ids and their nats, each `(N,)`."""
+        self.states[0].logits[: self.count, : self._network.vocabulary_size] = logits
+        ids, nats = np.full((1, self.count), DRAW), np.zeros((1, self.count))
+        inputs = np.zeros(self.count, np.int64)
+        select_inputs(0, StepBuffers(ids, nats), self.states[0], self.sampler, self._scratch, inputs)
+        return inputs, nats[0]
 
     def _read_part(self, buffers: StepBuffers, first: int, last: int) -> None:
         """Read with the streams from `first` to before `last`; their rows are copied where the compiled step needs it."""

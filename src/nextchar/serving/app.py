@@ -22,6 +22,7 @@ from nextchar.errors import NextcharError
 from nextchar.serving.guard import Guard, compact, error_object, error_response, is_loopback
 from nextchar.serving.metrics import Metrics
 from nextchar.serving.models import START_NAME, Limits, Model, Models, Prompt, UnknownModelError
+from nextchar.serving.neurons import Neurons
 from nextchar.serving.page import documents, wants_html
 from nextchar.serving.replies import JSON, ChatReply, LlamaReply, Reply, selected
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
@@ -328,8 +329,8 @@ def build(
         untrained: Why clients may not train, if there is no `trainings`.
     """
     served = Models({model.name: model for model in models}, limits or Limits())
-    server = Server(served, Metrics(served.by_name), training=trainings is not None)
-    routes = [*server.routes(), *TrainingRoutes(trainings, served.limits, untrained).routes()]
+    server, neurons = Server(served, Metrics(served.by_name), training=trainings is not None), Neurons(served)
+    learning = TrainingRoutes(trainings, served.limits, untrained)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -339,9 +340,11 @@ def build(
             if trainings:
                 await stack.enter_async_context(trainings.at_work(served))
             yield
+        neurons.close()
         for model in [*served.by_name.values()]:
             model.close()
 
     known = (NextcharError, HTTPException, ValidationError)
     handlers: dict[Any, Any] = {**dict.fromkeys(known, _explain), Exception: _failed}
+    routes = [*server.routes(), *learning.routes(), *neurons.routes()]
     return Guard(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), host, api_key)

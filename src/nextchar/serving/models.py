@@ -4,18 +4,21 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, UnknownCharacterError, did_you_mean
 from nextchar.kernels.compile_cache import digest
+from nextchar.sampling.compiled import CompiledBackend
 from nextchar.sampling.engine import Engine
 from nextchar.sampling.options import SampleOptions
+from nextchar.sampling.protocol import PromptState
 from nextchar.serving.scheduler import Scheduler
 from nextchar.serving.schemas import Drawing
 from nextchar.serving.texts import Ids, Request
-from nextchar.storage import ModelSource, to_file
+from nextchar.storage import ModelSource, model_path, to_file
 from nextchar.text.vocabulary import UNKNOWN
 
 START_NAME = "<START>"
@@ -77,6 +80,10 @@ class Model:
         version: Of the program.
 
     Attributes:
+        file: The model, with its weights in full precision.
+        folder: Where its file is, if it was read from one.
+        networks: The packed network.
+        start_state: Of a text without a prompt.
         fingerprint: Equal fingerprints give equal texts for equal requests with a seed.
         about: Its shape and vocabulary, for clients.
     """
@@ -93,6 +100,10 @@ class Model:
     ) -> None:
         file = to_file(model)
         engine = Engine(file, weights)
+        assert isinstance(engine.backend, CompiledBackend)
+        self.file, self.networks = file, engine.backend.networks
+        self.folder = model_path(model).parent if isinstance(model, (str, Path)) else None
+        self.start_state: PromptState = tuple(network.start for network in self.networks)
         self.name, self.created, self.vocabulary = name, int(time.time()), engine.vocabulary
         self.scheduler = Scheduler(engine, streams=streams, queue=queue)
         self.about = {

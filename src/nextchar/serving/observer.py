@@ -1,0 +1,250 @@
+"""What the neurons of a model do, in torch: which are worth seeing, their values in a text, and texts while one is held."""
+
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nextchar.discovery.interventions import Edit, clamp, intervening
+from nextchar.discovery.states import as_memory
+from nextchar.errors import ConfigError, NextcharError
+from nextchar.inspection.naming import Named, read_names
+from nextchar.inspection.report import read, typical_place
+from nextchar.inspection.trace import MAIN, choose
+from nextchar.kernels.functions import UNIT
+from nextchar.kernels.threads import undivided
+from nextchar.model.compiled import own_threads
+from nextchar.model.reading import Chunk, Reader, log_probabilities
+from nextchar.model.state import State
+from nextchar.sampling.compiled import CompiledBatch
+from nextchar.sampling.protocol import PromptState
+from nextchar.serving.texts import Ids
+from nextchar.storage import CONFIG, ModelFile, to_language_model
+from nextchar.text.catalogue import CATALOGUE, place
+from nextchar.text.paths import expand
+from nextchar.text.sources import find_sources, read_codes
+from nextchar.text.vocabulary import UNKNOWN
+
+SEARCHED = 20_000  # characters in which neurons are searched for
+CLAIMED = 3000  # of them, for the range of neurons that have names already
+SHOWN = 16  # neurons: those with a name, and then those that matter most
+EXAMPLE = 600  # characters that are shown first
+
+Unit = tuple[int, int]
+Values = list[list[float]]
+"""Of K units at each of T characters."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        neurons: `unit`, LAYER:UNIT; `phrase`, `score` and `measure` if it has a name; its `low`est and `high`est value.
+        text: An example, in which the first of them varies most.
+        message: Where they are from, in sentences.
+    """
+
+    neurons: list[dict[str, Any]] = field(default_factory=list)
+    text: str = ""
+    message: str = ""
+
+
+class Observer:
+    """A model as a torch network, which computes in the calling thread alone.
+
+    Args:
+        file: The model.
+        folder: Where its file is, if it was read from one.
+    """
+
+    def __init__(self, file: ModelFile, folder: Path | None) -> None:
+        self.lm, self._folder = to_language_model(file), folder
+
+    def search(self, generate: Callable[[int], Ids], keep_on: Callable[[], bool]) -> Found:
+        """Find the neurons that are worth seeing first.
+
+        They are those of claims.json beside the model or in a folder there. Otherwise they are searched for in the beginning
+        of the text that the model was trained on, or, if that cannot be read, in text of its own.
+
+        Args:
+            generate: Returns so many ids of its own, `(T,)`.
+            keep_on: Asked from time to time; when it returns False, the search ends.
+        """
+        begun = time.monotonic()
+        named, message = self._claims()
+        with suppress(OSError, NextcharError, ValueError):
+            ids, of = self._corpus()
+        if not len(ids):
+            ids, of = generate(SEARCHED), "text of its own"
+
+        def check(_what: str, _done: int, _total: int) -> None:
+            if not keep_on():
+                raise NextcharError("the search was ended")
+
+        with computing():
+            found = read(self.lm, ids if named is None else ids[:CLAIMED], named, check)
+        if named is None:
+            count = f"{len(found.names) or 'none'} found in {len(ids):,} characters of {of}"
+            message = f"{message}{count} in {time.monotonic() - begun:.1f} s"
+        result = Found(message=message)
+        for layer, unit in found.chosen[:SHOWN]:
+            values, name = found.of(layer, unit), found.names.get((layer, unit))
+            said = {"phrase": name.phrase, "score": round(name.score, 4), "measure": name.measure} if name else {}
+            ends = {"low": round(float(values.min()), 4), "high": round(float(values.max()), 4)}
+            result.neurons.append({"unit": f"{layer}:{unit}", **said, **ends})
+        shown = found.text.ids
+        at = typical_place(found.of(*found.chosen[0]), shown, self.lm.vocabulary, EXAMPLE)
+        result.text = self.lm.vocabulary.decode(shown[at : at + EXAMPLE])
+        return result
+
+    def _claims(self) -> tuple[list[Named] | None, str]:
+        """Return the names of a claims.json, if there is one about this model; and what there is to say."""
+        paths = [] if self._folder is None else [self._folder / "claims.json", *self._folder.glob("*/claims.json")]
+        message = ""
+        for path in filter(Path.is_file, paths):
+            try:
+                named = read_names(path, self.lm)
+                for each in named:
+                    choose(self.lm.network.architecture, {each.layer: [each.unit]})
+                    str(each)  # fails if the score is no number
+            except (NextcharError, ValueError, TypeError, AttributeError) as error:
+                reason = error if isinstance(error, NextcharError) else f"{path.name} is damaged"
+                message = f"{reason}; it was left out. "
+            else:
+                return named, f"from {path.relative_to(path.parents[1])} of nextchar discover"
+        return None, message
+
+    def _corpus(self) -> tuple[Ids, str]:
+        """Return the beginning of the text that the model was trained on, as ids, and its name.
+
+        Raises:
+            NextcharError: It is not on this machine.
+        """
+        if self._folder is None:
+            raise ConfigError("the model is not in a run folder")
+        config = tomllib.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+        vocabulary, parts, left = self.lm.vocabulary, [], SEARCHED
+        names = [text for text in config["texts"] if _is_here(text)]
+        with find_sources(names, suffixes=config.get("suffix", ()), units=vocabulary.units) as (sources, _):
+            for source in sources:
+                for codes in read_codes(source, vocabulary.units, config.get("encoding", "utf-8")):
+                    ids = vocabulary.find(codes)
+                    parts.append(ids[ids != UNKNOWN][:left])
+                    left -= len(parts[-1])
+                    if not left:
+                        return np.concatenate(parts).astype(np.int64), sources[0].name
+        return np.concatenate(parts).astype(np.int64), sources[0].name
+
+    def state(self, prompt: PromptState) -> State:
+        """Return the state of a compiled stream as the network's; it has the precision of the packed weights."""
+        shape = self.lm.network.architecture
+        hidden, memory, _ = prompt[0]
+        scale = 1 / UNIT if hidden.dtype == np.int16 else 1.0
+        vectors = [torch.from_numpy(np.float32(scale) * hidden.astype(np.float32)), torch.from_numpy(memory.copy())]
+        flat = [vector[0].reshape(shape.layers, -1)[:, None, : shape.hidden] for vector in vectors]
+        kept = {"lstm": flat, "gru": flat[1:], "rnn": flat[:1]}[shape.cell]
+        return tuple(tuple(vector[layer] for vector in kept) for layer in range(shape.layers))
+
+
+class Reading:
+    """A text that is read piece by piece.
+
+    Args:
+        observer: The model.
+        units: Whose values are wanted.
+        state: Before the next character; None at the beginning of a text.
+    """
+
+    def __init__(self, observer: Observer, units: Sequence[Unit], state: State | None = None) -> None:
+        self._lm, self._units = observer.lm, units
+        network = observer.lm.network
+        self._state = network.empty_state(1) if state is None else state
+        self._before = torch.zeros(1, network.vocabulary_size)
+        if state is None:
+            self.read([network.vocabulary_size])
+
+    def read(self, ids: Sequence[int]) -> tuple[list[float], Values]:
+        """Return ln p of T ids, without meaning if a state was given and these are the first, and the values after each."""
+        logits, values = [self._before], []
+
+        def visit(seen: Chunk) -> None:
+            signal = MAIN[self._lm.network.architecture.cell]
+            logits.append(seen.logits[:, 0])
+            columns = [seen.layers[layer][signal][:, 0, unit] for layer, unit in self._units]
+            values.extend(torch.stack(columns, 1).tolist() if columns else [[] for _ in seen.logits])
+
+        given = np.asarray(ids, np.int64)
+        with computing():
+            self._state = Reader(self._lm.network, record=True).read(given[:, None], self._state, visit)
+        every = torch.cat(logits)
+        self._before = every[-1:]
+        known = torch.from_numpy(given % len(self._before[0]))[:, None]  # START has no probability
+        return log_probabilities(every[:-1]).gather(1, known)[:, 0].tolist(), values
+
+
+class Held:
+    """A text that is generated while one unit is held at a value.
+
+    Args:
+        observer: The model.
+        units: Whose values are wanted.
+        state: Before the last character of the prompt.
+        last: That character's id, or START. It is read with the unit held already.
+        held: The unit, and its value as it is shown, from -1 to 1.
+        batch: One stream, which draws.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        units: Sequence[Unit],
+        state: State,
+        last: int,
+        held: tuple[Unit, float],
+        batch: CompiledBatch,
+    ) -> None:
+        self._network, self._units, self._state, self._batch = observer.lm.network, units, state, batch
+        (layer, unit), value = held
+        cell = self._network.architecture.cell
+        self._edits = [Edit(layer, (unit,), clamp(float(as_memory(np.array(value), cell))))]
+        with computing():
+            self._read(last)
+
+    def generate(self, count: int) -> tuple[list[int], list[float], Values]:
+        """Draw ids; return them, -ln p of each under the network that is held, and the values after each."""
+        ids, nats, values = [], [], []
+        with computing():
+            for _ in range(count):
+                drawn, cost = self._batch.draw(self._logits)
+                self._read(int(drawn[0]))
+                ids.append(int(drawn[0]))
+                nats.append(float(cost[0]))
+                seen = [self._state[layer][-1][0, unit] for layer, unit in self._units]
+                lstm = self._network.architecture.cell == "lstm"
+                values.append([float(torch.tanh(value) if lstm else value) for value in seen])
+        return ids, nats, values
+
+    def _read(self, id_: int) -> None:
+        recurrence = intervening(self._edits, layers=self._network.architecture.layers)
+        logits, self._state = self._network(torch.tensor([[id_]]), self._state, recurrence=recurrence)
+        self._logits = logits[0].numpy()
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Compute in this thread alone, so that the scheduler keeps its cores."""
+    with undivided(), own_threads(), torch.no_grad():
+        yield
+
+
+def _is_here(text: str) -> bool:
+    """Return whether a text is a file, a folder, or a named corpus that needs no download."""
+    path = expand(text)
+    return path.is_file() or path.is_dir() or (text in CATALOGUE and place(text) != "to be fetched")
