@@ -13,7 +13,7 @@ import torch
 
 from nextchar.discovery.interventions import Edit, clamp, intervening
 from nextchar.discovery.states import as_memory
-from nextchar.errors import ConfigError, NextcharError
+from nextchar.errors import NextcharError
 from nextchar.inspection.naming import Named, read_names
 from nextchar.inspection.report import read, typical_place
 from nextchar.inspection.trace import MAIN, choose
@@ -79,9 +79,8 @@ class Observer:
         """
         begun = time.monotonic()
         named, message = self._claims()
-        with suppress(OSError, NextcharError, ValueError):
-            ids, of = self._corpus()
-        if not len(ids):
+        ids, of = self._corpus()
+        if len(ids) < CLAIMED:
             ids, of = generate(SEARCHED), "text of its own"
 
         def check(_what: str, _done: int, _total: int) -> None:
@@ -122,25 +121,23 @@ class Observer:
         return None, message
 
     def _corpus(self) -> tuple[Ids, str]:
-        """Return the beginning of the text that the model was trained on, as ids, and its name.
-
-        Raises:
-            NextcharError: It is not on this machine.
-        """
+        """Return the beginning of the text that the model was trained on, as ids, and its name; no ids if it is not here."""
+        vocabulary, parts, names, left = self.lm.vocabulary, [np.zeros(0, np.int64)], [""], SEARCHED
         if self._folder is None:
-            raise ConfigError("the model is not in a run folder")
-        config = tomllib.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
-        vocabulary, parts, left = self.lm.vocabulary, [], SEARCHED
-        names = [text for text in config["texts"] if _is_here(text)]
-        with find_sources(names, suffixes=config.get("suffix", ()), units=vocabulary.units) as (sources, _):
-            for source in sources:
-                for codes in read_codes(source, vocabulary.units, config.get("encoding", "utf-8")):
-                    ids = vocabulary.find(codes)
-                    parts.append(ids[ids != UNKNOWN][:left])
-                    left -= len(parts[-1])
-                    if not left:
-                        return np.concatenate(parts).astype(np.int64), sources[0].name
-        return np.concatenate(parts).astype(np.int64), sources[0].name
+            return parts[0], ""
+        with suppress(OSError, NextcharError, ValueError, KeyError):
+            config = tomllib.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+            here, suffixes = filter(_is_here, config["texts"]), config.get("suffix", ())
+            with find_sources([*here], suffixes=suffixes, units=vocabulary.units) as (sources, _):
+                names = [source.name for source in sources]
+                for source in sources:
+                    for codes in read_codes(source, vocabulary.units, config.get("encoding", "utf-8")):
+                        ids = vocabulary.find(codes)
+                        parts.append(ids[ids != UNKNOWN][:left].astype(np.int64))
+                        left -= len(parts[-1])
+                        if not left:
+                            return np.concatenate(parts), names[0]
+        return np.concatenate(parts), names[0]
 
     def state(self, prompt: PromptState) -> State:
         """Return the state of a compiled stream as the network's; it has the precision of the packed weights."""
