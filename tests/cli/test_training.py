@@ -77,7 +77,7 @@ def test_a_start_that_was_killed_is_resumed_with_its_budget_or_another(
     """Before its first snapshot a run has its config alone, with its model to start from; a budget takes the old one's place."""
     folder = tmp_path / "tuned"
     with monkeypatch.context() as patch:
-        patch.setattr(start, "measure_flops", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(start, "measure_flops", lambda *_, **__: signal.raise_signal(signal.SIGINT))
         words = ["--minutes", 5, "--init-from", run, "-o", folder]
         assert shell("train", text_file, *words).code == 130
     assert [path.name for path in folder.iterdir()] == [CONFIG]

@@ -112,6 +112,18 @@ def test_cores_are_those_asked_for_within_the_limits(
     assert count_cores(tmp_path, asked) == count
 
 
+@pytest.mark.parametrize(
+    ("asked", "processes", "count"), [("", 2, 2), ("1", 2, 2), ("2", 2, 2), ("3", 2, 3), ("1", 3, 1), ("", 8, 1)]
+)
+def test_processes_of_one_machine_share_its_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, processes: int, count: int
+) -> None:
+    """Each gets its share; the 1 that torchrun sets for all of them is no wish of anybody's, another number is."""
+    monkeypatch.setattr(cores.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    assert count_cores(tmp_path, asked, processes) == count
+
+
 def test_a_system_without_affinity_counts_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no affinity all cores are usable; where even their number is unknown, one is."""
     monkeypatch.setattr(cores.platform, "system", lambda: "Linux")

@@ -50,6 +50,18 @@ def test_parts_of_a_batch_have_the_masks_of_the_whole(dtype: torch.dtype) -> Non
         assert torch.equal(torch.cat(apart, dim=1), dropout(x))
 
 
+def test_a_process_has_its_part_of_the_masks_of_a_gpu() -> None:
+    """A generator draws the masks of other types, as on a GPU: those of one part of the batch are those of the whole."""
+    x = torch.ones(5, 7, 6, dtype=torch.float64)
+    masks = []
+    for first, last in ((0, 7), (2, 5)):
+        dropout = Dropout(0.4, CPU)
+        dropout.restart(3)
+        part = dropout.of_rows(first, last, 7)
+        masks.append([part(x[:, first:last]) for _ in range(2)])
+    assert all(torch.equal(whole[:, 2:5], part) for whole, part in zip(*masks, strict=True))
+
+
 def test_calls_within_a_step_drop_differently() -> None:
     """Two calls after one restart do not share a mask."""
     dropout, x = Dropout(0.5, CPU), torch.ones(1000)

@@ -99,8 +99,8 @@ def test_every_validation_is_followed_by_a_checkpoint(corpus: Corpus) -> None:
 def measured(monkeypatch: pytest.MonkeyPatch, flops: float) -> None:
     """Let the probe of the machine find this speed, and compile nothing ahead."""
     monkeypatch.setattr(start, "compile_ahead", lambda *_: 0.0)
-    monkeypatch.setattr(start, "measure_flops", lambda *_: flops)
-    monkeypatch.setattr(start, "faster_kernels", lambda *_: ("compiled", flops))
+    monkeypatch.setattr(start, "measure_flops", lambda *_, **__: flops)
+    monkeypatch.setattr(start, "faster_kernels", lambda *_, **__: ("compiled", flops))
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
@@ -304,8 +304,8 @@ def test_the_kernels_that_are_faster_are_kept_in_the_run(
     """A budget in minutes measures our kernels and torch's, trains with the faster ones, and so does a resumed run."""
     speeds = {"compiled": 1e9, "torch": theirs}
     monkeypatch.setattr(start, "compile_ahead", lambda *_: 0.0)
-    monkeypatch.setattr(start, "measure_flops", lambda recipe, *_: speeds[recipe.kernels])
-    monkeypatch.setattr(probe, "measure_flops", lambda recipe, *_: speeds[recipe.kernels])
+    monkeypatch.setattr(start, "measure_flops", lambda recipe, *_, **__: speeds[recipe.kernels])
+    monkeypatch.setattr(probe, "measure_flops", lambda recipe, *_, **__: speeds[recipe.kernels])
     trainer = make_trainer(corpus, SMALL.replace(hidden=16, steps=None, minutes=1))
     assert trainer.recipe.kernels == kernels
     assert trainer.learner._compiled is (kernels == "compiled" and trainer.learner.network.is_compiled())
@@ -346,7 +346,7 @@ def compiled():
     return {(f.__name__, str(signature)) for f in functions for signature in f.signatures}
 
 config = Config(minutes=1)
-start._exercise(config)
+start.exercise(config)
 ahead = compiled()
 given = {"hidden": 32, "batch_size": 8, "seq_length": 16, "dropout": 0.1, "recurrent_dropout": 0.1, "steps": 3}
 trainer = start.make_trainer(Corpus.from_text("to be or not to be " * 300), config.replace(**given))

@@ -21,6 +21,7 @@ from nextchar.cli.console import LITERAL, handle_signals, prepare_streams, trans
 from nextchar.cli.help import console, show_panel
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.text.display import visible
+from nextchar.training import launch
 
 # Of each command: its usage, and what it does.
 COMMANDS = {
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with handle_signals(_interrupt, "SIGINT"):
         try:
             prepare_streams()
-            if given[:1] in (["train"], ["demo"]) and not {*HELP_FLAGS} & {*given}:
+            if given[:1] in (["train"], ["demo"]) and not {*HELP_FLAGS} & {*given} and not launch.is_silent():
                 transient("starting ...")
             code = run(given)
             if sys.stdout:
@@ -197,6 +198,8 @@ def _fail(message: str) -> int:
 
 
 def _say(message: str) -> None:
+    if launch.is_silent():
+        return
     with suppress(OSError):  # standard error may be closed
         print(f"nextchar: {visible(message)}", file=sys.stderr, flush=True)  # noqa: T201  talk
 

@@ -17,10 +17,12 @@ from nextchar.config import BUDGETS, Config, compose, read_toml
 from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, MODEL, ModelFile, read_model
 from nextchar.text.hub import is_hub
-from nextchar.training.folder import absolute, default_folder, is_pipe, locked, refuse_run
+from nextchar.training import launch
+from nextchar.training.folder import absolute, default_folder, is_pipe, is_same, locked, refuse_run
 
 if TYPE_CHECKING:
     from nextchar.text.corpus import Corpus
+    from nextchar.training.ranks import Ranks
     from nextchar.training.run import Run
 
 LOADING = "loading PyTorch ..."
@@ -96,17 +98,50 @@ def command(
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
     flags = {"tensorboard": tensorboard, "keep_checkpoints": keep_checkpoints}
-    job = Job(stderr(), json, flags, time.monotonic(), hints)
+    begun = time.monotonic()
+    with launch.joined() as ranks:
+        if ranks and not ranks.leads:
+            return _follow(ranks)
+        job = Job(stderr(), json, flags, begun, hints, ranks)
+        given = {"output": output, "preset": preset, "config": config, "init_from": init_from, "overwrite": overwrite}
+        return _start(job, texts, resume, explicit, given)
+
+
+def _follow(ranks: "Ranks") -> int:
+    """Take part in a training as one of the processes that do not lead; they show nothing."""
+    from nextchar.training.follow import Follower  # noqa: PLC0415  torch takes long to import
+
+    follower = Follower(ranks)
+    with handle_signals(lambda *_: follower.stop(), "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        return 0 if follower.follow() else INTERRUPTED
+
+
+def _start(
+    job: "Job", texts: tuple[str, ...], resume: Path | None, explicit: dict[str, Any], given: dict[str, Any]
+) -> int:
+    """Start a run or resume one.
+
+    Args:
+        job: How.
+        texts: To train on.
+        resume: The run to resume, if one is.
+        explicit: Options of `Config` that were given.
+        given: The other options.
+    """
+    output, overwrite, init_from = given["output"], given["overwrite"], given["init_from"]
     if resume:
-        names = ("output", "preset", "config", "init_from", "overwrite")
-        beside = zip(names, (output, preset, config, init_from, overwrite), strict=True)
-        budget = _budget({**explicit, **{name: value for name, value in beside if value}})
+        budget = _budget({**explicit, **{name: value for name, value in given.items() if value}})
         with locked(resume):
             return _resume(job, resume, list(map(absolute, texts)), budget)
-    chosen, named = compose(explicit, preset=preset, file=config)
-    base = init_from or (read_toml(config)[0].get("init_from") if config else None)
+    chosen, named = compose(explicit, preset=given["preset"], file=given["config"])
+    base = init_from or (read_toml(given["config"])[0].get("init_from") if given["config"] else None)
     opened = texts or tuple(named)
+    if launch.may_restart() and not output:
+        raise ConfigError("torchrun --max-restarts goes on in the same run folder; name it with -o")
     folder = output or default_folder(opened)
+    if launch.attempt() and is_same(folder, chosen, opened):
+        with locked(folder):
+            return _resume(job, folder, list(map(absolute, texts)), {})
     if not overwrite:
         refuse_run(folder)
     origin = ""
@@ -134,6 +169,7 @@ class Job:
         record: Flags that go on to `record`.
         begun: When the command started.
         hints: Whether to say at the end what can be done next.
+        ranks: The processes of torchrun that train together, of which this one leads; None if it is alone.
     """
 
     console: Console
@@ -141,6 +177,7 @@ class Job:
     record: dict[str, bool]
     begun: float
     hints: bool
+    ranks: "Ranks | None" = None
 
 
 def _budget(given: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +210,8 @@ def _resume(job: Job, folder: Path, texts: list[str], budget: dict[str, Any]) ->
     from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
 
     run = Run.open(folder)
+    if launch.attempt() and not run.finished:
+        budget = {}  # it has begun already
     if run.finished and run.snapshot and not budget:
         job.console.print(
             f"this run is finished ({run.snapshot.step:,} steps); give --minutes, --epochs or --steps to continue it"
@@ -201,7 +240,8 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
     view = TrainingView(job.console, name=str(run.folder), hint="Ctrl-C saves and stops")
     report_compiling(job.console)
     spent = time.monotonic() - job.begun - reading
-    trainer = run.trainer(corpus, spent=spent, say=view.say, **budget)
+    together = {"ranks": job.ranks} if job.ranks else {}
+    trainer = run.trainer(corpus, spent=spent, say=view.say, **together, **budget)
     done: Finished | None = None
 
     def stop(number: int, _frame: object) -> None:
@@ -217,6 +257,8 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
             for event in view.follow(events):
                 done = event if isinstance(event, Finished) else done
     except KeyboardInterrupt:
+        if job.ranks:
+            job.ranks.abandon()
         job.console.print(f"interrupted at once; the last snapshot is saved. {again}")
         return INTERRUPTED
     if not done:
@@ -235,12 +277,19 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
 
 def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
     """Open the corpus; return it, and the seconds that took."""
+    from nextchar.kernels.threads import available_cores  # noqa: PLC0415  numba takes long to import
+
     begun = time.monotonic()
     progress = ReadingProgress(job.console)
     try:
         corpus = run.corpus(texts, progress)
     finally:
         progress.close()
+    if job.ranks:
+        how = {name: getattr(run.config, name) for name in ("units", "encoding", "suffix")}
+        job.ranks.tell({"do": "open", "key": corpus.key, "texts": list(map(absolute, texts or run.texts)), **how})
+        job.ranks.agree()
+        job.console.print(f"{job.ranks.world} processes train together; threads of each: {available_cores()}")
     if corpus.skipped:
         job.console.print(f"left out {corpus.skipped:,} files that look binary (--units bytes would read them)")
     return corpus, time.monotonic() - begun

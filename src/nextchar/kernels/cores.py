@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 
-def count_cores(root: Path, asked: str = "") -> int:
+def count_cores(root: Path, asked: str = "", processes: int = 1) -> int:
     """Return how many threads should compute at the same time.
 
     These are the cores that the process may run on, at most as many as its control groups allow (the limit of a
@@ -19,12 +19,15 @@ def count_cores(root: Path, asked: str = "") -> int:
     Args:
         root: The folder that holds `proc` and `sys`.
         asked: The value of `OMP_NUM_THREADS`: use as many as it says, and slower cores, too.
+        processes: How many processes compute on this machine together, as torchrun starts them: each gets its share.
+            torchrun sets `OMP_NUM_THREADS` to 1 where nobody has set it, so a 1 says nothing then.
     """
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     limit = math.ceil(min(len(usable), cgroup_limit(root)))
     first = asked.partition(",")[0].strip()
-    wanted = int(first) if first.isdecimal() else performance_cores(root, usable)
-    return max(1, min(limit, wanted))
+    if first.isdecimal() and (processes == 1 or first != "1"):
+        return max(1, min(limit, int(first)))
+    return max(1, min(limit, performance_cores(root, usable)) // processes)
 
 
 def cgroup_limit(root: Path) -> float:

@@ -14,7 +14,8 @@ from nextchar.kernels.cores import count_cores
 @cache
 def available_cores() -> int:
     """Return how many threads should compute at the same time; `OMP_NUM_THREADS` sets it, as it does for torch."""
-    return count_cores(Path("/"), os.environ.get("OMP_NUM_THREADS", ""))
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1") if "MASTER_ADDR" in os.environ else "1"  # torchrun sets both
+    return count_cores(Path("/"), os.environ.get("OMP_NUM_THREADS", ""), max(1, int(processes)))
 
 
 @cache

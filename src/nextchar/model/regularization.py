@@ -38,7 +38,7 @@ class Dropout:
     def of_rows(self, first: int, last: int, count: int) -> "Dropout":
         """Return the dropout of the rows `first` to `last` of a batch of `count`, with the same masks as in the whole.
 
-        It takes activations of these rows only, `(T, last - first, ...)`. On a GPU they must be all rows.
+        It takes activations of these rows only, `(T, last - first, ...)`.
         """
         part = copy.copy(self)
         part._rows = (first, last, count)  # noqa: SLF001 - an object of the same class
@@ -55,7 +55,11 @@ class Dropout:
     def _mask(self, x: Tensor, probability: float, first: int, last: int, count: int) -> Tensor:
         if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
             keep = 1 - probability
-            return torch.empty_like(x).bernoulli_(keep, generator=self._generator).div_(keep)
+            if count == last - first:
+                return torch.empty_like(x).bernoulli_(keep, generator=self._generator).div_(keep)
+            # A generator cannot start at a row, so the mask of the whole batch is made.
+            whole = x.new_empty(len(x), count, *x.shape[2:]).bernoulli_(keep, generator=self._generator)
+            return whole[:, first:last].div_(keep)
         keys = np.random.SeedSequence((self._seed, self._used)).generate_state(2)
         self._used += 1
         mask = torch.empty(x.shape, dtype=x.dtype)

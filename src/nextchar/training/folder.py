@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nextchar.config import BUDGETS, Config, read_toml
 from nextchar.errors import ConfigError
-from nextchar.storage import holds_run
+from nextchar.storage import CONFIG, holds_run
 from nextchar.text.catalogue import CATALOGUE
 from nextchar.text.hub import fetch_texts, is_hub
 from nextchar.text.paths import STDIN, expand
@@ -118,6 +119,16 @@ def refuse_run(folder: Path) -> None:
         raise ConfigError(
             f"{folder} already holds a run; continue it with --resume, name another folder with -o, or give --overwrite"
         )
+
+
+def is_same(folder: Path, config: Config, texts: Sequence[str]) -> bool:
+    """Return whether a folder holds the run that these options and texts start, or have started."""
+    if not (folder / CONFIG).exists():
+        return False
+    values, before = read_toml(folder / CONFIG)
+    given = {name: value for name, value in config if name not in BUDGETS and value is not None}
+    there = Config.make({name: value for name, value in values.items() if name in Config.model_fields})
+    return before == list(map(absolute, texts)) and all(getattr(there, name) == given[name] for name in given)
 
 
 def default_folder(texts: Sequence[str]) -> Path:

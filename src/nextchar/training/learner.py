@@ -11,11 +11,12 @@ from nextchar.kernels.threads import parallel_for, split_range
 from nextchar.model.network import Network, same_weights, set_weights
 from nextchar.model.recurrence import fastest, fused
 from nextchar.model.regularization import Dropout
-from nextchar.model.state import State, concatenate_rows, detach, reset_rows, select_rows
+from nextchar.model.state import State, concatenate_rows, detach, map_state, reset_rows, select_rows
 from nextchar.recipe import Recipe
 from nextchar.storage import Arrays
 from nextchar.text.batches import Batch
 from nextchar.training.optimizer import clip, make_optimizer, optimizer_arrays, restore_optimizer, set_rate
+from nextchar.training.ranks import ALONE, Ranks
 
 
 class Learner:
@@ -24,21 +25,27 @@ class Learner:
     With our kernels, each core takes its rows of the batch through the whole step, in a view of the network with the
     same weights and its own gradients, and the gradients are added up. Torch uses one thread meanwhile.
 
+    Several processes divide the batch in the same way: each has its rows of every batch and of the state, and gradients
+    and loss are added up over all of them in one message a step.
+
     Attributes:
         network: On its device.
-        state: Of the recurrence, one row per sequence, as the last step left it.
+        state: Of the recurrence, one row for each sequence of this process, as the last step left it.
         losses: Sum of the mean losses of the steps since it was last set to zero, in nats per character.
         norm: Of the whole gradient at the last step, before clipping.
     """
 
-    def __init__(self, network: Network, recipe: Recipe, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, network: Network, recipe: Recipe, device: torch.device, precision: str, ranks: Ranks = ALONE
+    ) -> None:
         self.network = network.to(device)
         self._recipe, self._device, self._precision = recipe, device, precision
         self._optimizer = make_optimizer(network, recipe)
         self._dropout = Dropout(recipe.dropout, device, recurrent=recipe.recurrent_dropout)
-        self.state: State = network.empty_state(recipe.batch_size)
+        self._ranks, self._rows = ranks, slice(*ranks.rows(recipe.batch_size))
+        rows = self._rows.stop - self._rows.start
+        self.state: State = network.empty_state(rows)
         self._compiled = recipe.kernels == "compiled" and network.is_compiled()
-        rows = recipe.batch_size
         self._shares = split_range(rows, MR) if self._compiled else [(0, rows)]
         # Threads that record graphs on the same parameters could wait for each other for ever.
         self._views = [network, *(same_weights(network) for _ in self._shares[1:])]
@@ -57,7 +64,8 @@ class Learner:
             self._step(batch, rate, number)
 
     def _step(self, batch: Batch, rate: float, number: int) -> None:
-        inputs, targets, reset = (torch.from_numpy(array).to(self._device) for array in batch[:3])
+        own_rows = (batch.inputs[:, self._rows], batch.targets[:, self._rows], batch.reset[self._rows])
+        inputs, targets, reset = (torch.from_numpy(array).to(self._device) for array in own_rows)
         set_rate(self._optimizer, rate)
         self._dropout.restart((self._recipe.seed << 32) ^ number)
         state = reset_rows(detach(self.state), reset)
@@ -65,17 +73,19 @@ class Learner:
 
         def learn(share: int, _: int) -> None:
             first, last = self._shares[share]
-            dropout = self._dropout.of_rows(first, last, len(reset))
+            before = self._rows.start
+            dropout = self._dropout.of_rows(before + first, before + last, self._recipe.batch_size)
             own = (inputs[:, first:last], targets[:, first:last], select_rows(state, slice(first, last)))
             results[share] = self._backward(self._views[share], *own, dropout)
 
         parallel_for(learn, len(self._shares), 1)
         parallel_for(self._add_gradients, len(self._shares), 1)
         losses, states = zip(*(results[share] for share in sorted(results)), strict=True)
+        loss = self._over_ranks(torch.stack(losses).sum())
         self.state = concatenate_rows(list(states))
         self.norm = clip(self.network, self._recipe)
         self._optimizer.step()
-        self.losses += torch.stack(losses).sum() / targets.numel()
+        self.losses += loss / (self._recipe.batch_size * len(inputs))
 
     def _backward(
         self, view: Network, inputs: Tensor, targets: Tensor, state: State, dropout: Dropout
@@ -99,13 +109,37 @@ class Learner:
             for other in others:
                 own.grad[rows] += other.grad[rows]
 
+    def _over_ranks(self, loss: Tensor) -> Tensor:
+        """Add up the gradients of all processes; return the sum of their losses."""
+        if self._ranks.world == 1:
+            return loss
+        parameters = list(self.network.parameters())
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        whole = self._ranks.sum(torch.cat([each.reshape(-1) for each in (*gradients, loss)]))
+        *parts, total = torch.split(whole, [*map(Tensor.numel, gradients), 1])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return total[0]
+
+    def whole_state(self) -> State:
+        """Return the state of all rows of the batch, those of other processes included."""
+        if self._ranks.world == 1:
+            return self.state
+
+        def gathered(vector: Tensor) -> Tensor:
+            whole = torch.zeros(self._recipe.batch_size, vector.shape[1], device=self._device)
+            whole[self._rows] = vector.float()  # which holds bfloat16 exactly
+            return self._ranks.sum(whole).to(vector.dtype)
+
+        return map_state(gathered, self.state)
+
     def optimizer_arrays(self) -> Arrays:
         """Return the optimizer's state by name."""
         return optimizer_arrays(self._optimizer, self.network)
 
     def restore(self, weights: Arrays, optimizer: Arrays, state: State) -> None:
-        """Restore weights, optimizer and recurrent state."""
+        """Restore weights, optimizer and the recurrent state, of which `state` has all rows."""
         set_weights(self.network, weights)
         tensors = {name: torch.from_numpy(array) for name, array in optimizer.items()}
         restore_optimizer(self._optimizer, self.network, tensors)
-        self.state = tuple(tuple(vector.to(self._device) for vector in layer) for layer in state)
+        self.state = map_state(lambda vector: vector[self._rows].to(self._device), state)

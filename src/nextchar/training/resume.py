@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -101,6 +102,20 @@ def read_snapshot(path: Path) -> Snapshot:
         )
     except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
         raise ModelFileError(f"{path} is damaged or does not hold a training: it lacks {error}") from None
+
+
+def to_bytes(snapshot: Snapshot) -> bytes:
+    """Return what `write_snapshot` writes."""
+    with TemporaryDirectory(prefix="nextchar-") as folder:
+        write_snapshot(Path(folder) / "snapshot", snapshot)
+        return (Path(folder) / "snapshot").read_bytes()
+
+
+def from_bytes(content: bytes) -> Snapshot:
+    """Read what `to_bytes` returned."""
+    with TemporaryDirectory(prefix="nextchar-") as folder:
+        (Path(folder) / "snapshot").write_bytes(content)
+        return read_snapshot(Path(folder) / "snapshot")
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

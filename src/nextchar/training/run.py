@@ -17,6 +17,7 @@ from nextchar.text.sources import Progress, no_progress
 from nextchar.training.events import Event, Validated
 from nextchar.training.events import Progress as Trained
 from nextchar.training.folder import absolute, is_pipe, locked, refuse_run
+from nextchar.training.ranks import ALONE, Ranks
 from nextchar.training.record import record, with_samples
 from nextchar.training.resume import Snapshot, read_snapshot
 from nextchar.training.start import make_trainer
@@ -129,7 +130,13 @@ class Run:
         return corpus
 
     def trainer(
-        self, corpus: Corpus, *, spent: float = 0.0, say: Callable[[str], object] = lambda _: None, **budget: Any
+        self,
+        corpus: Corpus,
+        *,
+        spent: float = 0.0,
+        say: Callable[[str], object] = lambda _: None,
+        ranks: Ranks = ALONE,
+        **budget: Any,
     ) -> Trainer:
         """Return a trainer that starts this run, resumes it, or continues it with a new budget.
 
@@ -137,18 +144,17 @@ class Run:
             corpus: Of its texts.
             spent: Seconds of a budget in minutes that have passed already.
             say: Called with one line for each step that takes long.
+            ranks: The processes that train together, of which this one leads.
             budget: `minutes`, `epochs` or `steps`; without one, the run's own.
 
         Raises:
             ConfigError: The run is finished and there is no new budget, or another option is given.
         """
-        trainer = self._make_trainer(corpus, spent, say, budget)
+        trainer = self._make_trainer(corpus, budget, spent=spent, say=say, ranks=ranks)
         trainer.origin = {"init_from": self.init_from} if is_hub(self.init_from) else {}
         return trainer
 
-    def _make_trainer(
-        self, corpus: Corpus, spent: float, say: Callable[[str], object], budget: dict[str, Any]
-    ) -> Trainer:
+    def _make_trainer(self, corpus: Corpus, budget: dict[str, Any], **how: Any) -> Trainer:
         if others := [name for name in budget if name not in BUDGETS]:
             raise ConfigError(f"a resumed run keeps its options, but {', '.join(others)} was given")
         if self.snapshot:
@@ -157,14 +163,14 @@ class Run:
                     f"this run is finished ({self.snapshot.step:,} steps); give minutes, epochs or steps to continue it"
                 )
             config = self.snapshot.recipe.to_config().replace(eval_every=None, **budget) if budget else None
-            return make_trainer(corpus, config, snapshot=self.snapshot, spent=spent, say=say)
+            return make_trainer(corpus, config, snapshot=self.snapshot, **how)
         base = read_model(self.init_from) if self.init_from else None
         config = self.config.replace(**budget)
         # From here on the run can be resumed, even if it is killed before its first step. An older run in the folder can
         # be resumed until the new one has started.
         if not holds_run(self.folder):
             write_text(self.folder / CONFIG, to_toml(config, self.texts, self.init_from))
-        return make_trainer(corpus, config, init_from=base, spent=spent, say=say)
+        return make_trainer(corpus, config, init_from=base, **how)
 
     def resume(self, text: Texts | None = None, *, progress: bool = True, **budget: Any) -> LanguageModel:
         """Resume an interrupted run with the same bits, or continue a run with a new budget; return its best model.

@@ -17,11 +17,12 @@ from nextchar.text.corpus import Corpus
 from nextchar.training.autosize import most_steps, plan
 from nextchar.training.clock import Clock
 from nextchar.training.probe import faster_kernels, measure_flops
-from nextchar.training.resume import Snapshot
+from nextchar.training.ranks import ALONE, Ranks
+from nextchar.training.resume import Snapshot, to_bytes
 from nextchar.training.trainer import Trainer
 
 
-def make_trainer(
+def make_trainer(  # noqa: PLR0913 - all but two are keywords
     corpus: Corpus,
     config: Config | None = None,
     *,
@@ -29,6 +30,7 @@ def make_trainer(
     snapshot: Snapshot | None = None,
     spent: float = 0.0,
     say: Callable[[str], object] = lambda _: None,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """Plan a training, and return it ready to run.
 
@@ -39,6 +41,7 @@ def make_trainer(
         snapshot: A run to resume, or to continue with the budget of `config`.
         spent: Seconds of a budget in minutes that have passed already. Compiling does not count.
         say: Called with one line for each step that takes long.
+        ranks: The processes that train together, of which this one leads.
 
     Raises:
         TextError: The corpus is too short, or not that of the snapshot.
@@ -52,7 +55,9 @@ def make_trainer(
             )
         corpus = corpus.in_vocabulary(snapshot.vocabulary)
         if config is None:
-            return Trainer(corpus, snapshot.recipe, begin=snapshot.begin, snapshot=snapshot)
+            return _together(
+                Trainer(corpus, snapshot.recipe, begin=snapshot.begin, snapshot=snapshot, ranks=ranks), ranks
+            )
     elif init_from:
         corpus = corpus.in_vocabulary(init_from.vocabulary.union(corpus.vocabulary))
         config = (config or Config()).replace(**init_from.architecture.as_dict())
@@ -62,11 +67,17 @@ def make_trainer(
     if config.steps is not None or config.epochs is not None:
         recipe = plan(config, characters, len(corpus.vocabulary))
     else:
-        if seconds := compile_ahead(lambda: _exercise(config)):
+        started = time.monotonic()
+        seconds = compile_ahead(lambda: exercise(config))
+        if ranks.world > 1:
+            ranks.tell({"do": "compile", "config": config.model_dump(exclude_none=True, mode="json")})
+            ranks.agree()
+            seconds = time.monotonic() - started
+        if seconds:
             say(f"compiled for this processor in {seconds:.0f} s, which is done once and not part of the budget")
             begun += seconds
         say("measuring this machine ...")
-        recipe = _measured_plan(config, characters, len(corpus.vocabulary))
+        recipe = _measured_plan(config, characters, len(corpus.vocabulary), ranks)
         clock = Clock(
             config.minutes or DEFAULT_MINUTES,
             most_steps(recipe, characters),
@@ -74,27 +85,37 @@ def make_trainer(
             moves_validations=config.eval_every is None,
         )
     recipe = recipe.replace(steps=begin + recipe.steps)
-    return Trainer(corpus, recipe, begin=begin, clock=clock, init_from=init_from, snapshot=snapshot)
+    trainer = Trainer(corpus, recipe, begin=begin, clock=clock, init_from=init_from, snapshot=snapshot, ranks=ranks)
+    return _together(trainer, ranks, timed=clock is not None)
 
 
-def _measured_plan(config: Config, characters: int, vocabulary_size: int) -> Recipe:
+def _together(trainer: Trainer, ranks: Ranks, *, timed: bool = False) -> Trainer:
+    """Let the other processes make trainers of the same weights, with the rows of the batch that are theirs."""
+    if ranks.world > 1:
+        order = {"do": "train", "timed": timed, "device": trainer.device.type, "precision": trainer.precision}
+        ranks.tell(order, to_bytes(trainer.snapshot()))
+    return trainer
+
+
+def _measured_plan(config: Config, characters: int, vocabulary_size: int, ranks: Ranks) -> Recipe:
     """Plan a budget in minutes with the speed of this machine, and with the kernels that are faster on it."""
     device = pick_device(config.device)
     precision, _ = pick_precision(config.precision, device)
     # Speed depends on the size, and the size on the speed: it is measured again at the size that the first leads to.
-    guess = config.replace(steps=1, hidden=config.hidden or 320, batch_size=config.batch_size or 16)
+    batch_size = config.batch_size or max(16, ranks.world)
+    guess = config.replace(steps=1, hidden=config.hidden or 320, batch_size=batch_size)
     likely = plan(guess, characters, vocabulary_size)
-    flops = measure_flops(likely, vocabulary_size, device, precision)
+    flops = measure_flops(likely, vocabulary_size, device, precision, ranks=ranks)
     first = plan(config, characters, vocabulary_size, flops)
     if config.kernels:
-        flops = measure_flops(first, vocabulary_size, device, precision)
+        flops = measure_flops(first, vocabulary_size, device, precision, ranks=ranks)
     else:
-        kernels, flops = faster_kernels(first, vocabulary_size, device, precision)
+        kernels, flops = faster_kernels(first, vocabulary_size, device, precision, ranks)
         config = config.replace(kernels=kernels)
     return plan(config, characters, vocabulary_size, flops)
 
 
-def _exercise(config: Config) -> None:
+def exercise(config: Config) -> None:
     """Run all compiled code that a training needs: a few steps of a very small network, with a score and a sample."""
     sizes: dict[str, Any] = {"hidden": gcd(config.hidden or 16, 16), "batch_size": 4, "seq_length": 8, "steps": 2}
     small = config.replace(**sizes, minutes=None, dropout=0.1, recurrent_dropout=0.1, valid=0.1)

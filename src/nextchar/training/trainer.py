@@ -22,6 +22,7 @@ from nextchar.training import events as event_types
 from nextchar.training.autosize import VALIDATIONS, check_memory
 from nextchar.training.clock import Clock
 from nextchar.training.learner import Learner
+from nextchar.training.ranks import ALONE, Ranks
 from nextchar.training.resume import Snapshot, load_extended_vocabulary
 from nextchar.training.schedule import is_sample_step, lr_factor
 
@@ -42,9 +43,10 @@ class Trainer:
         clock: For a budget in minutes: moves the last step early in the run.
         init_from: A model to start from; rows for characters that it lacks are added.
         snapshot: Where to resume.
+        ranks: The processes that train together; all make the same steps, and the first decides on their number.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are keywords
         self,
         corpus: Corpus,
         recipe: Recipe,
@@ -53,8 +55,9 @@ class Trainer:
         clock: Clock | None = None,
         init_from: ModelFile | None = None,
         snapshot: Snapshot | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.corpus, self.recipe, self.begin, self._clock = corpus, recipe, begin, clock
+        self.corpus, self.recipe, self.begin, self._clock, self._ranks = corpus, recipe, begin, clock, ranks
         self.origin: dict[str, str] = {}
         self.device = pick_device(recipe.device)
         self.precision, self.precision_reason = pick_precision(recipe.precision, self.device)
@@ -68,10 +71,11 @@ class Trainer:
         initialize(network, generator, how=recipe.init, forget_bias=recipe.forget_bias)
         if init_from:
             load_extended_vocabulary(init_from, network, corpus.vocabulary)
-        self.learner = Learner(network, recipe, self.device, self.precision)
+        self.learner = Learner(network, recipe, self.device, self.precision, ranks)
         self.step = self._first_step = 0
         self.best: ModelFile | None = None
-        self._best_nats, self._since_best, self._stopping = math.inf, 0, False
+        self._best_nats, self._since_best, self._stopping, self._asked = math.inf, 0, False, False
+        self._state = network.empty_state(recipe.batch_size)
         if snapshot:
             self._restore(snapshot)
         self._training_seconds = self._validation_seconds = 0.0
@@ -84,25 +88,29 @@ class Trainer:
         self._begun = saved = time.monotonic()
         yield self._started()
         if self.step == self.begin:
-            yield event_types.CheckpointDue(self.step, self.seconds)
+            yield self._checkpoint()
         reason = "steps"
         while self._unfinished() and not self._stopping:
             self._advance()
             last = self.step >= self.recipe.steps
             validating = last or self.step % self.recipe.eval_every == 0
-            if validating or time.monotonic() - self._metered_at >= PROGRESS_SECONDS:
+            late = time.monotonic() - self._metered_at >= PROGRESS_SECONDS
+            old = time.monotonic() - saved > CHECKPOINT_SECONDS
+            times, self._stopping = self._ranks.agree(late, old, stop=self._asked)
+            late, old = map(bool, times)
+            if validating or late:
                 yield self._progress()
             if is_sample_step(self.step) or last:
                 yield event_types.SampleDue(self.step, self.seconds)
             if self._valid and validating:
                 yield self._validated()
-            if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                yield event_types.CheckpointDue(self.step, self.seconds)
+            if validating or old:
+                yield self._checkpoint()
                 saved = time.monotonic()
             if self._clock and self._unfinished():
                 reason = self._keep_time(self._clock) or reason
         if self._unfinished():
-            yield event_types.CheckpointDue(self.step, self.seconds)
+            yield self._checkpoint()
             yield event_types.Stopped(self.step, self.seconds, self.recipe.steps)
         else:
             yield self._finish("patience" if self.step < self.recipe.steps else reason)
@@ -112,8 +120,9 @@ class Trainer:
         return self.step < self.recipe.steps and not 0 < self.recipe.patience <= self._since_best
 
     def stop(self) -> None:
-        """Ask the loop to stop after the current step."""
-        self._stopping = True
+        """Ask the loop to stop after the current step, or, where several processes train, after one that all make."""
+        self._asked = True
+        self._stopping = self._ranks.world == 1
 
     def _advance(self) -> None:
         """Make one step."""
@@ -131,6 +140,11 @@ class Trainer:
     def seconds(self) -> float:
         """Seconds since `events` was called."""
         return time.monotonic() - self._begun
+
+    def _checkpoint(self) -> event_types.CheckpointDue:
+        """Collect the state of all processes."""
+        self._state = self.learner.whole_state()
+        return event_types.CheckpointDue(self.step, self.seconds)
 
     def _started(self) -> event_types.Started:
         return event_types.Started(
@@ -182,14 +196,17 @@ class Trainer:
 
     def _validated(self) -> event_types.Validated:
         begun = time.monotonic()
-        score = self._validate()
+        score = self._validate() if self._ranks.leads else Score("stream", 0, 0, 0.0, 0.0, 0.0)
+        (nats,), _ = self._ranks.agree(score.nats_per_char)
+        score = replace(score, nats_per_char=nats)
         self._validation_seconds = time.monotonic() - begun
         if not math.isfinite(score.nats_per_char):
             raise self._diverged(f"the validation score is {score.nats_per_char}")
         best = score.nats_per_char < self._best_nats
         self._since_best = 0 if best else self._since_best + 1
         if best:
-            self._best_nats, self.best = score.nats_per_char, to_file(self.current_model(score))
+            self._best_nats = score.nats_per_char
+            self.best = to_file(self.current_model(score)) if self._ranks.leads else None
         return event_types.Validated(self.step, self.seconds, score, best)
 
     def _validate(self) -> Score:
@@ -200,7 +217,7 @@ class Trainer:
         if reason == "steps" and self._clock and self.recipe.steps - self.begin >= self._clock.most_steps:
             reason = "text"
         score, temperature = None, 1.0
-        if self._valid:
+        if self._valid and self._ranks.leads:
             # The best model was chosen by short validations; the score that is reported reads more.
             kept = to_language_model(self.best_model(), self.device)
             temperature = calibrate(kept.network, self._valid) if self.recipe.calibrate else 1.0
@@ -232,14 +249,14 @@ class Trainer:
     def _later(self) -> float:
         """Estimate the seconds that validations and the end will still take."""
         validations = (self.recipe.steps - self.step) // self.recipe.eval_every
-        return validations * self._one_validation() + self._ending()
+        return validations * self._one_validation() + self._ending(self.recipe.steps)
 
     def _one_validation(self) -> float:
         return self._validation_seconds or 20 * self._step_seconds()
 
-    def _ending(self) -> float:
+    def _ending(self, steps: int) -> float:
         """Estimate the seconds after the last step: validation, calibration, the last score (with a repair), files."""
-        validations = 1 + 2 * self._final_chars(self.recipe.steps) / self.recipe.eval_chars
+        validations = 1 + 2 * self._final_chars(steps) / self.recipe.eval_chars
         return validations * self._one_validation() + 2 if self._valid else 1.5
 
     def _final_chars(self, end: int) -> int:
@@ -249,6 +266,16 @@ class Trainer:
 
     def _keep_time(self, clock: Clock) -> str:
         """Move the last step while that is possible; return "time" if the run must end now."""
+        before = [self.recipe.steps, self.recipe.eval_every]
+        after = self._kept_time(clock) if self._ranks.leads else [0, 0, 0]
+        (steps, every, over), _ = self._ranks.agree(*after)
+        if [steps, every] != before:
+            self.recipe = self.recipe.replace(steps=int(steps), eval_every=int(every))
+        return "time" if over else ""
+
+    def _kept_time(self, clock: Clock) -> list[int]:
+        """Return the last step and the interval of validations as they should be, and whether the run must end now."""
+        steps, every = self.recipe.steps, self.recipe.eval_every
         moved = clock.review(
             self.step - self.begin,
             self.recipe.steps - self.begin,
@@ -257,14 +284,12 @@ class Trainer:
             hold=self.recipe.hold_fraction,
         )
         if moved is not None:
-            self.recipe = self.recipe.replace(steps=self.begin + moved)
-            every = math.ceil(moved / VALIDATIONS)
-            if clock.moves_validations and every > 2 * self.recipe.eval_every:
-                self.recipe = self.recipe.replace(eval_every=every)
-        if clock.over(self._ending()):
-            self.recipe = self.recipe.replace(steps=self.step + 1)
-            return "time"
-        return ""
+            steps = self.begin + moved
+            wanted = math.ceil(moved / VALIDATIONS)
+            every = wanted if clock.moves_validations and wanted > 2 * every else every
+        if clock.over(self._ending(steps)):
+            return [self.step + 1, every, True]
+        return [steps, every, False]
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -290,7 +315,7 @@ class Trainer:
         return self.best or to_file(self.current_model())
 
     def snapshot(self) -> Snapshot:
-        """Return everything needed to resume with the same bits.
+        """Return everything needed to resume with the same bits; with several processes, as of the last checkpoint due.
 
         Raises:
             DivergenceError: The weights are not finite, so the last snapshot is better.
@@ -308,16 +333,17 @@ class Trainer:
             since_best=self._since_best,
             weights=model.arrays,
             optimizer=self.learner.optimizer_arrays(),
-            state=self.learner.state,
+            state=self.learner.state if self._ranks.world == 1 else self._state,
             best=self.best,
         )
 
     def _restore(self, snapshot: Snapshot) -> None:
-        if snapshot.state[0][0].shape != self.learner.state[0][0].shape:
+        if snapshot.state[0][0].shape != self._state[0][0].shape:
             raise ConfigError(
                 "a resumed run keeps its batch size and network; --init-from starts a new run with others"
             )
         self.learner.restore(snapshot.weights, snapshot.optimizer, snapshot.state)
+        self._state = snapshot.state
         self.step = self._first_step = snapshot.step
         self._best_nats, self.best = snapshot.best_nats, snapshot.best
         # A new budget starts with new patience.
