@@ -20,12 +20,14 @@ const BLANKS = { " ": "·", "\n": "↵", "\t": "→" };
 const visible = (letter) => BLANKS[letter] ?? letter;
 const tint = (letter, back) => Object.assign(letter.style, { background: css(back), color: ink(back) });
 
+function letterSpan(letter) {
+  return element("span", letter === "\n" ? "↵" : letter, letter === "\n" ? { class: "end" } : {});
+}
 function coloured(letters, colour, { title, underline, chosen, ends = true } = {}) {
   const text = element("bdo", undefined, { class: "coloured" });
   letters.forEach((letter, t) => {
-    const span = element("span", letter === "\n" ? "↵" : letter), back = colour(t), line = underline?.(t);
+    const span = letterSpan(letter), back = colour(t), line = underline?.(t);
     if (back) tint(span, back);
-    if (letter === "\n") span.classList.add("end");
     if (line) span.style.borderBottomColor = line;
     if (t === chosen) span.classList.add("chosen");
     if (title) span.title = title(t);

@@ -47,6 +47,11 @@ function field(name, input) {
   made.append(element("span", name), input);
   return made;
 }
+function button(name, does, attributes = {}) {
+  const made = element("button", name, { type: "button", ...attributes });
+  made.addEventListener("click", does);
+  return made;
+}
 function options(select, names, chosen) {
   select.replaceChildren(...names.map((name) => element("option", name, { value: name })));
   if (names.includes(chosen)) select.value = chosen;
@@ -62,9 +67,9 @@ function surpriseLegend() {
   }
   return made;
 }
-// A letter with the probability of it as its colour.
-function choice(letter, logprob) {
-  const made = element("button", undefined, { type: "button", "aria-label": `${aloud(letter)}, ${share(logprob)}` });
+// A letter with its probability, which is its colour, too.
+function choice(letter, logprob, name = "button") {
+  const made = element(name, undefined, { ...(name === "button" && { type: "button" }), "aria-label": `${aloud(letter)}, ${share(logprob)}` });
   const glyph = element("bdo", visible(letter), { class: "letter" });
   tint(glyph, green(Math.exp(logprob)));
   made.append(glyph, share(logprob));
@@ -110,11 +115,6 @@ function unknown(text, model) {
 function writer(engine, { remember = () => {} } = {}) {
   const home = element("div", undefined, { class: "writer" });
   const model = element("select", undefined, { "aria-label": "Model" });
-  const button = (name, does, attributes = {}) => {
-    const made = element("button", name, { type: "button", ...attributes });
-    made.addEventListener("click", does);
-    return made;
-  };
   const write = button("Write", () => (running ? stop() : start()), { class: "main", title: "Ctrl-Enter" });
   const another = button("Another", again, { title: "Replace what was written last by another text, with the next seed" });
   const score = button("Score", scoreText, { title: "Colour the whole text by how much each character surprises the model" });
@@ -177,7 +177,7 @@ function writer(engine, { remember = () => {} } = {}) {
   function complain(error, mended) {
     fault.hidden = !error;
     fault.replaceChildren(...(error ? [error.message] : []));
-    if (mended) fault.append(button("Replace them by what is nearest, or leave them out", () => {
+    if (mended) fault.append(button("Replace or leave out", () => {
       keep();
       text.set(letters(mended()));
       complain(null);
@@ -322,8 +322,8 @@ function writer(engine, { remember = () => {} } = {}) {
   more.append(element("summary", "More: seed, length, stop, pace"), row,
     element("p", "The same seed gives the same text. Length: how many characters are written at once. Stop at: a text that ends it; \\n is a line end.", { class: "soft" }));
   const legend = surpriseLegend();
-  home.append(bar, fault, text.element, told,
-    element("p", "Choose a character of a coloured text to see what else could stand there; Alt-Down does it at the cursor, also in a text of your own.", { class: "soft" }), sliders, more, legend);
+  home.append(bar, fault, text.element, told, sliders, legend,
+    element("p", "Choose a coloured character to see what else could stand there. Alt-Down does the same at the cursor, also in a text of your own.", { class: "soft" }), more);
   fault.hidden = true;
   home.addEventListener("keydown", (event) => {
     const control = event.ctrlKey || event.metaKey, letter = event.key.toLowerCase();
