@@ -47,7 +47,7 @@ def coloured(prompt: str, text: str, bits: Sequence[float]) -> str:
     starts = [i for i, level in enumerate(levels) if not i or level != levels[i - 1]]
     runs = (
         f'<span style="background:rgba({ORANGE},{levels[i] / LEVELS * 0.7:.2g})">{escape(text[i:end])}</span>'
-        for i, end in zip(starts, [*starts[1:], len(text)], strict=True)
+        for i, end in zip(starts, [*starts[1:], len(text)], strict=bool(text))
     )
     legend = note(f"orange: characters that surprised the model, strongest from {BITS:g} bits") if any(levels) else ""
     return f'<pre style="{TEXT}"><b>{escape(prompt)}</b>{"".join(runs)}</pre>{legend}'

@@ -88,6 +88,12 @@ def test_a_line_is_short(make: Callable[[LanguageModel], object]) -> None:
     assert "\n" not in repr(make(LETTERS))
 
 
+def test_a_text_without_a_character_is_shown() -> None:
+    """A sample that a stop string ended at once has HTML, too."""
+    sample = LETTERS.sample("ab", length=0)
+    assert Shown(sample._repr_html_()).text == "ab"
+
+
 def test_a_corpus_and_a_run_are_one_line(tmp_path: Path, text_file: Path) -> None:
     """Length, vocabulary and names; folder, shape and steps."""
     corpus = nextchar.open_corpus([text_file, text_file])

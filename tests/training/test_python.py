@@ -1,5 +1,6 @@
 """Training from Python: `train` and `Run`, what they return, what they show and what they refuse."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from nextchar.training.events import Event, Sampled
 from nextchar.training.folder import locked
 from nextchar.training.record import LOG, record
 from nextchar.training.run import Run, train
+from nextchar.training.trainer import Trainer
 from nextchar.training.view import TrainingView
 
 SMALL = {"hidden": 12, "embedding": 8, "batch_size": 4, "seq_length": 16, "eval_every": 5}
@@ -122,3 +124,42 @@ train(Corpus.from_text("to be or not " * 200), steps=2, hidden=16, batch_size=4,
 assert not {"torch._dynamo", "sympy", "matplotlib"} & set(sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("prompt", [True, False], ids=["at a prompt", "in a script"])
+def test_ctrl_c_at_a_prompt_keeps_the_model(
+    prompt: bool, corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """There, as in a notebook, the training ends after its step and returns the best model; a script ends, as always."""
+    advance, before = Trainer._advance, signal.getsignal(signal.SIGINT)
+
+    def interrupted(trainer: Trainer) -> None:
+        advance(trainer)
+        if trainer.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_advance", interrupted)
+    monkeypatch.delattr(sys, "ps1", raising=False)
+    if prompt:
+        monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+        assert train(corpus, steps=50, **SMALL).provenance["step"] == 3
+        assert "stopped at step 3 of 50: the best model so far is returned" in capfd.readouterr().err
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train(corpus, steps=50, progress=False, **SMALL)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_is_shown_with_its_curve_and_its_samples(tmp_path: Path, text_file: Path) -> None:
+    """In a notebook as a card; its timeline is a page."""
+    train(text_file, out=tmp_path / "run", steps=30, progress=False, **SMALL)
+    run = Run.open(tmp_path / "run")
+    shown = run._repr_html_()
+    assert "<polyline" in shown
+    assert "step 30 of 30" in shown
+    assert "small.txt" in shown
+    assert repr(run.timeline()).startswith("<Page of ")
+    assert '"step":30' in run.timeline().replace(" ", "")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "config.toml").write_text("texts = ['book.txt']", encoding="utf-8")
+    assert "book.txt" in Run.open(tmp_path / "new")._repr_html_()

@@ -1,13 +1,14 @@
 """The model card: what a model is, what it was trained on, how good it is, and what it copies, as Markdown for the Hub."""
 
 import math
-from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from nextchar.errors import TextError
+from nextchar.errors import NextcharError
 from nextchar.evaluation.novelty import WINDOW, Training
 from nextchar.evaluation.report import part_of_text
-from nextchar.sampling.sample import sample
+from nextchar.sampling.sample import sample as generate
 from nextchar.storage import ModelFile
 from nextchar.text.display import visible
 
@@ -15,52 +16,34 @@ SAMPLES, LENGTH, TEMPERATURE, SEED = 10, 1000, 0.8, 0
 SHOWN = 600  # characters of the sample
 COPY = 200  # characters of the longest copy
 TEXTS = 20  # rows of the table
+UNKNOWN = "Not measured: the training text was not at hand."
 MARK = "<!-- Written by `nextchar push`, which replaces this card as long as it has this line. -->"
 PROTOCOLS = {
     "stream": "every character is scored once, in order, and the state is carried from an empty start",
     "windows": "the text is cut into windows that do not overlap, and each is scored from the empty state",
 }
-LIMITATIONS = """\
-- It continues text in the manner of what it was trained on, and does nothing else: it knows no facts, follows no
-  instructions and answers no questions. Names, quotations and numbers that it writes are made up, or copied.
-- It can reproduce passages of its training text, and with them errors, prejudice and personal data, if the text has any.
-- It knows {characters}; a text with others is refused, unless they are skipped.
-- What it wrote some hundred characters ago it has largely forgotten, so longer texts lose their thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """What a model writes, and how much of it is copied.
-
-    Attributes:
-        text: The first sample.
-        copied: In words; empty if the training text was not at hand.
-    """
-
-    text: str
-    copied: str
 
 
 def training_text(file: ModelFile, path: Path) -> str:
     """Return the training part of the text of a run, or "" if it is not at hand."""
     try:
         return file.vocabulary.decode(part_of_text(file, path, "train"))
-    except TextError:
+    except NextcharError:
         return ""
 
 
-def write(file: ModelFile, training: str) -> Writing:
-    """Generate samples, and compare them with the training text, if it is given."""
-    texts = [each.text for each in sample(file, length=LENGTH, temperature=TEMPERATURE, seed=SEED, count=SAMPLES)]
+def write(file: ModelFile, training: str) -> tuple[str, str]:
+    """Generate samples; return the first, and in words how much of all is copied, or "" without a training text."""
+    texts = [each.text for each in generate(file, length=LENGTH, temperature=TEMPERATURE, seed=SEED, count=SAMPLES)]
     if not training:
-        return Writing(texts[0], "")
+        return texts[0], ""
     copies = Training(training).copies(texts)
     share = sum(found for found, _ in copies.windows) / max(sum(total for _, total in copies.windows), 1)
     copied = (
         f"In {SAMPLES} samples of {LENGTH:,} characters at temperature {TEMPERATURE:g}, {share:.1%} of all passages of "
         f"{WINDOW} characters occur in the training text. The longest copied passage has {copies.longest:,} characters"
     )
-    return Writing(texts[0], f"{copied}:\n\n{fenced(copies.text[:COPY])}" if copies.longest else f"{copied}.")
+    return texts[0], f"{copied}:\n\n{fenced(copies.text[:COPY])}" if copies.longest else f"{copied}."
 
 
 def fenced(text: str) -> str:
@@ -78,46 +61,29 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{visible(text)}\n{fence}"
 
 
-def card(file: ModelFile, repository: str, licence: str, writing: Writing) -> str:
+def card(file: ModelFile, repository: str, licence: str, sample: str, copied: str) -> str:
     """Return the card of a model, with the metadata that the Hub reads.
 
     Args:
         file: The model.
         repository: USER/NAME on the Hub.
         licence: By the identifier that the Hub uses.
-        writing: What it writes.
+        sample: What it writes.
+        copied: In words, how much of that is copied.
     """
-    shape, vocabulary, origin = file.architecture, file.vocabulary, file.provenance
-    tags = ["nextchar", "char-rnn", "character-level", shape.cell]
-    size, units = len(vocabulary), vocabulary.units
-    listed = "".join(f"- {tag}\n" for tag in tags)
-    head = f"library_name: nextchar\npipeline_tag: text-generation\nlicense: {licence}\ntags:\n{listed}"
-    about = (
-        f"A character-level language model: it predicts the next of {size:,} {units}, and so writes text of the kind it "
-        f"was trained on. {shape.cell.upper()} with {shape.layers} layers of {shape.hidden:,} units, "
-        f"{shape.parameters(size):,} parameters, trained with nextchar."
-    )
-    use = (
-        f"```sh\npip install 'nextchar[hub]'\nnextchar sample hf://{repository} --length 500\n```\n\n"
-        f'```python\nimport nextchar\nprint(nextchar.sample("hf://{repository}", length=500))\n```'
-    )
-    chance = f"The first one, not a chosen one: seed {SEED}, temperature {TEMPERATURE:g}, no prompt."
-    spent = f"{origin.get('step', 0):,} steps, {origin.get('epochs', 0):.2f} times through the text."
-    sections = {
-        "Use": use,
-        "A sample": f"{chance}\n\n{fenced(writing.text[:SHOWN])}",
-        "What is copied": writing.copied or "Not measured: the training text was not at hand.",
-        "How well it predicts": _score(file),
-        "What it was trained on": f"{_texts(origin.get('texts', []))}\n\n{spent}{_started(origin.get('init_from', ''))}",
-        "Limitations": LIMITATIONS.format(characters=f"{size:,} {units}"),
+    size, origin = len(file.vocabulary), {"step": 0, "epochs": 0.0, "init_from": "", **file.provenance}
+    values: dict[str, Any] = {
+        "repository": repository,
+        "name": repository.partition("/")[2],
+        "licence": licence,
+        "mark": MARK,
     }
-    parts = [f"---\n{head}---\n{MARK}", f"# {repository.partition('/')[2]}", about]
-    parts += [f"## {title}\n\n{content}" for title, content in sections.items()]
-    return "\n\n".join(parts) + "\n"
-
-
-def _started(address: str) -> str:
-    return f" It started from the weights of {code(address)}." if address else ""
+    values |= {"sample": fenced(sample[:SHOWN]), "copied": copied or UNKNOWN, "score": _score(file), "origin": origin}
+    values |= {"seed": SEED, "temperature": TEMPERATURE, "texts": _texts(origin.get("texts", []))}
+    values |= {"started": f" It started from the weights of {code(origin['init_from'])}." * bool(origin["init_from"])}
+    values |= {"shape": file.architecture, "parameters": file.architecture.parameters(size), "size": size}
+    template = (files("nextchar.exporting") / "assets" / "card.md").read_text(encoding="utf-8")
+    return template.format(units=file.vocabulary.units, cell=file.architecture.cell.upper(), **values)
 
 
 def _score(file: ModelFile) -> str:

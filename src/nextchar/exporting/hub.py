@@ -118,13 +118,13 @@ def _prepare(model: ModelSource, repository: str, licence: str, private: bool, a
     """Read the model, and write its card."""
     place = model_path(model) if isinstance(model, str | Path) else None
     file = read_model(place) if place else to_file(model)
-    writing = write(file, against or (training_text(file, place) if place else ""))
+    sample, copied = write(file, against or (training_text(file, place) if place else ""))
     files = {
         MODEL: place.read_bytes() if place else _bytes_of(file),
         CONFIG: json.dumps(_config(file), indent=2).encode() + b"\n",
-        CARD: card(file, repository, licence, writing).encode(),
+        CARD: card(file, repository, licence, sample, copied).encode(),
     }
-    return Upload(repository, files, bool(writing.copied), private)
+    return Upload(repository, files, bool(copied), private)
 
 
 def _bytes_of(file: ModelFile) -> bytes:

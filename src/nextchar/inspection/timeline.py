@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from nextchar.inspection.strip import glyph
-from nextchar.pages.page import asset, page
+from nextchar.pages.page import Page, asset, page
 
 LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
@@ -49,7 +49,7 @@ def loss_curves(entries: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[in
     }
 
 
-def timeline_page(entries: list[dict[str, Any]], title: str = "") -> str:
+def timeline_page(entries: list[dict[str, Any]], title: str = "") -> Page:
     """Return a page of the samples, one at a time beside the loss curve, and the first, middle and last of them.
 
     Args:

@@ -159,11 +159,6 @@ def fetch(address: Address, limit: float = float("inf")) -> Path:
         return Path(library.hf_hub_download(address.repository, address.file, **where))
 
 
-def pinned(address: Address, path: Path) -> Address:
-    """Return the address of a file that was fetched, with the hash of its commit: its folder in the cache."""
-    return replace(address, revision=path.parents[address.file.count("/")].name)
-
-
 def fetch_model(name: Text, file: str) -> Path:
     """Return the path in the cache of a model on the Hub.
 
@@ -196,44 +191,31 @@ def fetch_texts(name: Text) -> tuple[Address, list[tuple[Path, str]]]:
         HubError: There is none, or it cannot be fetched.
         MissingExtraError: huggingface_hub is not installed.
     """
-    address = place = parse_address(name)
-    files = []
-    for file in [address.file] if address.file else _text_files(address):
-        path = fetch(replace(place, file=file))
-        place = replace(pinned(replace(place, file=file), path), file=address.file)
-        files.append((path, str(replace(place, file=file))))
-    return place, files
+    address = parse_address(name)
+    named, address = address.file, replace(address, file="")
+    found = []
+    for file in [named] if named else _text_files(address):
+        path = fetch(replace(address, file=file))
+        address = replace(address, revision=path.parents[file.count("/")].name)  # the next one is of the same commit
+        found.append((path, str(replace(address, file=file))))
+    return replace(address, file=named), found
 
 
 def _text_files(address: Address) -> list[str]:
     """List the texts of a repository: those on the Hub, or without a network those in the cache."""
+    where = {"revision": address.revision, "repo_type": address.kind}
     with hub(address) as library:
         try:
-            where = {"revision": address.revision, "repo_type": address.kind}
             files = [each.rfilename for each in library.HfApi().repo_info(address.repository, **where).siblings or ()]
-        except Exception:
-            files = _cached_files(address, library)
-            if not files:
-                raise
+        except Exception as error:  # noqa: BLE001  as in hub()
+            try:
+                folder = library.snapshot_download(address.repository, local_files_only=True, **where)
+            except library.errors.LocalEntryNotFoundError:
+                raise error from None
+            files = [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.txt*")]
     texts = sorted(file for file in files if file.endswith(ENDINGS))
     if not texts:
         listed = ", ".join(sorted(files)[:LISTED]) + (" ..." if len(files) > LISTED else "")
         other = "" if address.kind == "dataset" else "; a data set is named hf://datasets/USER/NAME"
         raise HubError(f"{address} holds no .txt file, but {listed or 'nothing'}; name a file, {address}/FILE{other}")
     return texts
-
-
-def _cached_files(address: Address, library: Any) -> list[str]:
-    """Return the files of a revision that are in the cache."""
-    try:
-        repositories = library.scan_cache_dir().repos
-    except (library.CacheNotFound, OSError):
-        return []
-    return [
-        file.file_path.relative_to(each.snapshot_path).as_posix()
-        for repository in repositories
-        if (repository.repo_id, repository.repo_type) == (address.repository, address.kind)
-        for each in repository.revisions
-        if address.revision in {each.commit_hash, *each.refs}
-        for file in each.files
-    ]

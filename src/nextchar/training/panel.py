@@ -161,7 +161,9 @@ def html(state: TrainingState) -> str:
         facts += [("loss", f"{', '.join(losses)} {UNIT}"), ("progress", " · ".join(state.facts()))]
         parts.append(curve([*_entries("progress", state.train), *_entries("validated", state.valid)]))
     if state.started and not state.ended:
-        parts.insert(0, f'<progress max="1" value="{state.fraction:.3f}" style="width:100%"></progress>')
+        parts.insert(
+            0, f'<progress max="1" value="{state.fraction:.3f}" style="width:100%"></progress>{note(state.hint)}'
+        )
     if state.sampled:
         text = f'<pre style="{TEXT}">{escape(state.sampled.text)}</pre>'
         parts.append(f"<div>sample at step {state.sampled.step:,}</div>{text}")

@@ -14,6 +14,7 @@ from nextchar.errors import MissingExtraError
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.sample import sample
 from nextchar.storage import CHECKPOINTS, CONFIG, LOG, MODEL, TRAINING, read_log, to_file, write_model, write_text
+from nextchar.text.hub import is_hub
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
 from nextchar.training.resume import write_snapshot
@@ -42,8 +43,9 @@ def record(
         texts: What the corpus was opened from, for `config.toml`.
         tensorboard: Also write events for TensorBoard.
         keep_checkpoints: Also keep the model at every sample: after 10, 20, 30, 50, 70, 100 ... steps.
-        init_from: The model it started from, for `config.toml`.
+        init_from: The model it started from, for `config.toml`, and for the provenance if it is on the Hub.
     """
+    trainer.origin = {"init_from": init_from} if is_hub(init_from) else {}
     folder.mkdir(parents=True, exist_ok=True)
     board = _board(folder) if tensorboard else None
     write_text(folder / CONFIG, to_toml(trainer.recipe, texts, init_from))

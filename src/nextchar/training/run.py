@@ -1,20 +1,37 @@
 """Runs: train on texts, and open, resume or continue a run folder, in one call each."""
 
-from collections.abc import Callable, Iterable, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from nextchar.config import BUDGETS, Config, read_toml, to_toml
 from nextchar.errors import ConfigError, ModelFileError, TextError, check_is
+from nextchar.inspection.timeline import timeline_page
 from nextchar.keywords import TrainKeywords
-from nextchar.language_model import LanguageModel
-from nextchar.storage import CONFIG, MODEL, TRAINING, holds_run, model_path, read_model, to_language_model, write_text
+from nextchar.language_model import TEXTS, LanguageModel
+from nextchar.notebook import card, coloured, curve
+from nextchar.pages.page import Page
+from nextchar.storage import (
+    CONFIG,
+    LOG,
+    MODEL,
+    TRAINING,
+    holds_run,
+    model_path,
+    read_log,
+    read_model,
+    to_language_model,
+    write_text,
+)
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus
-from nextchar.text.hub import is_hub
 from nextchar.text.paths import Text, as_list, expand
 from nextchar.text.sources import Progress, no_progress
-from nextchar.training.events import Event, Validated
+from nextchar.training.events import Event, Stopped, Validated
 from nextchar.training.events import Progress as Trained
 from nextchar.training.folder import absolute, is_pipe, locked, refuse_run
 from nextchar.training.ranks import ALONE, Ranks
@@ -25,6 +42,7 @@ from nextchar.training.trainer import Trainer
 from nextchar.training.view import TrainingView
 
 Texts = Text | Sequence[Text] | Corpus
+STOP = "Ctrl-C, or the stop button, ends it and keeps the best model"
 
 
 def train(
@@ -56,7 +74,7 @@ def train(
     check_is("config", config or Config(), Config)
     config = (config or Config()).replace(**options)
     texts = ", ".join(Path(name).name for name in _names(text))
-    view = TrainingView(name=str(out or f"training on {texts or 'a text'}")) if progress else None
+    view = TrainingView(name=str(out or f"training on {texts or 'a text'}"), hint=STOP * _typed()) if progress else None
     say = view.say if view else lambda _: None
     if out is None:
         return _follow(make_trainer(_open(text, config), config, say=say), view)
@@ -109,6 +127,21 @@ class Run:
             return f"<Run {self.folder}, not started>"
         return f"<Run {self.folder}, {at.recipe.architecture}, step {at.step:,} of {at.recipe.steps:,}>"
 
+    def _repr_html_(self) -> str:
+        log, at = read_log(self.folder / LOG), self.snapshot
+        facts = [("texts", ", ".join(Path(text).name for text in self.texts[:TEXTS]))]
+        if at:
+            facts += [
+                ("network", str(at.recipe.architecture)),
+                ("training", f"step {at.step:,} of {at.recipe.steps:,}"),
+            ]
+        last = next((each["text"] for each in reversed(log) if each["event"] == "sampled"), "")
+        return card(f"Run {self.folder}", facts, curve(log), coloured("", last, []))
+
+    def timeline(self) -> Page:
+        """Return a page with the samples of the training, from random letters on, beside the curve of the loss."""
+        return timeline_page(read_log(self.folder / LOG), self.folder.name)
+
     @property
     def finished(self) -> bool:
         """Whether its budget is used up."""
@@ -150,11 +183,7 @@ class Run:
         Raises:
             ConfigError: The run is finished and there is no new budget, or another option is given.
         """
-        trainer = self._make_trainer(corpus, budget, spent=spent, say=say, ranks=ranks)
-        trainer.origin = {"init_from": self.init_from} if is_hub(self.init_from) else {}
-        return trainer
-
-    def _make_trainer(self, corpus: Corpus, budget: dict[str, Any], **how: Any) -> Trainer:
+        how: dict[str, Any] = {"spent": spent, "say": say, "ranks": ranks}
         if others := [name for name in budget if name not in BUDGETS]:
             raise ConfigError(f"a resumed run keeps its options, but {', '.join(others)} was given")
         if self.snapshot:
@@ -184,7 +213,7 @@ class Run:
             run = Run.open(self.folder)
             if text is not None:
                 run = replace(run, texts=_names(text) or run.texts)
-            view = TrainingView(name=str(self.folder)) if progress else None
+            view = TrainingView(name=str(self.folder), hint=STOP * _typed()) if progress else None
             corpus = text if isinstance(text, Corpus) else run.corpus()
             trainer = run.trainer(corpus, say=view.say if view else lambda _: None, **budget)
             events = record(trainer, run.folder, run.texts, init_from=run.init_from)
@@ -206,13 +235,44 @@ def _read_snapshot(folder: Path) -> Snapshot | None:
 
 def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
     """Train to the end; return the best model."""
-    seen = list(view.follow(events or with_samples(trainer)) if view else events or trainer.events())
+    with _stopping(trainer):
+        seen = list(view.follow(events or with_samples(trainer)) if view else events or trainer.events())
+    if view and isinstance(seen[-1], Stopped):
+        view.say(f"stopped at step {trainer.step:,} of {trainer.recipe.steps:,}: the best model so far is returned")
     if view:
         view.say(
             "Next, with the model that is returned: lm.sample(length=500), lm.inspect(text), nextchar.discover(lm, text)"
         )
     log = [event.as_dict() for event in seen if isinstance(event, Trained | Validated)]
     return replace(to_language_model(trainer.best_model()), log=log)
+
+
+@contextmanager
+def _stopping(trainer: Trainer) -> Iterator[None]:
+    """Where somebody types, let the first Ctrl-C, or the stop button of a notebook, end a training after its step.
+
+    The second one, and the first in a script, interrupts as always.
+    """
+    default = signal.default_int_handler
+    typed = _typed() and signal.getsignal(signal.SIGINT) is default
+    typed = typed and threading.current_thread() is threading.main_thread()
+
+    def stop(*_: object) -> None:
+        trainer.stop()
+        signal.signal(signal.SIGINT, default)
+
+    if typed:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        if typed:
+            signal.signal(signal.SIGINT, default)
+
+
+def _typed() -> bool:
+    """Return whether Python is used at a prompt or in a notebook."""
+    return hasattr(sys, "ps1")
 
 
 def _open(text: Texts, config: Config, progress: Progress = no_progress) -> Corpus:
