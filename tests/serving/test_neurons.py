@@ -85,14 +85,15 @@ def test_a_free_text_is_that_of_sample(http: httpx.Client, prompt: str, options:
 
 
 def test_a_text_that_is_read_has_values_and_probabilities(http: httpx.Client) -> None:
-    """With `echo`, and nothing to generate, the values and probabilities are those of a trace."""
+    """They are those of a trace, also if some text stands before it."""
     text = PROMPT * 40
-    reply = look(http, prompt=text, echo=True, units=UNITS)
-    assert reply["text"] == text
     expected = traced(CHARACTERS, text)
-    np.testing.assert_allclose(reply["logprobs"], -expected["surprisal"], atol=1e-5)
-    for unit in UNITS:
-        np.testing.assert_allclose(reply["values"][unit], expected["values"][unit], atol=1e-5)
+    for before in (0, 100):
+        reply = look(http, prompt=text[:before], text=text[before:], units=UNITS)
+        assert reply["text"] == text[before:]
+        np.testing.assert_allclose(reply["logprobs"], -expected["surprisal"][before:], atol=1e-5)
+        for unit in UNITS:
+            np.testing.assert_allclose(reply["values"][unit], expected["values"][unit][before:], atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -144,14 +145,7 @@ def test_a_stop_string_ends_both_kinds_of_text(http: httpx.Client) -> None:
 
 def test_a_byte_model_has_a_value_for_each_byte(http: httpx.Client) -> None:
     """A character comes with its last byte; the bytes before it have no text."""
-    asked: dict[str, Any] = {
-        "model": "bytes",
-        "prompt": "é☃",
-        "max_tokens": 200,
-        "seed": 2,
-        "units": ["0:1"],
-        "echo": True,
-    }
+    asked: dict[str, Any] = {"model": "bytes", "text": "é☃", "max_tokens": 200, "seed": 2, "units": ["0:1"]}
     expected = "é☃" + sample(BYTES, "é☃", length=200, seed=2).text
     reply = look(http, **asked)
     assert expected.removesuffix("�").startswith(reply["text"].removesuffix("�"))
@@ -166,12 +160,12 @@ def test_a_byte_model_has_a_value_for_each_byte(http: httpx.Client) -> None:
         ({"units": ["0:3", "7"]}, "a unit is LAYER:UNIT, both counted from 0, such as 0:3, and not '7'"),
         ({"units": ["0:8"]}, "there is no unit 0:8; the units of this model are 0:0 to 1:7"),
         ({"units": ["2:0"]}, "there is no unit 2:0"),
-        ({"units": ["0:1"] * 17}, "17 units are named, and the limit is 16"),
+        ({"units": ["0:1"] * 17}, "units: List should have at most 16 items"),
         ({"clamp": {"unit": "0:3", "value": 1.5}}, "the value of the clamp is 1.5, but must be from -1 to 1"),
         ({"clamp": {"unit": "9:3", "value": 0}}, "there is no unit 9:3"),
         ({"clamp": {"unit": "0:3"}}, "clamp: Field required"),
         ({"prompt": "axb"}, "the prompt holds 1 character (in 1 place) that this model has never seen: 'x'"),
-        ({"prompt": "a" * 20_001, "echo": True}, "the text has 20,001 characters, and 20,000 is the most"),
+        ({"text": "a" * 20_001}, "the text has 20,001 characters, and 20,000 is the most"),
         ({"max_tokens": 1 << 20}, "max_tokens is 1048576, but must be from 0 to 100000"),
         ({"temperature": -1}, "temperature is -1, but must be 0 or more"),
         ({"model": "leters"}, "there is no model 'leters'; did you mean 'letters'?"),
@@ -203,7 +197,7 @@ def test_the_routes_are_behind_the_guard() -> None:
 @pytest.mark.parametrize("held", [{}, {"clamp": {"unit": "0:3", "value": 0.5}}], ids=["free", "held"])
 def test_a_client_that_leaves_makes_room(held: dict[str, Any]) -> None:
     """There is a limit of texts at a time; when clients leave in the middle, their work ends and others are answered."""
-    asked, small = {"max_tokens": 100_000, "units": UNITS, **held}, {"prompt": "a", "echo": True}
+    asked, small = {"max_tokens": 100_000, "units": UNITS, **held}, {"text": "a"}
     with serving() as at, httpx.Client(base_url=at, timeout=60) as http:
         with ExitStack() as texts:
             replies = [texts.enter_context(http.stream("POST", "/api/neurons/text", json=asked)) for _ in range(CALLS)]

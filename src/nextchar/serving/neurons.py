@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +25,6 @@ from starlette.routing import Route
 
 from nextchar.architecture import Architecture
 from nextchar.errors import ConfigError, NextcharError
-from nextchar.sampling.compiled import CompiledBatch
-from nextchar.sampling.generation import stream_key
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.protocol import PromptState
 from nextchar.serving.guard import compact, error_object
@@ -38,13 +35,12 @@ from nextchar.serving.streams import ENDED, ClientLeftError, EventStream, Inbox,
 from nextchar.serving.texts import Ids, Job, Piece, PromptRead, Request, Text, Token
 
 if TYPE_CHECKING:
-    from nextchar.serving.observer import Found, Observer, Unit, Values
+    from nextchar.serving.observer import Found, Observer, Reading, Unit, Values
 
 CALLS = 16  # texts of a model that are read or generated here at the same time
 READ = 20_000  # the most characters of a text that is read for its values
 UNITS = 16  # whose values one request gets
 SLICE = 64  # characters that are computed before another request has its turn
-OWN_TEXTS = 8  # in which neurons are searched for, if there is no other text
 
 Result = TypeVar("Result")
 Part = tuple[list[str], list[float], "Values"]
@@ -61,34 +57,21 @@ class Clamp(BaseModel):
 
 
 class Look(Drawing):
-    """`POST /api/neurons/text`."""
-
-    prompt: StrictStr = ""
-    echo: bool = False
-    max_tokens: int = 0
-    units: list[StrictStr] = Field(default_factory=list)
-    clamp: Clamp | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request that was understood.
+    """`POST /api/neurons/text`.
 
     Attributes:
-        ids: The prompt.
-        echo: Whether it is part of the reply.
-        options: Of what is generated.
-        names: Of the units, as the client wrote them.
-        units: The same as layers and units.
-        held: A unit and the value at which it is held.
+        prompt: What stands before; it is not part of the reply.
+        text: What is read after it, and is part of the reply.
+        max_tokens: How many characters are generated after that.
+        units: LAYER:UNIT of those whose values are wanted.
+        clamp: Holds one while text is generated.
     """
 
-    ids: Ids
-    echo: bool
-    options: SampleOptions
-    names: list[str]
-    units: "list[Unit]"
-    held: "tuple[Unit, float] | None"
+    prompt: StrictStr = ""
+    text: StrictStr = ""
+    max_tokens: int = 0
+    units: list[StrictStr] = Field(default_factory=list, max_length=UNITS)
+    clamp: Clamp | None = None
 
 
 class Watched:
@@ -103,41 +86,16 @@ class Watched:
     def __init__(self, model: Model, searcher: ThreadPoolExecutor, closing: threading.Event) -> None:
         self.model, self.calls, self._begun, self._closing = model, 0, time.monotonic(), closing
         self.worker = ThreadPoolExecutor(1, thread_name_prefix=f"nextchar look {model.name}")
-        self._observer: Future[Observer] = self.worker.submit(self._load)
+        self.observer: Future[Observer] = self.worker.submit(self._load)
         self._found: Future[Found] = searcher.submit(self._search)
 
     def _load(self) -> "Observer":
         from nextchar.serving.observer import Observer  # noqa: PLC0415  torch takes long to import
 
-        return Observer(self.model.file, self.model.folder)
+        return Observer(self.model.file, self.model.folder, self.model.networks)
 
     def _search(self) -> "Found":
-        return self._observer.result().search(self._own_text, lambda: not self._closing.is_set())
-
-    def _own_text(self, length: int) -> Ids:
-        """Generate text for the search, as any other client would."""
-        tokens, ended = [list[Token]() for _ in range(OWN_TEXTS)], threading.Semaphore(0)
-
-        def take(event: PromptRead | Piece) -> None:
-            if isinstance(event, Piece):
-                tokens[event.index] += event.tokens
-                if event.finish_reason:
-                    ended.release()
-
-        options = SampleOptions(length=length // OWN_TEXTS)
-        ids = np.zeros(0, np.int64)
-        self.model.scheduler.submit(Request(ids=ids, options=options, count=OWN_TEXTS, alternatives=0), take)
-        for _ in range(OWN_TEXTS):
-            ended.acquire()
-        return np.array([token.id for each in tokens for token in each], np.int64)
-
-    async def observer(self) -> "Observer":
-        """Return the model in torch, when it is loaded."""
-        return await asyncio.shield(asyncio.wrap_future(self._observer))
-
-    async def run(self, function: Callable[..., Result], *given: Any) -> Result:
-        """Compute in the thread of this model, when it is this request's turn."""
-        return await asyncio.get_running_loop().run_in_executor(self.worker, function, *given)
+        return self.observer.result().search(self._closing)
 
     def found(self) -> dict[str, Any]:
         """Return the result of the search as far as it has come."""
@@ -192,22 +150,10 @@ class Neurons:
     async def _text(self, http: HTTPRequest) -> Response:
         body = await read_body(http, Look, self._models.limits)
         watched = self._of(body.model)
-        model, shape = watched.model, watched.model.file.architecture
-        options = self._models.options(model, body, body.max_tokens, 0, "max_tokens")
-        ids = model.encode(body.prompt, self._models.limits).ids
-        if body.echo and len(ids) > READ:
-            raise ConfigError(f"the text has {len(ids):,} characters, and {READ:,} is the most that are looked at")
-        if len(body.units) > UNITS:
-            raise ConfigError(f"{len(body.units)} units are named, and the limit is {UNITS}")
-        units = [unit_of(name, shape) for name in body.units]
-        held = None
-        if body.clamp is not None:
-            held = unit_of(body.clamp.unit, shape), body.clamp.value
-            if not -1 <= body.clamp.value <= 1:
-                raise ConfigError(f"the value of the clamp is {body.clamp.value:g}, but must be from -1 to 1")
+        task = Task(watched, body, self._models)
         if watched.calls >= CALLS:
-            raise QueueFullError(f"{CALLS} texts of {model.name} are looked at already; try again in a moment")
-        return EventStream(_events(http, watched, Call(ids, body.echo, options, body.units, units, held)))
+            raise QueueFullError(f"{CALLS} texts of {watched.model.name} are looked at already; try again in a moment")
+        return EventStream(task.events(http))
 
 
 def unit_of(name: str, shape: Architecture) -> "Unit":
@@ -225,130 +171,137 @@ def unit_of(name: str, shape: Architecture) -> "Unit":
     return layer, unit
 
 
-async def _events(http: HTTPRequest, watched: Watched, call: Call) -> AsyncGenerator[bytes, None]:
-    """Yield the reply to a request as server-sent events; the work ends when the client leaves."""
-    inbox = Inbox()
-    leaving = asyncio.create_task(watch(http.receive, inbox))
-    watched.calls += 1
-    reasons: list[str] = []
-    try:
-        observer = await watched.observer()
-        parts = [_read(watched, observer, call)] if call.echo else []
-        if call.options.length:
-            generate = _free(watched, observer, call, inbox, reasons) if call.held is None else None
-            parts.append(generate or _held(watched, observer, call, reasons))
-        for each in parts:
-            async with aclosing(each):
-                async for letters, logprobs, values in each:
+class Task:
+    """A request that was understood.
+
+    Args:
+        watched: The model.
+        body: What is asked for.
+        models: With the limits of what may be asked for.
+
+    Raises:
+        ConfigError: An option is out of its range, or the model has no such unit.
+        UnknownCharacterError: The model does not know a character.
+    """
+
+    def __init__(self, watched: Watched, body: Look, models: Models) -> None:
+        self._watched, self._model, self._names = watched, watched.model, body.units
+        shape = self._model.file.architecture
+        self._options = models.options(self._model, body, body.max_tokens, 0, "max_tokens")
+        self._before, self._text = (self._model.encode(each, models.limits).ids for each in (body.prompt, body.text))
+        if len(self._text) > READ:
+            raise ConfigError(
+                f"the text has {len(self._text):,} characters, and {READ:,} is the most that are looked at"
+            )
+        self._units = [unit_of(name, shape) for name in body.units]
+        self._clamp = None if body.clamp is None else (unit_of(body.clamp.unit, shape), body.clamp.value)
+        if body.clamp and not -1 <= body.clamp.value <= 1:
+            raise ConfigError(f"the value of the clamp is {body.clamp.value:g}, but must be from -1 to 1")
+        self._reason = ""
+
+    async def events(self, http: HTTPRequest) -> AsyncGenerator[bytes, None]:
+        """Yield the reply as server-sent events; the work ends when the client leaves."""
+        inbox = Inbox()
+        leaving = asyncio.create_task(watch(http.receive, inbox))
+        self._watched.calls += 1
+        try:
+            parts = self._parts(await asyncio.shield(asyncio.wrap_future(self._watched.observer)), inbox)
+            async with aclosing(parts):
+                async for letters, logprobs, values in parts:
                     if leaving.done():
                         return
-                    by_unit = {name: [row[k] for row in values] for k, name in enumerate(call.names)}
+                    by_unit = {name: [row[k] for row in values] for k, name in enumerate(self._names)}
                     yield encoded_event({"letters": letters, "logprobs": logprobs, "values": by_unit})
-    except ClientLeftError:
-        return
-    except NextcharError as error:
-        yield encoded_event(error_object(str(error), 503))
-        return
-    except Exception:  # noqa: BLE001  the next requests are served
-        _log.exception("a text could not be looked at")
-        reasons = ["error"]
-    finally:
-        leaving.cancel()
-        watched.calls -= 1
-    reason = reasons[0] if reasons else "length"
-    if reason in ENDED:
-        yield encoded_event(error_object(ENDED[reason], 500, reason))
-        return
-    yield encoded_event({"finish_reason": reason})
-    yield b"data: [DONE]\n\n"
+        except ClientLeftError:
+            return
+        except NextcharError as error:
+            yield encoded_event(error_object(str(error), 503))
+            return
+        except Exception:  # noqa: BLE001  the next requests are served
+            _log.exception("a text could not be looked at")
+            self._reason = "error"
+        finally:
+            leaving.cancel()
+            self._watched.calls -= 1
+        if self._reason in ENDED:
+            yield encoded_event(error_object(ENDED[self._reason], 500, self._reason))
+            return
+        yield encoded_event({"finish_reason": self._reason or "length"})
+        yield b"data: [DONE]\n\n"
 
+    async def _parts(self, observer: "Observer", inbox: Inbox) -> AsyncGenerator[Part, None]:
+        """Read the text, and generate what follows it."""
+        whole = np.concatenate([self._before, self._text])
+        if len(self._text):
+            reading = await self._run(observer.reading, self._units, await self._state(self._before))
+            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+            for first in range(0, len(self._text), SLICE):
+                ids = self._text[first : first + SLICE].tolist()
+                logprobs, values = await self._run(reading.read, ids)
+                letters = [decoder.decode(self._model.vocabulary.to_bytes([id_])) for id_ in ids]
+                yield letters, logprobs, values
+        if self._options.length:
+            generating = (self._free if self._clamp is None else self._held)(observer, whole, inbox)
+            async with aclosing(generating):
+                async for part in generating:
+                    yield part
 
-async def _read(watched: Watched, observer: "Observer", call: Call) -> AsyncGenerator[Part, None]:
-    """Read the prompt."""
-    from nextchar.serving.observer import Reading  # noqa: PLC0415  as above
+    async def _free(self, observer: "Observer", ids: Ids, inbox: Inbox) -> AsyncGenerator[Part, None]:
+        """Let the scheduler generate, and read what comes."""
+        request = Request(ids=ids, options=self._options, alternatives=0)
+        job = self._model.scheduler.submit(request, partial(inbox.put, 0))
+        reading: Reading | None = None
+        try:
+            while not self._reason:
+                letters, tokens = self._take([event for _, event in await inbox.take()])
+                values: Values = []
+                for first in range(0, len(tokens), SLICE):
+                    if reading is None:
+                        reading = await self._run(observer.reading, self._units, job.state)
+                    some = [each.id for each in tokens[first : first + SLICE]]
+                    values += (await self._run(reading.read, some))[1]
+                yield letters, [token.logprob for token in tokens], values
+        finally:
+            self._model.scheduler.cancel(job)
 
-    vocabulary = watched.model.vocabulary
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    reading: Reading = await watched.run(Reading, observer, call.units)
-    for first in range(0, len(call.ids), SLICE):
-        ids = call.ids[first : first + SLICE].tolist()
-        logprobs, values = await watched.run(reading.read, ids)
-        last = first + SLICE >= len(call.ids)
-        letters = [decoder.decode(vocabulary.to_bytes([id_]), last and k == len(ids) - 1) for k, id_ in enumerate(ids)]
-        yield letters, logprobs, values
+    async def _held(self, observer: "Observer", ids: Ids, _inbox: Inbox) -> AsyncGenerator[Part, None]:
+        """Generate with a unit held, by the same steps with which `nextchar discover` tests what a unit causes."""
+        before = await self._state(ids[:-1]) if len(ids) else None
+        last = int(ids[-1]) if len(ids) else self._model.vocabulary.start
+        holding = await self._run(observer.holding, self._units, before, last, self._clamp, self._options)
+        events: list[PromptRead | Piece] = []
+        job = Job(Request(ids=ids, options=self._options, alternatives=0), events.append)
+        text = Text(job, 0, self._model.vocabulary, [chr(code) for code in self._model.vocabulary.codes])
+        values: deque[list[float]] = deque()
+        while not self._reason:
+            drawn, nats, seen = await self._run(holding.generate, min(SLICE, text.remaining))
+            values.extend(seen)
+            tokens = [Token(id_, -cost, {}) for id_, cost in zip(drawn, nats, strict=True)]
+            text.append(drawn, nats, tokens, time.monotonic(), 1)
+            letters, tokens = self._take(events)
+            yield letters, [token.logprob for token in tokens], [values.popleft() for _ in tokens]
+            events.clear()
 
+    async def _state(self, ids: Ids) -> PromptState:
+        """Return the state after START and some ids, which the scheduler reads, or has read before."""
+        if not len(ids):
+            return self._model.start_state
+        inbox = Inbox()
+        job = self._model.scheduler.submit(Request(ids=ids, options=SampleOptions(length=0)), partial(inbox.put, 0))
+        try:
+            await inbox.take()
+        finally:
+            self._model.scheduler.cancel(job)
+        if job.state is None:
+            raise ShuttingDownError(ENDED["shutdown"])
+        return job.state
 
-async def _prompt(watched: Watched, ids: Ids) -> PromptState:
-    """Return the state after a prompt, which the scheduler reads."""
-    if not len(ids):
-        return watched.model.start_state
-    inbox = Inbox()
-    request = Request(ids=ids, options=SampleOptions(length=0))
-    job = watched.model.scheduler.submit(request, partial(inbox.put, 0))
-    try:
-        await inbox.take()
-    finally:
-        watched.model.scheduler.cancel(job)
-    if job.state is None:
-        raise ShuttingDownError(ENDED["shutdown"])
-    return job.state
+    def _take(self, events: Sequence[PromptRead | Piece]) -> tuple[list[str], list[Token]]:
+        """Return the characters and tokens of events, and note the reason for the end, if it is among them."""
+        pieces = [event for event in events if isinstance(event, Piece)]
+        self._reason = next((piece.finish_reason for piece in pieces if piece.finish_reason), "")
+        return [piece.text for piece in pieces if piece.tokens], [token for piece in pieces for token in piece.tokens]
 
-
-async def _free(
-    watched: Watched, observer: "Observer", call: Call, inbox: Inbox, reasons: list[str]
-) -> AsyncGenerator[Part, None]:
-    """Let the scheduler generate, and read what comes."""
-    from nextchar.serving.observer import Reading  # noqa: PLC0415  as above
-
-    request = Request(ids=call.ids, options=call.options, alternatives=0)
-    job = watched.model.scheduler.submit(request, partial(inbox.put, 0))
-    reading: Reading | None = None
-    try:
-        while not reasons:
-            events = [event for _, event in await inbox.take()]
-            if reading is None and job.state is not None:
-                reading = Reading(observer, call.units, observer.state(job.state))
-            letters, tokens = _pieces(events, reasons)
-            values: Values = []
-            for first in range(0, len(tokens), SLICE):
-                assert reading is not None
-                values += (await watched.run(reading.read, [each.id for each in tokens[first : first + SLICE]]))[1]
-            yield letters, [token.logprob for token in tokens], values
-    finally:
-        watched.model.scheduler.cancel(job)
-
-
-async def _held(watched: Watched, observer: "Observer", call: Call, reasons: list[str]) -> AsyncGenerator[Part, None]:
-    """Generate with a unit held, by the same steps that `nextchar discover` tests what a unit causes."""
-    from nextchar.serving.observer import Held  # noqa: PLC0415  as above
-
-    model, held = watched.model, call.held
-    assert held is not None
-    assert call.options.seed is not None
-    batch = CompiledBatch(model.networks, 1)
-    batch.add(model.start_state, call.options.params, stream_key(call.options.seed, 0))
-    if len(call.ids):
-        state, last = observer.state(await _prompt(watched, call.ids[:-1])), int(call.ids[-1])
-    else:
-        state, last = observer.lm.network.empty_state(1), model.vocabulary.start
-    generating = await watched.run(Held, observer, call.units, state, last, held, batch)
-    events: list[PromptRead | Piece] = []
-    job = Job(Request(ids=call.ids, options=call.options, alternatives=0), events.append)
-    text = Text(job, 0, model.vocabulary, [chr(code) for code in model.vocabulary.codes])
-    values: deque[list[float]] = deque()
-    while not reasons:
-        ids, nats, seen = await watched.run(generating.generate, min(SLICE, text.remaining))
-        values.extend(seen)
-        text.append(
-            ids, nats, [Token(id_, -cost, {}) for id_, cost in zip(ids, nats, strict=True)], time.monotonic(), 1
-        )
-        letters, tokens = _pieces(events, reasons)
-        yield letters, [token.logprob for token in tokens], [values.popleft() for _ in tokens]
-        events.clear()
-
-
-def _pieces(events: Sequence[PromptRead | Piece], reasons: list[str]) -> tuple[list[str], list[Token]]:
-    """Return the characters and tokens of events; add the reason for the end, if it is among them."""
-    pieces = [event for event in events if isinstance(event, Piece)]
-    reasons += [piece.finish_reason for piece in pieces if piece.finish_reason]
-    return [piece.text for piece in pieces if piece.tokens], [token for piece in pieces for token in piece.tokens]
+    async def _run(self, function: Callable[..., Result], *given: Any) -> Result:
+        """Compute in the thread of the model, when it is this request's turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._watched.worker, function, *given)

@@ -2,10 +2,11 @@
 
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from nextchar.inspection.naming import Named, read_names
 from nextchar.inspection.report import read, typical_place
 from nextchar.inspection.trace import MAIN, choose
 from nextchar.kernels.functions import UNIT
+from nextchar.kernels.sampler import Floats
 from nextchar.kernels.threads import undivided
+from nextchar.language_model import LanguageModel
 from nextchar.model.compiled import own_threads
 from nextchar.model.reading import Chunk, Reader, log_probabilities
 from nextchar.model.state import State
-from nextchar.sampling.compiled import CompiledBatch
+from nextchar.sampling.compiled import CompiledBatch, CompiledNetwork
+from nextchar.sampling.generation import stream_key
+from nextchar.sampling.options import SampleOptions, SamplingParams
 from nextchar.sampling.protocol import PromptState
 from nextchar.serving.texts import Ids
 from nextchar.storage import CONFIG, ModelFile, to_language_model
@@ -34,6 +39,7 @@ from nextchar.text.vocabulary import UNKNOWN
 SEARCHED = 20_000  # characters in which neurons are searched for
 CLAIMED = 3000  # of them, for the range of neurons that have names already
 SHOWN = 16  # neurons: those with a name, and then those that matter most
+OWN_TEXTS = 8  # which the model generates if it has to be searched in text of its own
 EXAMPLE = 600  # characters that are shown first
 
 Unit = tuple[int, int]
@@ -62,32 +68,33 @@ class Observer:
     Args:
         file: The model.
         folder: Where its file is, if it was read from one.
+        networks: The same, packed.
     """
 
-    def __init__(self, file: ModelFile, folder: Path | None) -> None:
-        self.lm, self._folder = to_language_model(file), folder
+    def __init__(self, file: ModelFile, folder: Path | None, networks: Sequence[CompiledNetwork]) -> None:
+        self.lm, self._folder, self._networks = to_language_model(file), folder, networks
 
-    def search(self, generate: Callable[[int], Ids], keep_on: Callable[[], bool]) -> Found:
+    def search(self, closing: Event) -> Found:
         """Find the neurons that are worth seeing first.
 
         They are those of claims.json beside the model or in a folder there. Otherwise they are searched for in the beginning
         of the text that the model was trained on, or, if that cannot be read, in text of its own.
 
         Args:
-            generate: Returns so many ids of its own, `(T,)`.
-            keep_on: Asked from time to time; when it returns False, the search ends.
+            closing: Ends the search.
         """
         begun = time.monotonic()
         named, message = self._claims()
         ids, of = self._corpus()
-        if len(ids) < CLAIMED:
-            ids, of = generate(SEARCHED), "text of its own"
 
         def check(_what: str, _done: int, _total: int) -> None:
-            if not keep_on():
+            if closing.is_set():
                 raise NextcharError("the search was ended")
 
         with computing():
+            if len(ids) < CLAIMED:
+                texts = self._batch(OWN_TEXTS, SamplingParams(), 0).generate(SEARCHED // OWN_TEXTS)[0]
+                ids, of = texts.T.ravel(), "text of its own"
             found = read(self.lm, ids if named is None else ids[:CLAIMED], named, check)
         if named is None:
             count = f"{len(found.names) or 'none'} found in {len(ids):,} characters of {of}"
@@ -139,78 +146,84 @@ class Observer:
                             return np.concatenate(parts), names[0]
         return np.concatenate(parts), names[0]
 
-    def state(self, prompt: PromptState) -> State:
+    def reading(self, units: Sequence[Unit], before: PromptState) -> "Reading":
+        """Begin to read after a state."""
+        return Reading(self.lm, units, self._state(before), before[0].logits[:, : len(self.lm.vocabulary)])
+
+    def holding(
+        self,
+        units: Sequence[Unit],
+        before: PromptState | None,
+        last: int,
+        held: tuple[Unit, float],
+        options: SampleOptions,
+    ) -> "Holding":
+        """Begin to generate with a unit held.
+
+        Args:
+            units: Whose values are wanted.
+            before: The state before the last character of the prompt; None if it is START.
+            last: That character's id. It is read with the unit held already.
+            held: The unit, and its value as it is shown, from -1 to 1.
+            options: How it draws, with a seed.
+        """
+        batch = self._batch(1, options.params, options.seed or 0)
+        state = self.lm.network.empty_state(1) if before is None else self._state(before)
+        (layer, unit), value = held
+        memory = float(as_memory(np.array(value), self.lm.network.architecture.cell))
+        return Holding(self.lm, units, state, last, Edit(layer, (unit,), clamp(memory)), batch)
+
+    def _batch(self, count: int, params: SamplingParams, seed: int) -> CompiledBatch:
+        """Return new texts, which draw as those of `nextchar.sample`."""
+        batch = CompiledBatch(self._networks, count)
+        for index in range(count):
+            batch.add(tuple(network.start for network in self._networks), params, stream_key(seed, index))
+        return batch
+
+    def _state(self, prompt: PromptState) -> State:
         """Return the state of a compiled stream as the network's; it has the precision of the packed weights."""
         shape = self.lm.network.architecture
         hidden, memory, _ = prompt[0]
-        scale = 1 / UNIT if hidden.dtype == np.int16 else 1.0
-        vectors = [torch.from_numpy(np.float32(scale) * hidden.astype(np.float32)), torch.from_numpy(memory.copy())]
-        flat = [vector[0].reshape(shape.layers, -1)[:, None, : shape.hidden] for vector in vectors]
+        scale = np.float32(1 / UNIT if hidden.dtype == np.int16 else 1)
+        flat = [
+            torch.from_numpy(vector.reshape(shape.layers, 1, -1)[:, :, : shape.hidden].astype(np.float32))
+            for vector in (scale * hidden, memory)
+        ]
         kept = {"lstm": flat, "gru": flat[1:], "rnn": flat[:1]}[shape.cell]
         return tuple(tuple(vector[layer] for vector in kept) for layer in range(shape.layers))
 
 
 class Reading:
-    """A text that is read piece by piece.
+    """A text that is read piece by piece, from a state and the logits that came with it, `(1, V)`."""
 
-    Args:
-        observer: The model.
-        units: Whose values are wanted.
-        state: Before the next character; None at the beginning of a text.
-    """
-
-    def __init__(self, observer: Observer, units: Sequence[Unit], state: State | None = None) -> None:
-        self._lm, self._units = observer.lm, units
-        network = observer.lm.network
-        self._state = network.empty_state(1) if state is None else state
-        self._before = torch.zeros(1, network.vocabulary_size)
-        if state is None:
-            self.read([network.vocabulary_size])
+    def __init__(self, lm: LanguageModel, units: Sequence[Unit], state: State, logits: Floats) -> None:
+        self._lm, self._units, self._state, self._before = lm, units, state, torch.from_numpy(logits)
 
     def read(self, ids: Sequence[int]) -> tuple[list[float], Values]:
-        """Return ln p of T ids, without meaning if a state was given and these are the first, and the values after each."""
+        """Return ln p of T ids, and the values after each."""
         logits, values = [self._before], []
 
         def visit(seen: Chunk) -> None:
             signal = MAIN[self._lm.network.architecture.cell]
             logits.append(seen.logits[:, 0])
             columns = [seen.layers[layer][signal][:, 0, unit] for layer, unit in self._units]
-            values.extend(torch.stack(columns, 1).tolist() if columns else [[] for _ in seen.logits])
+            values.extend(torch.stack(columns, 1).tolist() if columns else [[] for _ in ids])
 
-        given = np.asarray(ids, np.int64)
+        given = np.asarray(ids, np.int64)[:, None]
         with computing():
-            self._state = Reader(self._lm.network, record=True).read(given[:, None], self._state, visit)
+            self._state = Reader(self._lm.network, record=True).read(given, self._state, visit)
         every = torch.cat(logits)
         self._before = every[-1:]
-        known = torch.from_numpy(given % len(self._before[0]))[:, None]  # START has no probability
-        return log_probabilities(every[:-1]).gather(1, known)[:, 0].tolist(), values
+        return log_probabilities(every[:-1]).gather(1, torch.from_numpy(given))[:, 0].tolist(), values
 
 
-class Held:
-    """A text that is generated while one unit is held at a value.
-
-    Args:
-        observer: The model.
-        units: Whose values are wanted.
-        state: Before the last character of the prompt.
-        last: That character's id, or START. It is read with the unit held already.
-        held: The unit, and its value as it is shown, from -1 to 1.
-        batch: One stream, which draws.
-    """
+class Holding:
+    """A text that is generated under an edit; see `Observer.holding`."""
 
     def __init__(
-        self,
-        observer: Observer,
-        units: Sequence[Unit],
-        state: State,
-        last: int,
-        held: tuple[Unit, float],
-        batch: CompiledBatch,
+        self, lm: LanguageModel, units: Sequence[Unit], state: State, last: int, edit: Edit, batch: CompiledBatch
     ) -> None:
-        self._network, self._units, self._state, self._batch = observer.lm.network, units, state, batch
-        (layer, unit), value = held
-        cell = self._network.architecture.cell
-        self._edits = [Edit(layer, (unit,), clamp(float(as_memory(np.array(value), cell))))]
+        self._network, self._units, self._state, self._edit, self._batch = lm.network, units, state, edit, batch
         with computing():
             self._read(last)
 
@@ -229,7 +242,7 @@ class Held:
         return ids, nats, values
 
     def _read(self, id_: int) -> None:
-        recurrence = intervening(self._edits, layers=self._network.architecture.layers)
+        recurrence = intervening([self._edit], layers=self._network.architecture.layers)
         logits, self._state = self._network(torch.tensor([[id_]]), self._state, recurrence=recurrence)
         self._logits = logits[0].numpy()
 
