@@ -195,7 +195,7 @@ def test_a_pickle_is_refused_by_name(path: Path, make: Any) -> None:
         (save_arrays({"weight": np.zeros(3)}), "not one that nextchar wrote"),
         (save_arrays({}, {"format": "pt"}), "not one that nextchar wrote"),
         (pack([1]), "not one that nextchar wrote"),
-        (pack({"format": 2}), "has format 2, and this nextchar reads up to 1; install a newer nextchar"),
+        (pack({"format": 3}), "has format 3, and this nextchar reads up to 2; install a newer nextchar"),
         (pack({"format": "1"}), "has format 1, and"),
         (pack({}), "has format None"),
         (pack({"format": 1}), "its metadata lacks 'architecture'"),

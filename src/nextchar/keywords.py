@@ -108,7 +108,7 @@ class SampleKeywords(TypedDict, total=False):
     unknown: Literal["error", "skip"]
     """What to do with characters of the prompt that are not in the vocabulary."""
     weights: Literal["fp32", "bf16", "int8"] | None
-    """Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster."""
+    """Precision of the weights, by default that of the model file. bf16 and int8 take half and a quarter of the memory, and are faster."""
     device: Literal["auto", "cpu", "cuda", "mps"] | None
     """Where to generate. A GPU is faster for many texts, not for one, and needs fp32 weights."""
     temperature: float

@@ -11,6 +11,7 @@ from os.path import isfile
 from typing import Any, Unpack, overload
 
 import nextchar
+from nextchar.architecture import WeightKind
 from nextchar.errors import TextError, check_options
 from nextchar.keywords import InspectKeywords, SampleKeywords, ScoreKeywords
 from nextchar.model.network import Network
@@ -30,6 +31,7 @@ class LanguageModel:
         config: The options it was trained with, by name.
         provenance: Its origin: texts with digests, splits, steps, last scores.
         log: The log of its training, if it is at hand: an entry for each event.
+        weights: The kind of weights that it generates with and is saved with; the network has float32 in any case.
 
     Example:
         >>> lm = nextchar.load("runs/book")
@@ -41,6 +43,7 @@ class LanguageModel:
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     log: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
+    weights: WeightKind = "fp32"
 
     def __repr__(self) -> str:
         return summary("LanguageModel", self.network.architecture, self.vocabulary, self.provenance)

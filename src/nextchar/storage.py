@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from nextchar.architecture import Architecture
-from nextchar.errors import ModelFileError, NextcharError
+from nextchar.architecture import Architecture, WeightKind
+from nextchar.errors import ModelFileError, NextcharError, check_choice
+from nextchar.kernels.quantization import grow, shrink
 from nextchar.notebook import summary
 from nextchar.text.hub import fetch_model, is_hub, model_address
 from nextchar.text.paths import Text, expand
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from nextchar.model.network import Network
 
 FORMAT = "nextchar"
-VERSION = 1
+VERSION = 2  # a model with bf16 or int8 weights; all other files have 1, as before there were such models
 MODEL = "model.safetensors"
 TRAINING = "training.safetensors"
 CONFIG = "config.toml"
@@ -55,6 +56,7 @@ class ModelFile:
         arrays: float32 weights, with the names and shapes of `Architecture.shapes`.
         config: The options of the training, by name.
         provenance: Texts with their digests, splits, steps, last scores.
+        weights: The kind of weights in the file, and what texts are generated with unless another is asked for.
     """
 
     architecture: Architecture
@@ -62,6 +64,12 @@ class ModelFile:
     arrays: Arrays
     config: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    weights: WeightKind = "fp32"
+
+    @property
+    def format(self) -> int:
+        """The version of the format that can hold it."""
+        return 1 if self.weights == "fp32" else VERSION
 
     def __repr__(self) -> str:
         return summary("ModelFile", self.architecture, self.vocabulary, self.provenance)
@@ -125,10 +133,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
     """Write arrays and JSON metadata as one safetensors file, atomically."""
-    # One key: safetensors does not keep the order of several, and equal models must give equal files.
-    header = {FORMAT: json.dumps({"format": VERSION, **metadata})}
-    content = save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    content = _encoded(arrays, metadata)
     write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def _encoded(arrays: Arrays, metadata: Mapping[str, Any]) -> bytes:
+    # One key: safetensors does not keep the order of several, and equal models must give equal files.
+    header = {FORMAT: json.dumps({"format": 1, **metadata})}
+    return save_arrays({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
 
 
 def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
@@ -231,6 +243,8 @@ def read_model(path: Text) -> ModelFile:
         architecture = Architecture.from_dict(metadata["architecture"])
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
         config, provenance = dict(metadata["config"]), dict(metadata["provenance"])
+        check_choice("weights", kind := metadata.get("weights", "fp32"), WeightKind)
+        arrays = grow(architecture, arrays, kind)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         detail = str(error) if isinstance(error, NextcharError) else f"its metadata lacks {error}"
         raise ModelFileError(f"{place} is damaged or not a model: {detail}") from None
@@ -243,18 +257,26 @@ def read_model(path: Text) -> ModelFile:
         raise ModelFileError(f"{place} is damaged: {wrong[0]} does not have the shape of its architecture")
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(f"{place} is damaged: its weights are not float32")
-    return ModelFile(architecture, vocabulary, arrays, config, provenance)
+    return ModelFile(architecture, vocabulary, arrays, config, provenance, kind)
 
 
-def write_model(path: str | Path, model: ModelFile) -> None:
-    """Write a model as one file, which holds everything that sampling and scoring need."""
-    metadata = {
+def encode_model(model: ModelFile) -> bytes:
+    """Return the content of the file of a model; weights that are not fp32 are rounded as the engine rounds them."""
+    metadata: dict[str, Any] = {
         "architecture": model.architecture.as_dict(),
         "vocabulary": model.vocabulary.as_dict(),
         "config": model.config,
         "provenance": model.provenance,
     }
-    write_arrays(Path(path), model.arrays, metadata)
+    if model.weights != "fp32":
+        metadata |= {"format": model.format, "weights": model.weights}
+    return _encoded(shrink(model.architecture, model.arrays, model.weights), metadata)
+
+
+def write_model(path: str | Path, model: ModelFile) -> None:
+    """Write a model as one file, which holds everything that sampling and scoring need."""
+    content = encode_model(model)
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(content))
 
 
 def to_file(model: ModelSource) -> ModelFile:
@@ -272,7 +294,9 @@ def to_file(model: ModelSource) -> ModelFile:
     if not hasattr(model, "network"):
         raise ModelFileError(f"a model is a LanguageModel, a ModelFile or a path, but {type(model).__name__} was given")
     arrays = {name: tensor.detach().float().cpu().numpy().copy() for name, tensor in model.network.named_parameters()}
-    return ModelFile(model.network.architecture, model.vocabulary, arrays, model.config, model.provenance)
+    return ModelFile(
+        model.network.architecture, model.vocabulary, arrays, model.config, model.provenance, model.weights
+    )
 
 
 def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") -> "LanguageModel":
@@ -293,7 +317,7 @@ def to_language_model(model: ModelSource, device: "torch.device | str" = "cpu") 
     file = to_file(model)
     network = Network(file.architecture, len(file.vocabulary))
     set_weights(network, file.arrays)
-    return LanguageModel(network.to(device), file.vocabulary, file.config, file.provenance)
+    return LanguageModel(network.to(device), file.vocabulary, file.config, file.provenance, weights=file.weights)
 
 
 def to_networks(models: "ModelSource | Sequence[ModelSource]") -> "tuple[list[Network], Vocabulary]":

@@ -11,10 +11,12 @@ from nextchar.exporting.export import export, target_of
 def command(model: Path, out: Path, /, *, weights: WeightKind | None = None, json: Flag = False) -> int:
     """Write a model in the form of other programs.
 
-    The ending of OUT decides the form:
-    .pt weights for torch.
+    The ending of OUT decides the form: .safetensors is a model file that every
+    command reads, and with --weights half or a quarter as large; .onnx is for
+    ONNX Runtime; .pt for code of your own in PyTorch.
 
-        nextchar export runs/book book.pt
+        nextchar export runs/book book.safetensors --weights int8
+        nextchar export runs/book book.onnx
 
     Parameters
     ----------
@@ -23,7 +25,8 @@ def command(model: Path, out: Path, /, *, weights: WeightKind | None = None, jso
     out
         The file to write.
     weights
-        Precision of the weights.
+        Precision of the weights. A .safetensors file holds any kind, by default that of the model, a .onnx file
+        fp32 or, of an lstm, int8, a .pt file fp32.
     json
         Print one JSON object on standard output.
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 from nextchar.cli.console import print_json
 from nextchar.cli.flags import Flag
-from nextchar.storage import VERSION, ModelFile, model_path, read_model
+from nextchar.storage import ModelFile, model_path, read_model
 from nextchar.text.display import visible
 
 SHOWN = 200  # characters of the vocabulary
@@ -30,18 +30,20 @@ def command(model: Path, /, *, json: Flag = False) -> int:
     """
     file = read_model(model)
     if json:
-        print_json(_as_json(file))
+        print_json(_as_json(model_path(model), file))
         return 0
     for name, value in _rows(model_path(model), file).items():
         print(f"{name:<12}{visible(value)}")  # noqa: T201  data on standard output
     return 0
 
 
-def _as_json(file: ModelFile) -> dict[str, Any]:
+def _as_json(path: Path, file: ModelFile) -> dict[str, Any]:
     vocabulary = file.vocabulary
     everything = range(len(vocabulary))
     return {
-        "format": VERSION,
+        "format": file.format,
+        "bytes": path.stat().st_size,
+        "weights": file.weights,
         "parameters": file.architecture.parameters(len(vocabulary)),
         **file.architecture.as_dict(),
         "vocabulary": list(vocabulary.codes) if vocabulary.units == "bytes" else vocabulary.decode(everything),
@@ -61,7 +63,7 @@ def _rows(path: Path, file: ModelFile) -> dict[str, str]:
     )
     names = [text["name"] for text in origin.get("texts", [])]
     rows = {
-        "file": f"{path} (format {VERSION})",
+        "file": f"{path} (format {file.format}, {path.stat().st_size / 1e6:,.1f} MB, {file.weights} weights)",
         "network": f"{shape.cell}, {shape.layers} layers of {shape.hidden} units, embedding {shape.embedding or 'one-hot'}",
         "parameters": f"{shape.parameters(len(vocabulary)):,}",
         "vocabulary": f"{len(vocabulary)} {vocabulary.units}: {known[:SHOWN]}{'…' if len(known) > SHOWN else ''}",

@@ -33,7 +33,7 @@ def command(
     train: bool | None = None,
     runs: Annotated[Path, Parameter(env_var="NEXTCHAR_RUNS")] = Path("runs"),
     open_: Annotated[Flag, Parameter(name="--open")] = False,
-    weights: WeightKind = "fp32",
+    weights: WeightKind | None = None,
     streams: int = 64,
     queue: int = 256,
 ) -> int:
@@ -63,7 +63,7 @@ def command(
     open_
         Open the page in a browser.
     weights
-        Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
+        Precision of the weights, by default that of the model file. bf16 and int8 take half and a quarter of the memory, and are faster.
     streams
         The most texts that are generated at the same time.
     queue

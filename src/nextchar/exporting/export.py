@@ -27,7 +27,11 @@ class Target(NamedTuple):
     use: str
 
 
-TARGETS = {".pt": Target("torch", ("fp32",), "fp32", "torch.load(FILE, weights_only=True) reads it")}
+TARGETS = {
+    ".safetensors": Target("weights", ("fp32", "bf16", "int8"), None, "every command reads it as a MODEL"),
+    ".onnx": Target("onnx", ("fp32", "int8"), "fp32", "ONNX Runtime reads it"),
+    ".pt": Target("torch", ("fp32",), "fp32", "torch.load(FILE, weights_only=True) reads it"),
+}
 """All forms, by the ending of a name."""
 
 
@@ -55,7 +59,8 @@ def export(model: ModelSource, path: Text, *, weights: WeightKind | None = None)
 
     Args:
         model: A model, its file, or the path of a file or run folder.
-        path: The file to write. Its ending decides the form: .pt, weights for torch.
+        path: The file to write. Its ending decides the form: .safetensors, a model file, with smaller weights if asked;
+            .onnx, for ONNX Runtime; .pt, weights for torch.
         weights: The kind of the weights: "fp32", "bf16" or "int8"; not every form can hold all of them.
 
     Returns:
@@ -79,7 +84,7 @@ def export(model: ModelSource, path: Text, *, weights: WeightKind | None = None)
     if isinstance(model, str | Path) and place.exists() and place.samefile(model_path(model)):
         raise ConfigError(f"{place} is the model itself; name another file to write")
     file = to_file(model)
-    kind = weights or target.default or "fp32"
+    kind = weights or target.default or file.weights
     content: bytes = import_module(f"nextchar.exporting.{target.module}").encode(file, kind)
     write_atomically(place, lambda temporary: temporary.write_bytes(content))
     return Exported(place, len(content), kind)

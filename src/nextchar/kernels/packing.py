@@ -15,6 +15,7 @@ from nextchar.architecture import CELLS, GATES, Architecture, WeightKind
 from nextchar.errors import ConfigError, check_choice
 from nextchar.kernels.functions import UNIT
 from nextchar.kernels.gemm import ROWS, VECTOR_WIDTH, add_block, pack_blocks
+from nextchar.kernels.quantization import bfloat16, int8_rows, largest
 
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -187,10 +188,9 @@ def _quantize(rows: Floats, kind: str, shape: Architecture, largest_input: int) 
         largest_input: The largest absolute value that an input of this matrix can have.
     """
     if kind == "int8":
-        scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)
-        whole = np.rint(rows / np.where(scale > 0, scale, 1)).astype(np.int8)
-        largest = int(np.abs(whole, dtype=np.int16).sum(axis=1, dtype=np.int64).max()) * largest_input * UNIT
-        if largest >= 2**31 or largest_input * UNIT >= 2**15:
+        whole, scale = int8_rows(rows, largest(rows)[:, None])
+        most = int(np.abs(whole, dtype=np.int16).sum(axis=1, dtype=np.int64).max()) * largest_input * UNIT
+        if most >= 2**31 or largest_input * UNIT >= 2**15:
             raise ConfigError(
                 f"a model of {shape.layers} layers of {shape.hidden} units is too large for the integers of "
                 "--weights int8; use --weights bf16"
@@ -198,11 +198,5 @@ def _quantize(rows: Floats, kind: str, shape: Architecture, largest_input: int) 
         return pack_blocks(whole, pairs=True), (scale / np.float32(UNIT)).reshape(-1, ROWS)
     scales = np.ones((len(rows) // ROWS, ROWS), np.float32)
     if kind == "bf16":
-        return pack_blocks(_bfloat16(rows), pairs=True), scales
+        return pack_blocks(bfloat16(rows), pairs=True), scales
     return pack_blocks(rows, pairs=False), scales
-
-
-def _bfloat16(values: Floats) -> npt.NDArray[np.uint16]:
-    """Round to the nearest bfloat16, ties to even; return the 16 bits of each."""
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

@@ -16,7 +16,8 @@ class Engine:
     Args:
         model: A LanguageModel, a ModelFile, or the path of a model file or run folder; or several models of
             one vocabulary, an ensemble, whose mean probability draws every character.
-        weights: The kind of the packed weights: "fp32", "bf16" or "int8".
+        weights: The kind of the packed weights: "fp32", "bf16" or "int8". None for that of the model, which is fp32
+            unless its file is smaller; and fp32 on a torch device, or if several models differ.
         device: "cpu" for the compiled step, without torch; or a torch device, for one model with fp32 weights.
             "auto" is cuda where there is one and it can be used, else cpu.
 
@@ -35,12 +36,16 @@ class Engine:
     """
 
     def __init__(
-        self, model: "ModelSource | Sequence[ModelSource]", weights: WeightKind = "fp32", device: str = "cpu"
+        self, model: "ModelSource | Sequence[ModelSource]", weights: WeightKind | None = None, device: str = "cpu"
     ) -> None:
-        check_choice("weights", weights, WeightKind)
+        if weights is not None:
+            check_choice("weights", weights, WeightKind)
         models = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
         files = [to_file(each) for each in models]
         self.vocabulary = common_vocabulary([file.vocabulary for file in files])
+        if weights is None:
+            same = device in {"auto", "cpu"} and len({file.weights for file in files}) == 1
+            weights = files[0].weights if same else "fp32"
         self.weights, self.device = weights, "cpu"
         self.backend: Backend
         if device not in {"auto", "cpu"}:

@@ -179,7 +179,7 @@ class Generator:
                     raise ConfigError(f"the options ask for {name} {asked}, but the engine was made with {given}")
             self.engine = model
         else:
-            self.engine = Engine(model, options.weights or "fp32", options.device or "cpu")
+            self.engine = Engine(model, options.weights, options.device or "cpu")
         self.options = options
         self.seed = time.time_ns() % 2**31 if options.seed is None else options.seed
         vocabulary = self.engine.vocabulary

@@ -79,7 +79,7 @@ class SamplingParams:
 class SampleOptions:
     """What to generate.
 
-    Weights of None are fp32, or those of the engine; a device of None is the cpu, or that of the engine.
+    Weights of None are those of the model file, or of the engine; a device of None is the cpu, or that of the engine.
 
     Attributes:
         length: The most characters to generate (bytes, for a byte model).
@@ -87,7 +87,7 @@ class SampleOptions:
         stop: End before the first of these texts, which is not part of the result; one or more.
         seed: The same seed and kind of weights give the same text; without one, each text is new.
         unknown: What to do with characters of the prompt that are not in the vocabulary.
-        weights: Precision of the weights. bf16 and int8 take half and a quarter of the memory, and are faster.
+        weights: Precision of the weights, by default that of the model file. bf16 and int8 take half and a quarter of the memory, and are faster.
         device: Where to generate. A GPU is faster for many texts, not for one, and needs fp32 weights.
 
     Raises:

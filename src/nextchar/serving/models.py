@@ -74,7 +74,7 @@ class Model:
     Args:
         name: By which clients ask for it.
         model: The model.
-        weights: The kind of its packed weights.
+        weights: The kind of its packed weights; None for that of its file.
         streams: The most texts that are drawn at the same time.
         queue: The most texts that wait.
         version: Of the program.
@@ -92,7 +92,7 @@ class Model:
         self,
         name: str,
         model: ModelSource,
-        weights: WeightKind = "fp32",
+        weights: WeightKind | None = None,
         *,
         streams: int = 64,
         queue: int = 256,
@@ -114,7 +114,7 @@ class Model:
             "hidden": file.architecture.hidden,
             "cell": file.architecture.cell,
         }
-        self.fingerprint = f"nextchar-{version}-{weights}-{digest()[:8]}"
+        self.fingerprint = f"nextchar-{version}-{engine.weights}-{digest()[:8]}"
         self._thread = threading.Thread(target=self.scheduler.run, name=f"nextchar {name}", daemon=True)
         # Code is compiled, or loaded, before the first client comes.
         self.scheduler.submit(Request(ids=np.zeros(2, np.int64), options=SampleOptions(length=2)), lambda _: None)
