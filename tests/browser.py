@@ -24,6 +24,13 @@ OPTIONS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )
+KEYS = {"Enter": (13, "\r"), "ArrowLeft": (37, ""), "ArrowRight": (39, ""), "ArrowDown": (40, ""), "Tab": (9, "")}
+SECONDS = 120  # until a page must have done what a test waits for
+UNTIL = """new Promise((done, failed) => {
+  const begun = performance.now();
+  const look = () => (EXPRESSION) ? done() : performance.now() - begun > SECONDS * 1000 ? failed(Error("never")) : setTimeout(look, 10);
+  look();
+})"""
 WAIT = "const look = () => (document.body?.dataset.ready ? done(1) : setTimeout(look, 5)); look();"
 
 
@@ -62,7 +69,9 @@ class Page:
             self.complaints.append(json.dumps(parameters))
         return message
 
-    def open(self, address: str, width: int = 1280, height: int = 900) -> None:
+    def open(
+        self, address: str, width: int = 1280, height: int = 900, *, scheme: str = "light", wait: bool = True
+    ) -> None:
         """Open an address in a window of a size in pixels, and wait until the page is ready."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -71,9 +80,11 @@ class Page:
             self.call(f"{domain}.enable")
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=address)
         self.ask("globalThis.$ = (id) => document.getElementById(id)")
-        self.ask(f"new Promise((done) => {{ {WAIT} }})")
+        if wait:
+            self.ask(f"new Promise((done) => {{ {WAIT} }})")
 
     def ask(self, expression: str) -> Any:
         """Return what an expression (or promise) is worth in the page."""
@@ -90,10 +101,30 @@ class Page:
         for kind, (x, y) in (("mousePressed", begin), ("mouseMoved", end), ("mouseReleased", end)):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
-    def key(self, name: str) -> None:
-        """Press a key by its name, such as ArrowRight."""
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name)
+    def until(self, expression: str) -> None:
+        """Wait until an expression is true in the page."""
+        self.ask(UNTIL.replace("EXPRESSION", expression).replace("SECONDS", str(SECONDS)))
+
+    def click(self, x: float, y: float) -> None:
+        """Press the pointer's button, and let it go."""
+        self.drag((x, y), (x, y))
+
+    def tap(self, x: float, y: float) -> None:
+        """Touch the page with a finger."""
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def type(self, text: str) -> None:
+        """Insert a text at the cursor, as if it were pasted."""
+        self.call("Input.insertText", text=text)
+
+    def key(self, name: str, *held: str) -> None:
+        """Press a key by its name, such as ArrowRight, while others are held: Alt, Control, Shift."""
+        modifiers = sum({"Alt": 1, "Control": 2, "Shift": 8}[each] for each in held)
+        code, text = KEYS.get(name, (ord(name.upper()) if len(name) == 1 else 0, ""))
+        shared = {"key": name, "modifiers": modifiers, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **shared, **({"text": text} if text and not held else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **shared)
 
     def picture(self, path: Path) -> None:
         """Write the visible part as a PNG."""

@@ -1,4 +1,4 @@
-"""The page of `nextchar serve`: its files, and the page in a browser, driven as a person would."""
+"""The page of `nextchar serve`: its files."""
 
 import re
 from collections.abc import Iterator

@@ -5,12 +5,18 @@ tabs.compare = (() => {
   let running = null, timer = 0, written = false, parted = -1, at = -1, told, fault, go;
 
   function makeSide(index) {
-    const panel = element("div", undefined, { class: "side", role: "group", "aria-label": index ? "Right text" : "Left text" });
-    const model = element("select"), text = element("bdo", undefined, { class: "coloured" }), mean = element("p", "", { class: "soft" });
+    const panel = element("div", undefined, { class: "side", role: "group", "aria-label": index ? "Right" : "Left" });
+    const model = element("select"), text = element("bdo", undefined, { class: "coloured", tabindex: 0, role: "textbox", "aria-readonly": "true", "aria-multiline": "true", "aria-label": index ? "Right text" : "Left text" }), mean = element("p", "", { class: "soft" });
     const made = { index, panel, model, text, mean, temperature: temperatureSlider(changed), minP: minPSlider(changed), cells: [], spans: [] };
     made.modelField = field("Model", model);
     model.addEventListener("change", changed);
     text.addEventListener("click", (event) => event.target.t >= 0 && look(event.target.t));
+    text.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step || !made.cells.length) return;
+      event.preventDefault();
+      look(Math.min(made.cells.length - 1, Math.max(0, at + step)));
+    });
     made.place = element("div", undefined, { class: "place" });
     panel.append(made.modelField, made.temperature.element, made.minP.element, text, mean, made.place);
     return made;

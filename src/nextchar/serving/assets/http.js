@@ -102,13 +102,13 @@ const engine = {
     const body = { model, prompt, max_tokens: length, temperature, min_p: minP, top_k: topK, top_p: topP, seed, stop, logprobs: alternatives, stream: true };
     const steps = stepper(model);
     for await (const { choices } of patiently(() => server.events("/v1/completions", { body, signal }), notice, signal)) {
-      yield* steps(choices[0].logprobs, choices[0].text);
+      yield* steps(choices[0].logprobs ?? {}, choices[0].finish_reason);
     }
   },
   async score({ model, text, alternatives = 0, notice }, signal) {
     const body = { model, prompt: text, max_tokens: 0, echo: true, logprobs: alternatives };
     const ask = async function* () { yield await server.json("/v1/completions", { body, signal }); };
-    for await (const { choices } of patiently(ask, notice, signal)) return [...stepper(model)(choices[0].logprobs, text)];
+    for await (const { choices } of patiently(ask, notice, signal)) return [...stepper(model)(choices[0].logprobs, true)];
   },
 };
 // Yields what ask() yields; a server that has too much to do is asked again.
@@ -124,27 +124,30 @@ async function* patiently(ask, notice, signal) {
     }
   }
 }
-// Returns a function from the tokens of a reply to steps. Bytes of one character come as one step.
+// Returns a function from the tokens of a reply, and whether they are the last, to steps. Bytes of one character come as one step.
 function stepper(name) {
-  const bytes = server.models.find((model) => model.name === name)?.units === "bytes";
+  const decoder = server.models.find((model) => model.name === name)?.units === "bytes" && new TextDecoder("utf-8", { ignoreBOM: true });
   const list = (top) => Object.entries(top).filter(([token]) => !token.startsWith("bytes:")).sort(([, one], [, other]) => other - one);
-  let waiting = [], logprob = 0, first = null;
-  return function* (logprobs, text) {
-    if (!logprobs) return;
-    for (const [k, token] of logprobs.tokens.entries()) {
-      logprob += logprobs.token_logprobs[k];
-      first ??= list(logprobs.top_logprobs[k]);
-      const raw = bytes && /^bytes:\\x([0-9a-f]{2})$/.exec(token);
-      if (raw) waiting.push(parseInt(raw[1], 16));
-      const letter = raw ? whole(waiting) : token;
-      if (letter === null) continue;
-      yield { text: letter, logprob, alternatives: first };
-      [waiting, logprob, first] = [[], 0, null];
+  let before = 0, first = null; // of the bytes of a character that is not complete
+  return function* ({ tokens = [], token_logprobs: logprobs, top_logprobs: tops } = {}, last) {
+    for (const [k, token] of tokens.entries()) {
+      if (!decoder) {
+        yield { text: token, logprob: logprobs[k], alternatives: list(tops[k]) };
+        continue;
+      }
+      const raw = /^bytes:\\x([0-9a-f]{2})$/.exec(token), byte = raw ? parseInt(raw[1], 16) : token.charCodeAt(0);
+      const found = [...decoder.decode(Uint8Array.of(byte), { stream: true })];
+      // Bytes that are no character become the replacement character, before a byte that is one.
+      for (const text of found.slice(0, -1)) {
+        yield { text, logprob: before, alternatives: first ?? [] };
+        [before, first] = [0, null];
+      }
+      before += logprobs[k];
+      first ??= list(tops[k]);
+      if (!found.length) continue;
+      yield { text: found.at(-1), logprob: before, alternatives: first };
+      [before, first] = [0, null];
     }
+    if (last && decoder) for (const text of decoder.decode()) yield { text, logprob: before, alternatives: first ?? [] };
   };
-}
-// The character that some bytes are in UTF-8, or null while it is not complete.
-function whole(bytes) {
-  const [lead] = bytes, length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-  return bytes.length < length ? null : new TextDecoder().decode(Uint8Array.from(bytes));
 }
