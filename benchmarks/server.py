@@ -44,9 +44,9 @@ def random_model(hidden: int) -> ModelFile:
 
 @contextmanager
 def serving(model: Path) -> Iterator[tuple[str, int, float, int]]:
-    """Run a server; yield host, port, the seconds until it was ready, and the process."""
+    """Run a server, with its trainings beside the model; yield host, port, the seconds until it was ready, the process."""
     begun = time.perf_counter()
-    words = [sys.executable, "-m", "nextchar", "serve", str(model), "--port", "0"]
+    words = [sys.executable, "-m", "nextchar", "serve", str(model), "--port", "0", "--runs", str(model.parent / "runs")]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  this program itself
         assert process.stderr
         try:

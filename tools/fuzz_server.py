@@ -25,9 +25,20 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 from server import random_model, serving  # noqa: E402  the benchmark of the same server
 
-POST = ["/v1/completions", "/v1/chat/completions", "/completion", "/infill", "/tokenize", "/detokenize"]
+POST = ["/v1/completions", "/v1/chat/completions", "/completion", "/infill", "/tokenize", "/detokenize"] * 3
+# Nothing is trained: the options are wrong.
+POST += ["/api/neurons/text", "/api/trainings?steps=-1", "/api/trainings?name=..%2fa", "/api/trainings/0/keep?name=a"]
 GET = ["/", "/page.js", "/page.css", "/v1/models", "/v1/models/nothing", "/tokenizer_info", "/health", "/metrics"]
-GET += ["/api/trainings", "/api/nothing", "/../../etc/passwd", "/%00", "/v1/models/%2e%2e%2f"]
+GET += [
+    "/api/trainings",
+    "/api/trainings/0?since=1_2_3_4",
+    "/api/neurons",
+    "/api/neurons?model=%00",
+    "/api/nothing",
+    "/../../etc/passwd",
+    "/%00",
+    "/v1/models/%2e%2e%2f",
+]
 LONGEST = 10.0  # seconds
 GROWTH = (
     0.05  # of the memory, from the third quarter of the requests to the last: the cache of prefixes has filled by then

@@ -16,10 +16,11 @@ from rich.console import Console
 from conftest import make_model
 from inspection.handset import COLUMN, DEPTH, DISTRACTORS, LATCH, TEXT, WWW, expected_cells, golden_model
 from nextchar.errors import ConfigError, TextError
-from nextchar.inspection.strip import diverging, glyph, ink, strip
+from nextchar.inspection.strip import diverging, ink, strip
 from nextchar.inspection.summary import summarize
 from nextchar.inspection.trace import pieces, trace
 from nextchar.text.corpus import Corpus
+from nextchar.text.glyphs import glyph
 from nextchar.text.vocabulary import Vocabulary
 
 HOSTILE = "</script><b>&amp;[[x]]\n\t\x00 שלום \u202eab\u0301\u200f]]>-->漢"

@@ -1,6 +1,8 @@
 import json
 import math
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -358,3 +360,11 @@ def test_events_are_sent_at_once() -> None:
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.shell
+def test_the_server_starts_without_torch() -> None:
+    """What starts the server does not import torch, which takes seconds; only the search for neurons needs it."""
+    names = "nextchar.serving.run, nextchar.serving.models, nextchar.serving.trainings, nextchar.cli.serve"
+    code = f"import sys, {names}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from nextchar.discovery.judging import VERDICTS
 from nextchar.discovery.study import Study
 from nextchar.features.phrases import phrase
 from nextchar.inspection.naming import Measure
-from nextchar.inspection.strip import glyph
+from nextchar.text.glyphs import glyph
 
 MOST = 8
 SAME = 0.8  # correlation of two features from which on they are one finding

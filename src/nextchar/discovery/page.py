@@ -7,9 +7,9 @@ import numpy as np
 from nextchar.discovery.claims import NOTHING, Claim, Claims
 from nextchar.discovery.study import Study
 from nextchar.features.feature import Feature
-from nextchar.inspection.strip import glyph
 from nextchar.pages.page import asset
 from nextchar.pages.page import page as build_page
+from nextchar.text.glyphs import glyph
 
 EXCERPT = 400  # characters of text shown with a claim
 STRIDE = 20  # characters between the places where one may begin

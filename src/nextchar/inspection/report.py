@@ -12,7 +12,6 @@ from nextchar.errors import ConfigError, as_integer
 from nextchar.inspection.naming import Named, name_neurons
 from nextchar.inspection.reach import reach
 from nextchar.inspection.relations import by_importance, correlations, in_likeness
-from nextchar.inspection.strip import glyphs
 from nextchar.inspection.summary import LayerSummary, summarize
 from nextchar.inspection.trace import (
     GATES,
@@ -34,6 +33,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.model.reading import Ids
 from nextchar.pages.page import Page, asset, numbers, pack, page
 from nextchar.storage import ModelSource
+from nextchar.text.glyphs import glyphs
 from nextchar.text.vocabulary import Vocabulary
 
 UNITS = 40

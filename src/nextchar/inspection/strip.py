@@ -4,7 +4,6 @@ Every character is placed in a cell of its own, from left to right, so that a te
 by tags, nor by markup, control characters or the direction of its script.
 """
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from nextchar.inspection.picture import BASELINE, Cell, png
 from nextchar.inspection.trace import MAIN, Floats, Given, Trace, trace
 from nextchar.notebook import escape
 from nextchar.storage import ModelSource, to_language_model, write_atomically
-from nextchar.text.vocabulary import Vocabulary
+from nextchar.text.glyphs import glyphs, visible_blank
 
 Colour = tuple[int, int, int]
 
@@ -28,40 +27,12 @@ RANGES = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys(("g", "n", "h", "tan
 # Distinguishable with every kind of colour vision.
 BLUE, WHITE, ORANGE = (33, 102, 172), (247, 247, 247), (224, 130, 20)
 GREEN = (0, 136, 122)
-MARKS = {" ": "·", "\n": "↵", "\t": "→"}
 FROM_LEFT, FROM_LEFT_END = "\u202d", "\u202c"  # text between these is displayed from left to right
 SVG = 'role="img" font-family="ui-monospace,Menlo,Consolas,monospace" text-anchor="middle" direction="ltr"'
 COLUMN, LINE, LEGEND = 9, 20, 18  # of a picture, in pixels; the last is the height of a line above the text
 COLUMNS = 80
 TAB = 4  # columns of a tab
 PICTURES = (".svg", ".png")
-
-
-def glyph(code: int, units: str = "characters") -> str:
-    r"""Return how a character is displayed: itself, a symbol for white space, or its number if it is invisible.
-
-    Example:
-        >>> [glyph(ord(c)) for c in "a \n\x00\u202e"], glyph(255, "bytes")
-        (['a', '·', '↵', '\\x00', '\\u202e'], '\\xff')
-    """
-    character = chr(code)
-    if units == "bytes" and code > 126:
-        return f"\\x{code:02x}"
-    kind = unicodedata.category(character)
-    if kind[0] in "CZ" and character not in MARKS:
-        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    return MARKS.get(character, f"◌{character}" if kind[0] == "M" else character)
-
-
-def glyphs(vocabulary: Vocabulary, *, blanks: bool = False) -> list[str]:
-    """Return the glyph of every id, `(V,)`; white space as itself if `blanks`."""
-    codes = vocabulary.codes
-    return [chr(code) if blanks and chr(code) in MARKS else glyph(code, vocabulary.units) for code in codes]
-
-
-def visible_blank(shown: str) -> str:
-    """Return the symbol of white space, and everything else as it is."""
-    return MARKS.get(shown, shown)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from nextchar.inspection.strip import glyph
 from nextchar.pages.page import Page, asset, page
+from nextchar.text.glyphs import glyph
 
 LOSSES = ("training_bits_per_char", "validation_bits_per_char")
 
