@@ -28,7 +28,7 @@ function editor({ label, placeholder = "", colour, editing = () => {}, changed =
   box.append(sheet);
   const made = { element: box, area, cells: [] };
   let spans = [], lines = [], marked = -1, below = -1; // spans[t]: the element with character t; lines: [first cell, element]
-  const shown = (cell) => cell.text.replaceAll("\r", "␍"); // a text area makes a line end of it
+  const shown = ({ text }) => (text === "\r" ? "␍" : text); // a text area makes a line end of it
   const shape = () => made.cells.map(shown).join("");
 
   function put(t) {

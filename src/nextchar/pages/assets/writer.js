@@ -21,7 +21,7 @@
 //   What fails throws an Error whose message is a sentence to show. notice tells what it waits for.
 //
 // Scripts: WRITER of page.py, in its order; style: writer.css.
-const ALTERNATIVES = 8, SCORED = 50000, ADDRESSED = 3000; // shown at a place; the longest text that is coloured; that is kept in the address
+const ALTERNATIVES = 8, SCORED = 30000, ADDRESSED = 3000; // shown at a place; the longest text that is coloured; that is kept in the address
 const PACES = { slow: 30, readable: 150, "as fast as it can": Infinity }; // characters per second
 const DEFAULTS = { text: "", temperature: "1", minp: "0", seed: "1", length: "500", stop: "", pace: "readable" };
 const PLAIN = { "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\t": "    ", "\r": "" };
@@ -254,7 +254,7 @@ function writer(engine, { remember = () => {} } = {}) {
       return;
     }
     await run(async (signal) => {
-      tell("Reading the text");
+      tell(`Reading ${number(text.cells.length)} characters`);
       const { model: name, notice } = request();
       const steps = await engine.score({ model: name, text: text.text(), alternatives: text.cells.length > 10000 ? 0 : ALTERNATIVES, notice }, signal);
       if (signal.aborted) return;
@@ -363,7 +363,7 @@ function writer(engine, { remember = () => {} } = {}) {
       modelField.hidden = engine.models.length < 2;
       let kept = "";
       try { kept = sessionStorage.getItem("nextchar-text") ?? ""; } catch { /* a page without storage */ }
-      text.set(letters(state.text ?? kept));
+      if ((state.text ?? kept) !== text.text()) text.set(letters(state.text ?? kept)); // otherwise its colours stay
       begun = null;
       tell();
     },
