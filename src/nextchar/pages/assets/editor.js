@@ -1,6 +1,6 @@
 // A text that can be edited, and whose characters may have colours. After readPalette() of colours.js:
 //
-//   const made = editor({ label, placeholder, colour(cell, t) -> [r, g, b] or null, editing(), changed(), chosen(t), left() });
+//   const made = editor({ label, placeholder, colour(cell, t) -> [r, g, b] or null, title(cell), editing(), changed(), chosen(t), left() });
 //   made.element               to put into the page
 //   made.cells                 [{ text, ... }], one for each character; what else a cell holds is the owner's
 //   made.text()                all of it; made.text(t): the characters before t
@@ -10,14 +10,15 @@
 //   made.mark(t)               put a frame around a character, -1 for none
 //   made.under(t, element)     show an element below a character; made.under(-1) hides it
 //
-// editing(), changed(): before and after the text is edited. The cells of what was typed hold only their text, and so do those after it, because
-// what a model says of a character depends on all that stands before. chosen(t): a character with a colour was clicked or
-// tapped, or Alt-Down was pressed at the caret; t may be the end of the text. left(): Escape, or the caret has moved.
+// title(cell): what the pointer shows of a character with a colour. chosen(t): such a character was clicked or tapped, or
+// Alt-Down was pressed at the cursor; t may be the end of the text. left(): Escape, or the cursor has moved.
+// editing(), changed(): before and after the text is edited. The cells of what was typed hold only their text, and so do
+// those after it, because what a model says of a character depends on all that stands before.
 //
 // A text area, whose letters are transparent, lies above the coloured text; both break lines at the same places.
 const letters = (text) => Array.from(text, (letter) => ({ text: letter }));
 
-function editor({ label, placeholder = "", colour, editing = () => {}, changed = () => {}, chosen = () => {}, left = () => {} }) {
+function editor({ label, placeholder = "", colour, title = () => "", editing = () => {}, changed = () => {}, chosen = () => {}, left = () => {} }) {
   const box = element("div", undefined, { class: "editor" }), sheet = element("div", undefined, { class: "sheet" });
   const mirror = element("div", undefined, { class: "mirror coloured", "aria-hidden": "true" });
   const area = element("textarea", undefined, {
@@ -160,6 +161,11 @@ function editor({ label, placeholder = "", colour, editing = () => {}, changed =
     if (t < 0) return left();
     made.goTo(t);
     chosen(t);
+  });
+  area.addEventListener("pointermove", (event) => {
+    const t = event.pointerType === "mouse" && !event.buttons ? colouredAt(event) : -1, words = t < 0 ? "" : title(made.cells[t]);
+    if (area.title !== words) area.title = words;
+    area.style.cursor = t < 0 ? "" : "pointer";
   });
   // A first tap on a coloured character chooses it without the keyboard of a phone, which would cover half of the page.
   let tap = null;

@@ -131,6 +131,7 @@ function writer(engine, { remember = () => {} } = {}) {
   const text = editor({
     label: "Text", placeholder: "Type how a text begins and press Write, or paste one and press Score.",
     colour: (cell) => (cell.logprob !== undefined && colours.checked ? surprise(bitsOf(cell)) : null),
+    title: (cell) => `${aloud(cell.text)}: ${share(cell.logprob)}, ${bitsOf(cell).toFixed(1)} bits`,
     editing() {
       stop();
       hide();
@@ -197,6 +198,7 @@ function writer(engine, { remember = () => {} } = {}) {
     complain(null);
     const mine = new AbortController();
     running = mine;
+    told.setAttribute("aria-live", "off"); // it counts characters
     enable();
     try {
       await task(mine.signal);
@@ -205,6 +207,7 @@ function writer(engine, { remember = () => {} } = {}) {
     }
     if (running !== mine) return;
     running = null;
+    told.setAttribute("aria-live", "polite");
     tell();
     remember();
   }
