@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nextchar.evaluation.score import Score, evaluate
     from nextchar.exporting.export import export
     from nextchar.exporting.hub import Upload, push
+    from nextchar.exporting.importing import import_weights
     from nextchar.inspection.gates import GateRow, gates
     from nextchar.inspection.reach import Reach, reach
     from nextchar.inspection.report import inspect
@@ -49,6 +50,7 @@ __all__ += [
     "evaluate_dynamic",
     "export",
     "gates",
+    "import_weights",
     "inspect",
     "load",
     "open_corpus",
@@ -67,6 +69,7 @@ _NAMES = {
     "evaluation.score": "Score evaluate",
     "exporting.export": "export",
     "exporting.hub": "Upload push",
+    "exporting.importing": "import_weights",
     "inspection.gates": "GateRow gates",
     "inspection.reach": "Reach reach",
     "inspection.report": "inspect",

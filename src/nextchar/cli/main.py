@@ -38,6 +38,7 @@ COMMANDS = {
         "MODEL USER/NAME [--licence L] [--dry-run] [OPTIONS]",
         "Send a model to the Hugging Face Hub, with a card.",
     ),
+    "import": ("WEIGHTS [--vocabulary FILE] -o MODEL", "Make a model of weights that were trained in PyTorch."),
     "corpora": ("[get NAME] [--json]", "List the named corpora, or get one."),
     "info": ("MODEL [--json]", "Show what a model file contains."),
     "bench": ("[OPTIONS]", "Measure the speed of this machine."),
