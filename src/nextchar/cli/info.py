@@ -72,6 +72,8 @@ def _rows(path: Path, file: ModelFile) -> dict[str, str]:
     }
     if source := origin.get("hub") or origin.get("init_from"):
         rows["origin"] = f"from {source}" if "hub" in origin else f"started from {source}"
+    if "imported" in origin:
+        rows["trained"] = f"elsewhere; imported from {origin['imported']}"
     if valid := origin.get("valid"):
         bits, nats = valid["bits_per_char"], valid["nats_per_char"]
         rows["validation"] = f"{bits:.4f} bits/char ({nats:.4f} nats), {valid['protocol']}"

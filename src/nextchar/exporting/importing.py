@@ -98,7 +98,7 @@ def import_weights(
     for name, expected in shape.shapes(size).items():
         if arrays[name].shape != expected:
             raise ModelFileError(f"{name} would have shape {arrays[name].shape}, but {shape} needs {expected}")
-    origin = {"imported": None if isinstance(weights, Mapping) else expand(weights).name}
+    origin = {"imported": "a state dict" if isinstance(weights, Mapping) else expand(weights).name}
     return to_language_model(ModelFile(shape, known, arrays, {}, origin))
 
 
