@@ -39,6 +39,8 @@ TRAINING = "training.safetensors"
 CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
+MEMBER = "member-"
+"""How the folders in the run folder of an ensemble begin; a number follows."""
 WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
 RETRIES = (0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
 """Seconds between attempts to replace a file: virus scanners open new files for a moment."""
@@ -217,6 +219,11 @@ def model_path(path: Text) -> Path:
     place = expand(path)
     if not place.is_dir():
         return place
+    if not (place / MODEL).exists() and (several := member_folders(place)):
+        raise ModelFileError(
+            f"{place} holds an ensemble of {len(several)} models, which sample, evaluate and serve take as one; "
+            f"here, name one of them, such as {several[0]}"
+        )
     if not (place / MODEL).exists():
         raise ModelFileError(f"the folder {place} holds no {MODEL}; name a run folder or a model file")
     return place / MODEL
@@ -224,7 +231,23 @@ def model_path(path: Text) -> Path:
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds a run that a new one would overwrite."""
-    return any((folder / name).exists() for name in (TRAINING, MODEL))
+    return any((folder / name).exists() for name in (TRAINING, MODEL)) or bool(member_folders(folder))
+
+
+def member_folders(folder: Path) -> list[Path]:
+    """Return the run folders of the members of an ensemble, in the order of their numbers; none for any other folder."""
+    numbers = {each.name.removeprefix(MEMBER): each for each in folder.glob(f"{MEMBER}*") if each.is_dir()}
+    return [numbers[number] for number in sorted(filter(str.isdecimal, numbers), key=int)]
+
+
+def members(models: "ModelSource | Sequence[ModelSource]") -> "list[ModelSource]":
+    """Return one model or several as a list, with the run folder of an ensemble replaced by those of its members."""
+    several: Any = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    found: list[ModelSource] = []
+    for model in several:
+        inside = member_folders(expand(model)) if isinstance(model, (str, Path)) and not is_hub(model) else []
+        found += [each for each in inside if (each / MODEL).exists()] or [model]
+    return found
 
 
 def read_model(path: Text) -> ModelFile:
@@ -326,8 +349,7 @@ def to_networks(models: "ModelSource | Sequence[ModelSource]") -> "tuple[list[Ne
     Raises:
         ConfigError: There is no model, or the vocabularies differ.
     """
-    several: Any = models if isinstance(models, (list, tuple)) else [models]
-    loaded = [to_language_model(model) for model in several]
+    loaded = [to_language_model(model) for model in members(models)]
     return [lm.network for lm in loaded], common_vocabulary([lm.vocabulary for lm in loaded])
 
 

@@ -13,7 +13,7 @@ SCREEN = ("Arguments", "Parameters", "Commands")
 RARE = {"--unknown", "--encoding", "--device", "--weights", "--min-p", "--window", "--errors", "--keep", "--sweep"}
 RARE |= {"--repetition-penalty", "--presence-penalty", "--frequency-penalty"}
 RARE |= {"--config", "--init-from", "--tensorboard", "--keep-checkpoints", "--shifts", "--rotations", "--steered"}
-RARE |= {"--json", "--with", "--prompt-file", "--signal", "--claims", "--predictions"}
+RARE |= {"--json", "--with", "--members", "--prompt-file", "--signal", "--claims", "--predictions"}
 
 
 def console() -> "Console":

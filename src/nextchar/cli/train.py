@@ -14,8 +14,8 @@ from rich.console import Console
 from nextchar.cli.console import ReadingProgress, handle_signals, print_json, shell_command, stderr, transient
 from nextchar.cli.flags import INTERRUPTED, OUTPUT, Flag, spelled
 from nextchar.config import BUDGETS, Config, compose, read_toml
-from nextchar.errors import ConfigError
-from nextchar.storage import CONFIG, MODEL, ModelFile, read_model
+from nextchar.errors import ConfigError, as_integer
+from nextchar.storage import CONFIG, MEMBER, MODEL, ModelFile, member_folders, read_model
 from nextchar.text.hub import is_hub
 from nextchar.training import launch
 from nextchar.training.folder import absolute, default_folder, is_pipe, is_same, locked, refuse_run
@@ -58,6 +58,7 @@ def command(
     overwrite: Flag = False,
     tensorboard: Flag = False,
     keep_checkpoints: Flag = False,
+    members: int = 1,
     json: Flag = False,
     options: Flags = None,
     hints: Annotated[bool, Parameter(parse=False)] = True,
@@ -93,25 +94,34 @@ def command(
         Also write events for TensorBoard (needs nextchar[track]).
     keep_checkpoints
         Also keep the model after 10, 20, 30, 50, 70, 100 ... steps, for `nextchar discover --emergence`.
+    members
+        Train so many networks, which differ in the seed and share the minutes: an ensemble, used as one model.
     json
         Print one JSON object on standard output.
     """
     explicit = {} if options is None else options.model_dump(include=options.model_fields_set)
     flags = {"tensorboard": tensorboard, "keep_checkpoints": keep_checkpoints}
+    as_integer("members", members, "1 or more", 1)
     begun = time.monotonic()
     with launch.joined() as ranks:
+        job = Job(stderr(), json, flags, begun, hints, ranks, members)
         if ranks and not ranks.leads:
-            return _follow(ranks)
-        job = Job(stderr(), json, flags, begun, hints, ranks)
+            return _follow(job, ranks)
         given = {"output": output, "preset": preset, "config": config, "init_from": init_from, "overwrite": overwrite}
         return _start(job, texts, resume, explicit, given)
 
 
-def _follow(ranks: "Ranks") -> int:
+def _follow(job: "Job", ranks: "Ranks") -> int:
     """Take part in a training as one of the processes that do not lead; they show nothing."""
-    from nextchar.training.follow import Follower  # noqa: PLC0415  torch takes long to import
+    from nextchar.cli.members import resume_members  # noqa: PLC0415  torch takes long to import
+    from nextchar.training.follow import Follower  # noqa: PLC0415  as above
 
-    follower = Follower(ranks)
+    quiet = replace(job, console=Console(quiet=True), json=False, hints=False)
+
+    def train_members(order: dict[str, Any]) -> bool:
+        return not resume_members(quiet, Path(order["folder"]), order["texts"], order["budget"], _train)
+
+    follower = Follower(ranks, train_members)
     with handle_signals(lambda *_: follower.stop(), "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         return 0 if follower.follow() else INTERRUPTED
 
@@ -130,7 +140,8 @@ def _start(
     """
     output, overwrite, init_from = given["output"], given["overwrite"], given["init_from"]
     if resume:
-        budget = _budget({**explicit, **{name: value for name, value in given.items() if value}})
+        several = {"members": job.members} if job.members > 1 else {}
+        budget = _budget({**explicit, **{name: value for name, value in given.items() if value}, **several})
         with locked(resume):
             return _resume(job, resume, list(map(absolute, texts)), budget)
     chosen, named = compose(explicit, preset=given["preset"], file=given["config"])
@@ -139,7 +150,7 @@ def _start(
     if launch.may_restart() and not output:
         raise ConfigError("torchrun --max-restarts goes on in the same run folder; name it with -o")
     folder = output or default_folder(opened)
-    if launch.attempt() and is_same(folder, chosen, opened):
+    if launch.attempt() and is_same(folder / f"{MEMBER}1" if job.members > 1 else folder, chosen, opened):
         with locked(folder):
             return _resume(job, folder, list(map(absolute, texts)), {})
     if not overwrite:
@@ -156,6 +167,10 @@ def _start(
         from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
 
         run = Run(folder, chosen, tuple(map(absolute, opened)), origin)
+        if job.members > 1:
+            from nextchar.cli.members import train_members  # noqa: PLC0415  only ensembles need it
+
+            return train_members(job, run, list(opened), _train)
         return _train(job, run, list(opened), {})
 
 
@@ -170,6 +185,8 @@ class Job:
         begun: When the command started.
         hints: Whether to say at the end what can be done next.
         ranks: The processes of torchrun that train together, of which this one leads; None if it is alone.
+        members: How many networks to train.
+        resumes: The folder to resume, if it is not that of the run but of its ensemble.
     """
 
     console: Console
@@ -178,6 +195,8 @@ class Job:
     begun: float
     hints: bool
     ranks: "Ranks | None" = None
+    members: int = 1
+    resumes: Path | None = None
 
 
 def _budget(given: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +226,12 @@ def _resume(job: Job, folder: Path, texts: list[str], budget: dict[str, Any]) ->
     job.console.print(f"resuming {folder}")
     transient(LOADING)
 
-    from nextchar.training.run import Run  # noqa: PLC0415  torch takes long to import
+    if member_folders(folder):
+        from nextchar.cli.members import resume_members  # noqa: PLC0415  torch takes long to import
+
+        return resume_members(job, folder, texts, budget, _train)
+
+    from nextchar.training.run import Run  # noqa: PLC0415  as above
 
     run = Run.open(folder)
     if launch.attempt() and not run.finished:
@@ -250,7 +274,7 @@ def _train(job: Job, run: "Run", texts: list[str], budget: dict[str, Any]) -> in
         view.state.hint = "stopping after this step, then saving ..."
         signal.signal(number, signal.default_int_handler)
 
-    again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', run.folder)}"
+    again = f"Resume with:\n  {shell_command('nextchar', 'train', '--resume', job.resumes or run.folder)}"
     try:
         with handle_signals(stop, "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             events = record(trainer, run.folder, run.texts, init_from=run.init_from, **job.record)

@@ -17,7 +17,7 @@ from nextchar.evaluation.ngram import NGram
 from nextchar.evaluation.options import EvaluationOptions
 from nextchar.evaluation.score import nats_of, sum_up
 from nextchar.model.reading import Doubles, Ids
-from nextchar.storage import CONFIG, ModelFile, model_path, read_model, to_language_model, write_atomically
+from nextchar.storage import CONFIG, ModelFile, members, model_path, read_model, to_language_model, write_atomically
 from nextchar.text.corpus import Split, cached_corpus, open_corpus, read_ids
 from nextchar.text.vocabulary import Vocabulary, common_vocabulary
 
@@ -31,7 +31,7 @@ def evaluate_files(
     """Score texts, or a part of the text that the first model was trained on.
 
     Args:
-        models: Run folders or model files; the probabilities of several are averaged.
+        models: Run folders or model files; the probabilities of several, or of an ensemble's members, are averaged.
         texts: Files, folders, globs, "-" or names of corpora; none for a part of the training text.
         options: What to score, and how.
         on_message: Called with a sentence about what takes minutes.
@@ -42,6 +42,7 @@ def evaluate_files(
     """
     if texts and options.split:
         raise ConfigError("both a text and --split were given; give one of them")
+    models = [Path(str(model)) for model in members(models)]
     files = [read_model(path) for path in models]
     vocabulary = common_vocabulary([file.vocabulary for file in files])
     split, skipped = options.split or ("test" if files[0].config.get("test") else "valid"), 0

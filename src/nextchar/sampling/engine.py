@@ -6,7 +6,7 @@ from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, check_choice
 from nextchar.sampling.compiled import CompiledBackend, CompiledNetwork
 from nextchar.sampling.protocol import Backend
-from nextchar.storage import ModelSource, to_file
+from nextchar.storage import ModelSource, members, to_file
 from nextchar.text.vocabulary import common_vocabulary
 
 
@@ -15,7 +15,8 @@ class Engine:
 
     Args:
         model: A LanguageModel, a ModelFile, or the path of a model file or run folder; or several models of
-            one vocabulary, an ensemble, whose mean probability draws every character.
+            one vocabulary, an ensemble, whose mean probability draws every character, as is the folder of
+            `nextchar train --members`.
         weights: The kind of the packed weights: "fp32", "bf16" or "int8". None for that of the model, which is fp32
             unless its file is smaller; and fp32 on a torch device, or if several models differ.
         device: "cpu" for the compiled step, without torch; or a torch device, for one model with fp32 weights.
@@ -40,8 +41,7 @@ class Engine:
     ) -> None:
         if weights is not None:
             check_choice("weights", weights, WeightKind)
-        models = model if isinstance(model, Sequence) and not isinstance(model, str) else [model]
-        files = [to_file(each) for each in models]
+        files = [to_file(each) for each in members(model)]
         self.vocabulary = common_vocabulary([file.vocabulary for file in files])
         if weights is None:
             same = device in {"auto", "cpu"} and len({file.weights for file in files}) == 1

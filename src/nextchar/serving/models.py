@@ -18,7 +18,7 @@ from nextchar.sampling.protocol import PromptState
 from nextchar.serving.scheduler import Scheduler
 from nextchar.serving.schemas import Drawing
 from nextchar.serving.texts import Ids, Request
-from nextchar.storage import ModelSource, model_path, to_file
+from nextchar.storage import ModelSource, members, model_path, to_file
 from nextchar.text.vocabulary import UNKNOWN
 
 START_NAME = "<START>"
@@ -80,9 +80,9 @@ class Model:
         version: Of the program.
 
     Attributes:
-        file: The model, with its weights in full precision.
+        file: The model, with its weights in full precision; of an ensemble, its first member.
         folder: Where its file is, if it was read from one.
-        networks: The packed network.
+        networks: The packed network, or those of an ensemble.
         start_state: Of a text without a prompt.
         fingerprint: Equal fingerprints give equal texts for equal requests with a seed.
         about: Its shape and vocabulary, for clients.
@@ -98,11 +98,12 @@ class Model:
         queue: int = 256,
         version: str = "",
     ) -> None:
-        file = to_file(model)
-        engine = Engine(file, weights)
+        several = members(model)
+        files = [to_file(each) for each in several]
+        file, engine = files[0], Engine(files, weights)
         assert isinstance(engine.backend, CompiledBackend)
         self.file, self.networks = file, engine.backend.networks
-        self.folder = model_path(model).parent if isinstance(model, (str, Path)) else None
+        self.folder = model_path(several[0]).parent if isinstance(several[0], (str, Path)) else None
         self.start_state: PromptState = tuple(network.start for network in self.networks)
         self.name, self.created, self.vocabulary = name, int(time.time()), engine.vocabulary
         self.scheduler = Scheduler(engine, streams=streams, queue=queue)

@@ -1,7 +1,7 @@
 """What every process of a training does but the first: it does as the first one tells it, until that says "end"."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nextchar.config import Config
@@ -23,10 +23,11 @@ class Follower:
 
     Args:
         ranks: All processes.
+        train_members: Trains this process's members of an ensemble; returns whether it was not interrupted.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
+    def __init__(self, ranks: Ranks, train_members: Callable[[dict[str, Any]], bool]) -> None:
+        self._ranks, self._train_members = ranks, train_members
         self._trainer: Trainer | None = None
         self._asked = False
 
@@ -56,6 +57,8 @@ class Follower:
                 case "train":
                     assert corpus is not None
                     finished = self._train(corpus, order, content)
+                case "members":
+                    finished = self._train_members(order)
                 case _:
                     return finished
 

@@ -13,7 +13,18 @@ from nextchar.config import to_toml
 from nextchar.errors import MissingExtraError
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.sample import sample
-from nextchar.storage import CHECKPOINTS, CONFIG, LOG, MODEL, TRAINING, read_log, to_file, write_model, write_text
+from nextchar.storage import (
+    CHECKPOINTS,
+    CONFIG,
+    LOG,
+    MODEL,
+    TRAINING,
+    member_folders,
+    read_log,
+    to_file,
+    write_model,
+    write_text,
+)
 from nextchar.text.hub import is_hub
 from nextchar.training import events
 from nextchar.training.curve import draw_curve
@@ -50,9 +61,7 @@ def record(
     board = _board(folder) if tensorboard else None
     write_text(folder / CONFIG, to_toml(trainer.recipe, texts, init_from))
     if not trainer.step:
-        for name in (TRAINING, MODEL):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        remove_run(folder)
     log = Log(folder / LOG, trainer.step)
     try:
         for event in trainer.events():
@@ -78,6 +87,14 @@ def record(
         if board:
             board.close()
         _views(folder, log)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the models of an older run from a folder, or of an ensemble."""
+    for name in (TRAINING, MODEL):
+        (folder / name).unlink(missing_ok=True)
+    for place in (folder / CHECKPOINTS, *member_folders(folder)):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _checkpoint(trainer: Trainer, folder: Path, config: str) -> None:
