@@ -11,10 +11,12 @@ from nextchar.pages.page import asset
 NODE = shutil.which("node")
 DRIVER = """
 const given = JSON.parse(require("fs").readFileSync(0, "utf8")), replies = given.calls.map(() => ({ steps: [] }));
+const send = (k) => onmessage({ data: { call: k, ...given.calls[k] } });
 let checked, left = given.calls.length + 1;
 globalThis.postMessage = (sent) => {
   const reply = replies[sent.call];
-  if (sent.opened) given.calls.forEach((call, k) => onmessage({ data: { call: k, ...call } }));
+  if (sent.opened) given.calls.slice(0, given.together ? undefined : 1).forEach((call, k) => send(k));
+  if (!given.together && (sent.done || sent.error) && sent.call + 1 < given.calls.length) send(sent.call + 1);
   if (sent.checked || sent.damaged) checked = sent;
   reply?.steps.push(...(sent.steps ?? []));
   if (sent.error) reply.error = sent.error;
@@ -25,12 +27,14 @@ onmessage({ data: { open: given.open } });
 """
 
 
-def run(data: dict[str, Any], calls: Sequence[dict[str, Any]] = ()) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Open a model in a worker, and make calls at the same time; return the reply to each, and the result of the check."""
+def run(
+    data: dict[str, Any], calls: Sequence[dict[str, Any]] = (), *, together: bool = True
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Open a model in a worker, and make calls together or in turn; return the reply to each, and the result of the check."""
     assert NODE
     scripts = [asset(name, "nextchar.exporting") for name in ("engine.js", "worker.js")]
     words = [NODE, "--eval", "\n".join([*scripts, DRIVER])]
-    given = json.dumps({"open": data, "calls": list(calls)}).encode()
+    given = json.dumps({"open": data, "calls": list(calls), "together": together}).encode()
     found = json.loads(subprocess.run(words, input=given, stdout=subprocess.PIPE, check=True).stdout)
     return found["replies"], found["checked"]
 

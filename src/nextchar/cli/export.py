@@ -8,13 +8,17 @@ from nextchar.cli.flags import Flag, must_be_writable
 from nextchar.exporting.export import export, target_of
 
 
-def command(model: Path, out: Path, /, *, weights: WeightKind | None = None, json: Flag = False) -> int:
+def command(
+    model: Path, out: Path, /, *, weights: WeightKind | None = None, text: tuple[str, ...] = (), json: Flag = False
+) -> int:
     """Write a model in the form of other programs.
 
-    The ending of OUT decides the form: .safetensors is a model file that every
-    command reads, and with --weights half or a quarter as large; .onnx is for
-    ONNX Runtime; .pt for code of your own in PyTorch.
+    The ending of OUT decides the form: .html is one file that anyone can open: it
+    writes, without a network; .safetensors is a model file that every command
+    reads, and with --weights half or a quarter as large; .onnx is for ONNX
+    Runtime; .pt for code of your own in PyTorch.
 
+        nextchar export runs/book book.html
         nextchar export runs/book book.safetensors --weights int8
         nextchar export runs/book book.onnx
 
@@ -26,13 +30,16 @@ def command(model: Path, out: Path, /, *, weights: WeightKind | None = None, jso
         The file to write.
     weights
         Precision of the weights. A .safetensors file holds any kind, by default that of the model, a .onnx file
-        fp32 or, of an lstm, int8, a .pt file fp32.
+        fp32 or, of an lstm, int8, a .html file int8 or fp32, a .pt file fp32.
+    text
+        Files in which to look for neurons that follow quotes, brackets or lines, for .html; by default a text that the
+        model writes.
     json
         Print one JSON object on standard output.
     """
     target = target_of(out)
     must_be_writable(out)
-    written = export(model, out, weights=weights)
+    written = export(model, out, weights=weights, text=text)
     if json:
         print_json(written.as_dict())
     stderr().print(f"{out}: {written.bytes / 1e6:,.2f} MB, {written.weights} weights; {target.use}")

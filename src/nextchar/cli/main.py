@@ -33,7 +33,7 @@ COMMANDS = {
     "discover": ("MODEL TEXT... [-o DIR] [OPTIONS]", "Find units that track features of a text, and test them."),
     "structure": ("MODEL|SAMPLES --as DOMAIN [OPTIONS]", "Check the structure of samples with real parsers."),
     "serve": ("[MODEL...] [--host H] [--port P] [OPTIONS]", "Serve models over HTTP, and a page to train on."),
-    "export": ("MODEL OUT [--weights KIND] [--json]", "Write a model in the form of other programs."),
+    "export": ("MODEL OUT [--weights KIND] [--text FILE...] [--json]", "Write a model in the form of other programs."),
     "push": (
         "MODEL USER/NAME [--licence L] [--dry-run] [OPTIONS]",
         "Send a model to the Hugging Face Hub, with a card.",

@@ -1,5 +1,6 @@
 """`export`: writes a model as a file of another form, which the ending of the file's name decides."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,8 @@ class Target(NamedTuple):
     """One form of file.
 
     Attributes:
-        module: Of this room. Its function `encode(file: ModelFile, weights: WeightKind) -> bytes` returns the content.
+        module: Of this room. Its function `encode(file: ModelFile, weights: WeightKind) -> bytes` returns the content;
+            that of html takes a name and texts, too.
         weights: The kinds of weights that it can hold.
         default: The kind if none is asked for; None for that of the model.
         use: What to do with the file, in a few words.
@@ -28,6 +30,7 @@ class Target(NamedTuple):
 
 
 TARGETS = {
+    ".html": Target("html", ("int8", "fp32"), "int8", "open it in a browser"),
     ".safetensors": Target("weights", ("fp32", "bf16", "int8"), None, "every command reads it as a MODEL"),
     ".onnx": Target("onnx", ("fp32", "int8"), "fp32", "ONNX Runtime reads it"),
     ".pt": Target("torch", ("fp32",), "fp32", "torch.load(FILE, weights_only=True) reads it"),
@@ -54,14 +57,18 @@ class Exported:
         return {**asdict(self), "path": str(self.path)}
 
 
-def export(model: ModelSource, path: Text, *, weights: WeightKind | None = None) -> Exported:
+def export(
+    model: ModelSource, path: Text, *, weights: WeightKind | None = None, text: str | Sequence[str] = ()
+) -> Exported:
     """Write a model as a file of another form.
 
     Args:
         model: A model, its file, or the path of a file or run folder.
-        path: The file to write. Its ending decides the form: .safetensors, a model file, with smaller weights if asked;
-            .onnx, for ONNX Runtime; .pt, weights for torch.
+        path: The file to write. Its ending decides the form: .html, a page that writes; .safetensors, a model file, with
+            smaller weights if asked; .onnx, for ONNX Runtime; .pt, weights for torch.
         weights: The kind of the weights: "fp32", "bf16" or "int8"; not every form can hold all of them.
+        text: Files in which neurons that follow something are searched for, for .html; by default a text that the model
+            generates.
 
     Returns:
         What was written.
@@ -81,11 +88,15 @@ def export(model: ModelSource, path: Text, *, weights: WeightKind | None = None)
         if weights not in target.weights:
             held = " or ".join(target.weights)
             raise ConfigError(f"the weights are {weights}, but a {place.suffix.lower()} file holds {held}")
+    if text and target.module != "html":
+        raise ConfigError(f"a text was given, but only an .html file shows neurons that follow it, not {place.name}")
     if isinstance(model, str | Path) and place.exists() and place.samefile(model_path(model)):
         raise ConfigError(f"{place} is the model itself; name another file to write")
     file = to_file(model)
     kind = weights or target.default or file.weights
-    content: bytes = import_module(f"nextchar.exporting.{target.module}").encode(file, kind)
+    texts = [text] if isinstance(text, str) else list(text)
+    page: dict[str, Any] = {"name": place.stem, "text": texts} if target.module == "html" else {}
+    content: bytes = import_module(f"nextchar.exporting.{target.module}").encode(file, kind, **page)
     write_atomically(place, lambda temporary: temporary.write_bytes(content))
     return Exported(place, len(content), kind)
 

@@ -2,27 +2,74 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nextchar.architecture import CELLS, WeightKind
+from nextchar.errors import ConfigError
+from nextchar.inspection.report import Read, read
+from nextchar.inspection.trace import SHOWN
 from nextchar.kernels.gemm import ROWS
 from nextchar.kernels.packing import pack as pack_weights
 from nextchar.kernels.sampler import Ids
-from nextchar.pages.page import numbers, pack
+from nextchar.pages.page import WRITER, asset, numbers, pack, page
 from nextchar.sampling.compiled import CompiledBackend, CompiledNetwork
 from nextchar.sampling.generation import stream_key
 from nextchar.sampling.options import SamplingParams
 from nextchar.sampling.protocol import Nats
-from nextchar.storage import ModelFile
+from nextchar.storage import ModelFile, to_language_model
+from nextchar.text.corpus import read_ids
 
 Array = npt.NDArray[Any]
 Unit = tuple[int, int]
 CHECKED = 200  # characters whose log-probabilities are stored beside the weights
+NEURONS = 12  # that are offered as colours of a text
 TILE = 8
 """Rows of a matrix whose weights the script multiplies together."""
+_own = partial(asset, package="nextchar.exporting")
+
+
+def encode(file: ModelFile, weights: WeightKind, *, name: str = "model", text: Sequence[str] = ()) -> bytes:
+    """Return a page that writes and scores texts, and colours them by what single neurons hold.
+
+    Args:
+        file: The model.
+        weights: "int8" or "fp32".
+        name: The title.
+        text: Files on which neurons are searched that are worth seeing, as `nextchar inspect` does; without any, on a text that
+            the model generates.
+
+    Raises:
+        ConfigError: The network is too large for integers.
+    """
+    try:
+        CompiledNetwork(file, weights)
+    except ConfigError:
+        raise ConfigError("the network is too large for the integers of int8 weights; use --weights fp32") from None
+    vocabulary, shape = file.vocabulary, file.architecture
+    seen = read(to_language_model(file), _text(file, text))
+    chosen = seen.chosen[:NEURONS]
+    about = [_about(seen, unit) for unit in chosen]
+    where = ", ".join(Path(each).name for each in text) or "a text that the model wrote"
+    found = sum(unit in seen.names for unit in chosen)
+    rest = "the others matter most for the output"
+    named = f"{found} of these {len(chosen)} follow something that has a name, found on {where}; {rest}."
+    data = {
+        "title": name,
+        "about": f"{shape} over {len(vocabulary)} {vocabulary.units}, {weights} weights. It runs in this page, without a network.",
+        "named": named,
+        "model": _summary(file, name),
+        "neurons": [{"about": each} for each in about],
+        "engine": engine_data(file, weights, chosen),
+        "worker": _own("engine.js") + _own("worker.js"),
+    }
+    style = asset("writer.css") + _own("page.css")
+    programs = [*map(asset, WRITER), _own("client.js"), _own("page.js")]
+    return page(data, _own("body.html"), style, programs, worker=True).encode()
 
 
 def engine_arrays(file: ModelFile, weights: WeightKind) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -69,7 +116,7 @@ def engine_data(file: ModelFile, weights: WeightKind, neurons: Sequence[Unit] = 
         neurons: Layer and unit of each neuron whose value is part of every step.
     """
     shape, arrays = engine_arrays(file, weights)
-    ids, nats = _known(file, weights)
+    ids, nats = _drawn(file, weights, CHECKED)
     return {
         "shape": shape,
         "arrays": {name: pack(array) for name, array in arrays.items()},
@@ -88,10 +135,32 @@ def _tiles(blocks: Array) -> Array:
     return np.ascontiguousarray(tiles)
 
 
-def _known(file: ModelFile, weights: WeightKind) -> tuple[Ids, Nats]:
-    """Return ids and nats of a text that the engine draws, `(200,)` each."""
+def _drawn(file: ModelFile, weights: WeightKind, length: int) -> tuple[Ids, Nats]:
+    """Return ids and nats of a text that the engine draws, `(length,)` each."""
     backend = CompiledBackend([CompiledNetwork(file, weights)])
     (batch,) = backend.batches(1)
     batch.add(backend.prefill([]), SamplingParams(), stream_key(0, 0))
-    ids, nats = batch.generate(CHECKED)
+    ids, nats = batch.generate(length)
     return ids[:, 0], nats[:, 0]
+
+
+def _text(file: ModelFile, names: Sequence[str]) -> Ids:
+    """Return the ids of files, or else of a text that the model generates, `(T,)`."""
+    if names:
+        return np.asarray(read_ids(names, file.vocabulary, unknown="skip")[0][:SHOWN], np.int64)
+    drawn, _ = _drawn(file, "int8" if file.architecture.hidden <= 1024 else "fp32", SHOWN)
+    return drawn
+
+
+def _about(seen: Read, unit: Unit) -> str:
+    """Return a neuron's name, and what it follows."""
+    name = f"{unit[0]}:{unit[1]}"
+    return f"{name} {seen.names[unit].phrase}" if unit in seen.names else name
+
+
+def _summary(file: ModelFile, name: str) -> dict[str, Any]:
+    """Return what pages/assets/writer.js has to know about the model."""
+    vocabulary, shape = file.vocabulary, file.architecture
+    alphabet = None if vocabulary.units == "bytes" else vocabulary.decode(range(len(vocabulary)))
+    summary = {"name": name, "units": vocabulary.units, "characters": len(vocabulary), "alphabet": alphabet}
+    return {**summary, "layers": shape.layers, "hidden": shape.hidden, "cell": shape.cell}

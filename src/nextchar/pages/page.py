@@ -88,7 +88,7 @@ def module(programs: Sequence[str]) -> str:
     return "\n".join([asset("base.js"), asset("colours.js"), *programs])
 
 
-def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -> Page:
+def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str], *, worker: bool = False) -> Page:
     """Assemble a page from data, style and scripts; every page begins with base.css, base.js and colours.js.
 
     Args:
@@ -96,10 +96,13 @@ def page(data: dict[str, Any], body: str, style: str, programs: Sequence[str]) -
         body: The page's own HTML.
         style: Its own CSS.
         programs: The scripts of its module, in order.
+        worker: Whether a script may start workers from what the page holds.
     """
     # "<" can end a script or begin a comment, and U+2028 can end a line; escaped, they are the same JSON.
     packed = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     whole = asset("frame.html").replace("<!-- body -->", body, 1)
+    if worker:
+        whole = whole.replace("img-src data:", "img-src data:; worker-src blob:", 1)
     whole = whole.replace("/* style */", stylesheet(style), 1)
     whole = whole.replace("/* program */", module(programs), 1)
     return Page(whole.replace("/* data */", packed, 1))  # last, because a text may contain a placeholder

@@ -1,6 +1,6 @@
-// The worker of an exported page. Takes { open } once, then { call, task, ...options } and { cancel: call }; sends { opened },
-// { checked } and, for every call, { call, steps } until { call, done } or { call, error }. A step is one character:
-// { id, logprob, alternatives: [[id, logprob], ...], neurons: [value, ...] }.
+// The worker of an exported page. Takes { open } once, then { call, task, text, ...options } and { cancel: call }; sends
+// { opened }, { checked } and, for every call, { call, steps } until { call, done } or { call, error }. A step is one
+// character: { id, logprob, alternatives: [[id, logprob], ...] }, and of the task "look" { id, neurons: [value, ...] }.
 const SLICE = 25; // milliseconds of work between two messages, in which others can arrive
 const running = new Set();
 let net, model;
@@ -27,6 +27,11 @@ function encode(text) {
 const stopIds = (stops) => stops.map(codesOf).filter((codes) => codes.length && codes.every((code) => model.ids.has(code)))
   .map((codes) => codes.map((code) => model.ids.get(code)));
 
+// The text that was read last: its ids, what the chosen neurons held after each, and states, [place, state], from which
+// another text that begins alike goes on.
+const APART = 64; // characters between two states that are kept
+let last = { ids: [], values: [], states: [] };
+
 // What the chosen neurons hold: tanh of the cell of an lstm, the hidden state of the others.
 function values({ memory }) {
   return model.neurons.map(({ layer, unit }) => {
@@ -34,34 +39,70 @@ function values({ memory }) {
     return model.shape.cell === "lstm" ? Math.tanh(held) : held;
   });
 }
+const copy = ({ hidden, memory, logits }) => ({ hidden: hidden.slice(), memory: memory.slice(), logits: logits.slice() });
+// A text that is read or drawn: begins with what it shares with the last one.
+class Reading {
+  constructor(ids) {
+    let same = 0;
+    while (same < ids.length && ids[same] === last.ids[same]) same++;
+    this.states = last.states.filter(([place]) => place <= same);
+    const [place, state] = this.states.at(-1) ?? [0, null];
+    this.ids = ids.slice(0, place);
+    this.values = last.values.slice(0, place);
+    this.state = state ? copy(state) : net.empty();
+    if (!state) net.read(this.state, net.size);
+  }
+  get logits() {
+    return this.state.logits.subarray(0, net.size);
+  }
+  add(id) {
+    net.read(this.state, id);
+    this.ids.push(id);
+    this.values.push(values(this.state));
+    if (this.ids.length % APART === 0) this.keep();
+  }
+  keep() {
+    if (this.states.at(-1)?.[0] !== this.ids.length) this.states.push([this.ids.length, copy(this.state)]);
+    last = { ids: this.ids.slice(), values: this.values.slice(), states: this.states };
+  }
+}
 function step(logits, id, alternatives) {
   const logprobs = logProbabilities(logits);
   const order = alternatives ? [...logprobs.keys()].sort((j, k) => logprobs[k] - logprobs[j] || j - k).slice(0, alternatives) : [];
   return { id, logprob: logprobs[id], alternatives: order.map((k) => [k, logprobs[k]]) };
 }
-// One text: yields each step after its character was read.
-function* read(ids, alternatives) {
+// The tasks yield steps, and null where only time has passed.
+function* score({ ids, alternatives = 0 }) {
   const state = net.empty();
-  let logits = net.read(state, net.size);
+  net.read(state, net.size);
   for (const id of ids) {
-    const made = step(logits, id, alternatives);
-    logits = net.read(state, id);
-    yield Object.assign(made, { neurons: values(state) });
+    yield step(state.logits.subarray(0, net.size), id, alternatives);
+    net.read(state, id);
   }
 }
-const endsWith = (ids, stop) => stop.length <= ids.length && stop.every((id, k) => ids[ids.length - stop.length + k] === id);
-function* generate({ prompt = "", length, seed, stop = [], alternatives = 0, ...options }) {
-  const state = net.empty(), key = streamKey(seed), stops = stopIds(stop);
-  let logits = net.read(state, net.size), held = [];
-  for (const id of encode(prompt)) {
-    logits = net.read(state, id);
-    yield null; // the prompt takes time, too
+function* look({ ids, most = Infinity }) {
+  const reading = new Reading(ids);
+  for (const id of ids.slice(reading.ids.length)) {
+    reading.add(id);
+    yield null;
   }
+  reading.keep();
+  const first = Math.max(0, ids.length - most);
+  yield* reading.values.slice(first).map((held, k) => ({ id: ids[first + k], neurons: held }));
+}
+const endsWith = (ids, stop) => stop.length <= ids.length && stop.every((id, k) => ids[ids.length - stop.length + k] === id);
+function* generate({ ids, length, seed, stop = [], alternatives = 0, ...options }) {
+  const reading = new Reading(ids), key = streamKey(seed), stops = stopIds(stop), held = [];
+  for (const id of ids.slice(reading.ids.length)) {
+    reading.add(id);
+    yield null;
+  }
+  reading.keep();
   for (let place = 0; place < length; place++) {
-    const made = step(logits, draw(logits, options, uniform(key, place)), alternatives);
-    logits = net.read(state, made.id);
-    held.push(Object.assign(made, { neurons: values(state) }));
-    const ids = held.map((each) => each.id), found = stops.filter((each) => endsWith(ids, each));
+    const made = step(reading.logits, draw(reading.logits, options, uniform(key, place)), alternatives);
+    reading.add(made.id);
+    held.push(made);
+    const drawn = held.map((each) => each.id), found = stops.filter((each) => endsWith(drawn, each));
     if (found.length) {
       held.length -= Math.max(...found.map((each) => each.length));
       break;
@@ -69,23 +110,21 @@ function* generate({ prompt = "", length, seed, stop = [], alternatives = 0, ...
     // What may be the beginning of a stop string is held back.
     const most = Math.max(0, ...stops.map((each) => {
       let size = Math.min(held.length, each.length - 1);
-      while (size && !endsWith(ids, each.slice(0, size))) size--;
+      while (size && !endsWith(drawn, each.slice(0, size))) size--;
       return size;
     }));
     yield* held.splice(0, held.length - most);
   }
+  reading.keep();
   yield* held;
 }
-const TASKS = {
-  generate,
-  *score({ text, alternatives = 0 }) { yield* read(encode(text), alternatives); },
-};
-async function run({ call, task, ...options }) {
+const TASKS = { generate, score, look };
+async function run({ call, task, text, ...options }) {
   const pause = pauses();
   let steps = [], due = 0; // the first step is sent at once
   running.add(call);
   try {
-    for (const made of TASKS[task](options)) {
+    for (const made of TASKS[task]({ ids: encode(text), ...options })) {
       if (made) steps.push(made);
       if (performance.now() < due) continue;
       if (steps.length) postMessage({ call, steps: steps.splice(0) });
@@ -105,7 +144,7 @@ async function run({ call, task, ...options }) {
 async function check({ ids, logprobs }) {
   const pause = pauses();
   let place = 0, largest = 0;
-  for (const { logprob } of read(ids, 0)) {
+  for (const { logprob } of score({ ids })) {
     largest = Math.max(largest, Math.abs(logprob - logprobs[place++]) || (Number.isFinite(logprob) ? 0 : Infinity));
     if (place % 8 === 0) await pause();
   }
