@@ -205,24 +205,28 @@ function writer(engine, { remember = () => {} } = {}) {
     } catch (error) {
       if (!mine.signal.aborted) complain(error);
     }
-    if (running !== mine) return;
-    running = null;
+    if (running === mine) stop();
+  }
+  function stop() {
+    const ended = running;
+    clearTimeout(restart);
+    adjust.now = running = null;
+    if (!ended) return enable();
+    ended.abort();
     told.setAttribute("aria-live", "polite");
     tell();
     remember();
   }
-  function stop() {
-    running?.abort();
-    running = null;
-    restart = 0;
-    enable();
-  }
-  async function start({ seeded = Number(seed.value) } = {}) {
+  async function start() {
     if (refused()) return;
+    keep();
+    begun = null;
+    await go();
+  }
+  async function go() {
     await run(async (signal) => {
-      keep();
-      const from = text.cells.length, count = Math.max(1, Number(length.value) || 500);
-      begun = from;
+      const seeded = Number(seed.value), from = text.cells.length, count = Math.max(1, Number(length.value) || 500);
+      begun ??= from;
       for (let done = 0; done < count && !signal.aborted; done = text.cells.length - from) {
         // A slider that moves ends the request, and the next one goes on from what is shown.
         const part = new AbortController(), end = () => part.abort();
@@ -246,9 +250,10 @@ function writer(engine, { remember = () => {} } = {}) {
   }
   function again() {
     seed.value = (Number(seed.value) + 1) % 2147483648;
+    stop();
     keep();
     text.set(text.cells.slice(0, begun));
-    start();
+    go();
   }
   async function scoreText() {
     if (refused()) return;
@@ -312,7 +317,8 @@ function writer(engine, { remember = () => {} } = {}) {
     stop();
     keep();
     text.set([...text.cells.slice(0, t), { text: letter, logprob, alternatives: found }]);
-    start();
+    begun = null;
+    go();
   }
 
   const bar = element("div", undefined, { class: "bar" }), sliders = element("div", undefined, { class: "sliders" });

@@ -53,6 +53,7 @@ tabs.compare = (() => {
   }
   function stop() {
     clearTimeout(timer);
+    if (running) tell();
     running?.abort();
     running = null;
     go.textContent = "Write both";
@@ -133,7 +134,6 @@ tabs.compare = (() => {
     if (running !== mine) return;
     const failure = outcomes.find(({ reason }) => reason);
     if (failure) complain(failure.reason.message);
-    tell();
     stop();
   }
   function models(chosen) {

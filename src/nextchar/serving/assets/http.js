@@ -42,6 +42,7 @@ const server = {
         if (error.name === "AbortError") throw error;
         throw new Problem("The server does not answer. Start it again with nextchar serve; this page then goes on.");
       }
+      $("notice").hidden = true; // of an answer that did not come
       if (response.ok) return response;
       const told = await response.json().catch(() => ({}));
       if (response.status !== 401) {
