@@ -104,10 +104,10 @@ function unknown(text, model) {
   if (!model.alphabet) return null;
   const known = new Set(model.alphabet), found = [...text].filter((letter) => !known.has(letter));
   if (!found.length) return null;
-  const each = [...new Set(found)], shown = each.slice(0, 8).map((letter) => `“${letter === "\n" ? "line end" : letter === "\t" ? "tab" : letter}”`).join(", ");
+  const each = [...new Set(found)], shown = each.slice(0, 12).map(aloud).join(" ");
   const nearest = (letter) => [...(PLAIN[letter] ?? letter.normalize("NFKD"))].filter((part) => known.has(part)).join("");
   return {
-    message: `${model.name} was trained on a text without ${shown}${each.length > 8 ? ` and ${each.length - 8} others` : ""}, so it cannot read ${found.length > 1 ? "them" : "it"}.`,
+    message: `${model.name} does not know ${shown}${each.length > 12 ? ` and ${each.length - 12} others` : ""} : not in the text that it was trained on.`,
     mended: () => [...text].map((letter) => (known.has(letter) ? letter : nearest(letter))).join(""),
   };
 }
