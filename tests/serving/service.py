@@ -29,7 +29,7 @@ def serving(models: dict[str, Any] | None = None, **options: Any) -> Iterator[st
     sizes = {name: options.pop(name) for name in ("streams", "queue", "weights") if name in options}
     models = {"letters": CHARACTERS, "bytes": BYTES} if models is None else models
     served = [Model(name, model, **sizes) for name, model in models.items()]
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", options.pop("port", 0))
     config = uvicorn.Config(build(served, **options), log_level="critical", lifespan="on", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

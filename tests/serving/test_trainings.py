@@ -1,6 +1,10 @@
 """Trainings through the server: the line, what clients may send, and what survives the end of any process."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,17 +13,21 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from browser import BROWSER, Page
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.sample import sample
-from nextchar.storage import save
+from nextchar.storage import read_model, save
+from nextchar.training.folder import training_process
 from serving.service import serving
 
 SMALL = {"hidden": 16, "layers": 1, "embedding": 4, "batch_size": 4, "seq_length": 16, "kernels": "torch"}
+SMALL |= {"steps": 2500, "eval_every": 500, "seed": 3}
 WAIT = 120.0
 
 
@@ -457,3 +465,344 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path, http: httpx.Client) -
     assert http.get("/health").status_code == 200
     with pytest.raises(ConfigError, match=r"another server trains in .*; name another folder with --runs"):
         Trainings(tmp_path / "runs", Model)
+
+
+# -- with processes ------------------------------------------------------------------------------------------------
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """Return the weights of the model of a run, to the bit."""
+    return {name: array.tobytes() for name, array in read_model(folder).arrays.items()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, text: str) -> dict[str, bytes]:
+    """Return the weights that `nextchar train` learns from the small text."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "book.txt").write_text(text, encoding="utf-8", newline="")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    words = [sys.executable, "-m", "nextchar", "train", "book.txt", "-o", "run", *flags]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    return weights(folder / "run")
+
+
+def learns(client: httpx.Client, id_: str, beyond: int = 0) -> int:
+    """Return the step of a training as soon as it has made more than some."""
+
+    def look() -> int:
+        known = state(client, id_)
+        assert known["status"] in ("waiting", "running"), known
+        return int(known.get("latest", {"step": 0})["step"])
+
+    end = time.monotonic() + WAIT
+    while (step := look()) <= beyond:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return step
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a process is killed by its signal")
+def test_stopped_and_killed_it_learns_the_same(tmp_path: Path, text: str, uninterrupted: dict[str, bytes]) -> None:
+    """Stop and go on, then its process is killed with signal 9, and it goes on: the weights are those of one run."""
+    runs = tmp_path / "runs"
+    with server(runs) as client:
+        one = add(client, text, **SMALL)["id"]
+        folder = runs / ".trainings" / one
+        learns(client, one)
+        assert client.post("/v1/completions", json={"prompt": "a", "max_tokens": 5}).status_code == 200
+        act(client, one, "stop")
+        stopped = reaches(client, one, "stopped", "finished")
+        assert stopped["status"] == "stopped"
+        assert until(lambda: state(client, one)["model"]) == "book"
+        act(client, one, "go-on")
+        learns(client, one, stopped["latest"]["step"])
+        os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
+        failed = reaches(client, one, "failed")
+        assert failed["reason"] == "its process was killed; go on continues from what was saved"
+        act(client, one, "go-on")
+        done = reaches(client, one, "finished", "failed")
+        assert done["status"] == "finished", done
+        assert weights(folder) == uninterrupted
+        steps = [step for step, _, _ in done["training"]]
+        assert steps == sorted(set(steps))
+        assert [each["step"] for each in done["samples"]][:3] == [10, 20, 30]
+        assert done["finished"]["bits"] == done["finished"]["bits"] > 0
+        assert "minutes" in refused(client.post(f"/api/trainings/{one}/go-on"), 409)
+
+
+def test_pieces_of_a_log_are_the_whole_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply has what came after the last one; a log that was replaced is sent from its beginning."""
+    from nextchar.serving import progress as room
+
+    def line(event: str, step: int, seconds: float, **more: Any) -> str:
+        return json.dumps({"event": event, "step": step, "seconds": seconds, **more}) + "\n"
+
+    progressed = {"steps": 9, "epoch": 0.1, "chars_per_second": 5.0, "seconds_left": 3.0}
+    entries = [
+        line("started", 0, 0, network="lstm 1x16", vocabulary=4, parameters=9, train_chars=5, valid_chars=1),
+        line("progress", 1, 1, loss=np.log(4), **progressed),
+        line("sampled", 1, 1.5, text="a\x00"),
+        line("validated", 2, 2, score={"bits_per_char": 1.5}),
+        line("stopped", 2, 2.5, steps=9),
+        line("started", 2, 0, network="lstm 1x16", vocabulary=4, parameters=9, train_chars=5, valid_chars=1),
+        line("progress", 3, 1, loss=np.log(2), **progressed),
+    ]
+    path, cursor = tmp_path / "log.jsonl", ""
+    assert room.progress(tmp_path, "")["cursor"] == ""
+    found: dict[str, list[Any]] = {"training": [], "validation": [], "samples": []}
+    with path.open("a", encoding="utf-8") as log:
+        for number, entry in enumerate(entries):
+            log.write(entry + "{half")
+            log.flush()
+            reply = room.progress(tmp_path, cursor)
+            assert reply["whole"] == (number == 0)
+            for name, values in found.items():
+                values.extend(reply[name])
+            cursor = reply["cursor"]
+            log.truncate(log.tell() - len("{half"))
+            log.seek(0, 2)
+    assert found["training"] == [[1, 2, 1], [3, 1, 3.5]]  # seconds of both starts
+    assert found["validation"] == [[2, 1.5, 2]]
+    assert found["samples"] == [{"step": 1, "seconds": 1.5, "text": "a\\x00"}]
+    monkeypatch.setattr(room, "PIECE", 300)
+    whole: list[Any] = []
+    reply = {"more": True, "cursor": "nonsense"}
+    while reply["more"]:
+        reply = room.progress(tmp_path, reply["cursor"])
+        whole += reply["training"]
+    assert whole == found["training"]
+    other = tmp_path / "other"
+    other.write_text("".join(entries[:2]), encoding="utf-8")
+    other.replace(path)
+    assert room.progress(tmp_path, cursor)["whole"]
+    assert room.progress(tmp_path, cursor)["training"] == [[1, 2, 1]]
+
+
+@contextmanager
+def process(runs: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Run `nextchar serve` without a model."""
+    words = [sys.executable, "-m", "nextchar", "serve", "--port", "0", "--runs", str(runs)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as made:
+        assert made.stderr
+        address = next(line for line in made.stderr if "http://" in line).split()[-1]
+        try:
+            with httpx.Client(base_url=address, timeout=60) as client:
+                until(lambda: _answers(client))
+                yield made, client
+        finally:
+            made.kill()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.shell
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a process is killed by its signal")
+def test_a_killed_server_loses_nothing(tmp_path: Path, text: str, uninterrupted: dict[str, bytes]) -> None:
+    """After signal 9 the next server takes up the process that still trains; after SIGTERM it resumes; the order stays."""
+    runs = tmp_path / "runs"
+    with process(runs) as (made, client):
+        assert "there is no model yet" in refused(client.post("/v1/completions", json={"prompt": "a"}), 404)
+        one, two = (add(client, text, **SMALL)["id"] for _ in range(2))
+        learns(client, one)
+        made.kill()
+    folder = runs / ".trainings" / one
+    with process(runs) as (made, client):
+        assert [state(client, each)["status"] for each in (one, two)][1] == "waiting"
+        step = learns(client, one)
+        made.terminate()
+        assert made.wait(timeout=60) in (0, -signal.SIGTERM)
+    assert training_process(folder) is None
+    assert json.loads((folder / "training.json").read_text(encoding="utf-8"))["status"] == "running"
+    with process(runs) as (made, client):
+        learns(client, one, step)
+        assert reaches(client, one, "finished", "failed")["status"] == "finished"
+        assert weights(folder) == uninterrupted
+        assert act(client, one, "keep", name="lear")["folder"] == (runs / "lear").as_posix()
+        act(client, two, "stop")
+        reaches(client, two, "stopped", "finished")
+    with process(runs) as (made, client):
+        until(lambda: [each["id"] for each in client.get("/v1/models").json()["data"]] == ["lear"])
+        assert state(client, one)["kept"]
+        assert client.post("/v1/completions", json={"prompt": "def ", "max_tokens": 9}).status_code == 200
+
+
+# -- the tab Learn -------------------------------------------------------------------------------------------------
+
+DROP = """((text, name) => {
+    const files = new DataTransfer();
+    files.items.add(new File([text], name));
+    document.querySelector('.learn').dispatchEvent(new DragEvent('drop', { dataTransfer: files, bubbles: true, cancelable: true }));
+})"""
+STATUS = "document.querySelector('.training .status').textContent"
+SHOWN = "document.querySelector('.samples [aria-current=true]')?.textContent"
+
+
+def press(page: Page, words: str) -> None:
+    """Press a button by what it says, as soon as it is there."""
+    buttons = "[...document.querySelectorAll('main button, dialog[open] button')]"
+    until(lambda: page.ask(f"{buttons}.some((each) => each.textContent === '{words}' && each.checkVisibility())"))
+    page.ask(f"{buttons}.find((each) => each.textContent === '{words}' && each.checkVisibility()).click()")
+
+
+@contextmanager
+def tab(page: Page, address: object, width: int = 1280) -> Iterator[Page]:
+    """Open the tab, and leave it before the server ends."""
+    page.complaints.clear()
+    page.requests.clear()
+    page.open(f"{address}#tab=learn", width, 844)
+    try:
+        yield page
+    finally:
+        page.call("Page.navigate", url="about:blank")
+
+
+def drop(page: Page, text: str, name: str) -> None:
+    """Drop a file on the tab, and start."""
+    page.ask(f"{DROP}({json.dumps(text)}, {json.dumps(name)})")
+    press(page, "Start learning")
+
+
+def log(folder: Path, *events: dict[str, Any]) -> None:
+    """Write what a training's process would."""
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(each) + "\n" for each in events)
+
+
+def learnt(step: int, bits: float, text: str) -> list[dict[str, Any]]:
+    """Return the events of a step."""
+    known = {"steps": 1000, "epoch": step / 100, "chars_per_second": 12_345.0, "seconds_left": 75.0}
+    return [
+        {"event": "progress", "step": step, "seconds": step / 10, "loss": bits * float(np.log(2)), **known},
+        {"event": "sampled", "step": step, "seconds": step / 10, "text": text},
+        {"event": "validated", "step": step, "seconds": step / 10, "score": {"bits_per_char": bits + 0.1}},
+    ]
+
+
+STARTED = {
+    "event": "started",
+    "step": 0,
+    "seconds": 0.0,
+    "network": "lstm 2x320",
+    "vocabulary": 64,
+    "parameters": 1_349_784,
+}
+STARTED |= {"train_chars": 90_000, "valid_chars": 5_000}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_mistake_is_said_beside_the_form(chromium: Page, http: httpx.Client) -> None:
+    """At once if the page knows it, and else in the server's words; the name is made from that of the file."""
+    with tab(chromium, http.base_url) as page:
+        drop(page, "", "empty.txt")
+        assert "is empty, or a folder" in page.ask("document.querySelector('.teach [role=alert]').textContent")
+        page.ask(f"{DROP}('short', 'König Lear (1).txt')")
+        assert page.ask("$('learn-name').value") == "König-Lear-1"
+        press(page, "Start learning")
+        said = "document.querySelector('.teach [role=alert]').textContent"
+        until(lambda: page.ask(said) == "The text has only 5 characters; give at least 100.")
+        assert "400" in page.complaints.pop()  # which the browser says of every reply of that kind
+        assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_tab_shows_a_training(
+    chromium: Page, processes: list[Fake], lm: LanguageModel, tmp_path: Path, width: int
+) -> None:
+    """Dropped, watched, stopped, kept, written with, and deleted; a page that is loaded again shows the same."""
+    with server(tmp_path / "runs") as client, tab(chromium, client.base_url, width) as page:
+        drop(page, "to be or not to be <b>" * 50, "<i>Lear.txt")
+        until(lambda: processes)
+        until(lambda: page.ask(STATUS) == "Starting: loading …")
+        folder = processes[0].folder
+        log(folder, STARTED, *learnt(10, 4.0, "<b>first</b>\x00"))
+        until(lambda: page.ask(SHOWN) == "<b>first</b>\\x00")
+        assert page.ask(STATUS) == "Learning: 1:15 left."
+        assert "step 10 of 1,000 · read 0.1 times · 12,345 characters per second · lstm 2x320" in page.ask(
+            "document.querySelector('.facts').textContent"
+        )
+        log(folder, *learnt(100, 2.0, "second"))
+        until(lambda: page.ask(SHOWN) == "second")
+        assert page.ask("document.querySelectorAll('.curve circle').length") == 2
+        when = "document.querySelector('.when').textContent"
+        assert page.ask(when) == "step 100 · after 0:10 · training 2.00, validation 2.10 bits per character"
+        assert "over 64 characters is 6.00" in page.ask("document.querySelector('.unit').textContent")
+        assert page.ask("document.documentElement.scrollWidth - innerWidth") <= 0
+        page.ask("document.querySelector('[aria-label=\"previous sample\"]').click()")
+        log(folder, *learnt(200, 1.9, "third"))
+        until(lambda: page.ask("document.querySelector('.place').textContent") == "1 of 3")
+        assert page.ask(SHOWN) == "<b>first</b>\\x00"  # who looks at an older sample keeps it
+        assert f"training={folder.name}" in page.ask("location.hash")
+        page.ask("globalThis.before = true")
+        page.call("Page.reload")
+        until(lambda: page.ask(f"!globalThis.before && document.querySelector('.samples') && {SHOWN}") == "third")
+        page.ask("globalThis.$ = (id) => document.getElementById(id)")
+        press(page, "Stop")
+        until(lambda: page.ask(STATUS) == "Stops after this step, and saves …")
+        save(lm, folder / "model.safetensors")
+        processes[0].end(130)
+        until(lambda: page.ask(STATUS) == "Stopped; everything is saved.")
+        page.ask("document.querySelector('.pair input').value = 'lear'")
+        press(page, "Keep as")
+        kept = "document.querySelector('.place-kept').textContent"
+        until(lambda: "in a terminal: nextchar sample" in page.ask(kept))
+        assert page.ask(kept).startswith("The model is in memory as lear, ")
+        press(page, "Write with it")
+        until(lambda: page.ask("location.hash").startswith("#tab=write&model=lear"))
+        page.ask("$('tab-learn').click()")
+        press(page, "Delete …")
+        press(page, "Delete")
+        until(lambda: not (tmp_path / "runs" / "lear").exists())
+        until(lambda: page.ask("document.querySelector('.training').hidden"))
+        assert page.complaints == []
+        assert {each.split("/")[2] for each in page.requests} == {str(client.base_url).split("/")[2]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_the_tab_goes_on_when_the_server_is_back(chromium: Page, processes: list[Fake], tmp_path: Path) -> None:
+    """Without the server it says so, and with it again, that it goes on; the training is there."""
+    page = chromium
+    with server(tmp_path / "runs") as client:
+        page.open(f"{client.base_url}#tab=learn")
+        drop(page, "to be or not to be " * 50, "lear.txt")
+        until(lambda: page.ask(STATUS) == "Starting: loading …")
+        port = client.base_url.port
+        processes[0].end(-15)
+        until(lambda: page.ask(STATUS).startswith("Failed"))
+        press(page, "Go on")
+        until(lambda: len(processes) == 2)
+        processes[1].end(-15)
+    until(lambda: "The server does not answer" in page.ask("$('notice').textContent"))
+    with server(tmp_path / "runs", port=port):
+        until(lambda: page.ask("$('notice').textContent").startswith("The server is back"))
+        assert page.ask("document.querySelector('.training h2').textContent") == "lear"
+        page.call("Page.navigate", url="about:blank")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_text_is_learnt_from_the_page(chromium: Page, text: str, tmp_path: Path) -> None:
+    """With a process of its own, from the drop to the first sample, until it is stopped and its model writes."""
+    with server(tmp_path / "runs") as client, tab(chromium, client.base_url) as page:
+        page.ask(
+            "[...document.querySelectorAll('.teach select')].filter((each) => each.closest('details')).slice(0, 2)"
+            ".forEach((each) => { each.selectedIndex = 1; })"
+        )
+        drop(page, text, "book.txt")
+        until(lambda: page.ask(SHOWN))
+        press(page, "Stop")
+        until(lambda: page.ask(STATUS) == "Stopped; everything is saved.")
+        press(page, "Write with it")
+        until(lambda: page.ask("location.hash").startswith("#tab=write&model=book"))
+        asked = {"model": "book", "prompt": "def ", "max_tokens": 20}
+        assert len(client.post("/v1/completions", json=asked).json()["choices"][0]["text"]) == 20

@@ -125,7 +125,7 @@ def _trainings(
     if train is False:
         return None, "training is off (--no-train)"
     try:
-        return Trainings(runs, make), ""
+        return Trainings(runs, make, warm=True), ""
     except ConfigError as error:
         if train:
             raise

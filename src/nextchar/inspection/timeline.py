@@ -65,7 +65,8 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> Page:
         **loss_curves(entries),
     }
     own = partial(asset, package="nextchar.inspection")
-    return page(data, own("timeline.html"), own("timeline.css"), [asset("charts.js"), own("timeline.js")])
+    style = asset("timeline.css") + own("timeline.css")
+    return page(data, own("timeline.html"), style, [asset("charts.js"), asset("timeline.js"), own("timeline.js")])
 
 
 def seen(text: str) -> str:

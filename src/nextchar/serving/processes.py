@@ -7,12 +7,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from nextchar.kernels import compile_cache
 from nextchar.kernels.threads import available_cores
 from nextchar.training.folder import training_process
 
 OUTPUT = "train.log"  # what it prints, in its folder
 NICE = 10
+WARM = "trained"  # in the folder of compiled code, when all that a training needs is there
+EXERCISE = """import pathlib, sys
+from nextchar.config import Config
+from nextchar.training.start import exercise
+exercise(Config())
+pathlib.Path(sys.argv[1]).touch()"""
 SHARED = 3  # with so many cores, one is left for serving
 
 
@@ -29,25 +37,14 @@ class TrainingProcess:
 
     @classmethod
     def start(cls, folder: Path, words: Sequence[str]) -> "TrainingProcess":
-        """Run `nextchar` with some words; Ctrl-C in the server's terminal does not reach it.
+        """Run `nextchar` with some words.
 
         Raises:
             OSError: No process can be started, or its output cannot be written.
         """
-        # Its working directory is the run folder, where no file has the name of a module or of a corpus.
-        options: dict[str, object] = {"cwd": folder, "env": _environment(), "stdin": subprocess.DEVNULL}
-        if os.name == "nt":
-            flags = ("CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
-            options["creationflags"] = sum(getattr(subprocess, name, 0) for name in flags)
-        else:
-            options["start_new_session"] = True
         with (folder / OUTPUT).open("wb") as output:
-            command = [sys.executable, "-m", "nextchar", *words]
-            process = subprocess.Popen(command, stdout=output, stderr=output, **options)  # type: ignore[call-overload]  # noqa: S603
-        if hasattr(os, "setpriority"):
-            with suppress(OSError):  # it has ended already
-                os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        return cls(folder, process)
+            # Its working directory is the run folder, where no file has the name of a module or of a corpus.
+            return cls(folder, _run(["-m", "nextchar", *words], folder, output))
 
     @classmethod
     def find(cls, folder: Path) -> "TrainingProcess | None":
@@ -82,6 +79,38 @@ class TrainingProcess:
             self._process.send_signal(number)
         elif pid := training_process(self.folder):  # which holds the lock, so it is no other process of that id
             os.kill(pid, number)
+
+
+def printed(folder: Path) -> list[str]:
+    """Return the lines that the process of a folder has printed."""
+    try:
+        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.strip()]
+
+
+def warm_up() -> "subprocess.Popen[bytes] | None":
+    """Compile what a training needs, so that the first one need not; return the process, or None if that was done before."""
+    place = compile_cache.folder()
+    if place is None or (place / WARM).exists():
+        return None
+    return _run(["-c", EXERCISE, str(place / WARM)], place, subprocess.DEVNULL)
+
+
+def _run(words: Sequence[str], folder: Path, output: "BinaryIO | int") -> "subprocess.Popen[bytes]":
+    """Run Python with less priority, out of reach of Ctrl-C in the server's terminal."""
+    options: dict[str, object] = {"cwd": folder, "env": _environment(), "stdin": subprocess.DEVNULL}
+    if os.name == "nt":
+        flags = ("CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
+        options["creationflags"] = sum(getattr(subprocess, name, 0) for name in flags)
+    else:
+        options["start_new_session"] = True
+    process = subprocess.Popen([sys.executable, *words], stdout=output, stderr=output, **options)  # type: ignore[call-overload]  # noqa: S603
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+    return process
 
 
 def _environment() -> dict[str, str]:

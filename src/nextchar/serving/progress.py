@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nextchar.inspection.timeline import seen
-from nextchar.serving.processes import OUTPUT
+from nextchar.serving.processes import printed
 from nextchar.serving.replies import JSON
 from nextchar.storage import LOG
 
 PIECE = 1 << 20  # bytes of the log that are read for one reply
+COMPILING = "compiling for this processor, once; that takes up to a minute"
 STARTED = ("network", "vocabulary", "parameters", "train_chars", "valid_chars")
 LATEST = ("step", "steps", "epoch", "chars_per_second", "seconds_left")
 
@@ -26,7 +27,7 @@ def progress(folder: Path, cursor: str) -> JSON:
     Returns:
         `cursor`, for the next request; `whole`, whether this is the log from its beginning, as after a restart of the
         training, which takes back what was not saved; `more`, whether there is more at once; `started`, `latest`; the
-        points of `training` and `validation`: step, seconds and bits per character; and `samples`. Seconds are those of
+        points of `training` and `validation`: step, bits per character and seconds; and `samples`. Seconds are those of
         training, also over several starts.
     """
     try:
@@ -74,18 +75,14 @@ def _add(reply: JSON, event: dict[str, Any], seconds: float) -> None:
 
 def doing(folder: Path) -> str:
     """Return what a process does before its first step, from what it printed last."""
-    try:
-        lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "starting"
-    last = lines[-1] if lines else ""
+    last = ["", *printed(folder)][-1]
     if "compiling" in last:
-        return "compiling for this processor, once; that takes up to a minute"
+        return COMPILING
     return "measuring this machine" if "measuring" in last else "loading"
 
 
 def _point(event: dict[str, Any], seconds: float, bits: float) -> list[float]:
-    return [event["step"], round(seconds, 1), round(bits, 4)]
+    return [event["step"], round(bits, 4), round(seconds, 1)]
 
 
 def _identity(descriptor: int) -> str:

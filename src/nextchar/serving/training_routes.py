@@ -16,7 +16,7 @@ from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.errors import ConfigError, NextcharError, TextError, check_options, did_you_mean
 from nextchar.serving.guard import compact
 from nextchar.serving.models import Limits
-from nextchar.serving.progress import doing, progress
+from nextchar.serving.progress import COMPILING, doing, progress
 from nextchar.serving.replies import JSON
 from nextchar.serving.trainings import Training, Trainings
 from nextchar.storage import MODEL
@@ -93,6 +93,8 @@ class TrainingRoutes:
         reply = await asyncio.to_thread(progress, training.folder, http.query_params.get("since", ""))
         if training.status == "running" and not reply.get("latest"):
             reply["doing"] = await asyncio.to_thread(doing, training.folder)
+        elif training.status == "waiting" and self._line.warming:
+            reply["doing"] = COMPILING
         return _json({**self._about(training), **reply})
 
     async def _add(self, http: HTTPRequest) -> Response:

@@ -8,9 +8,10 @@ import secrets
 import shutil
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.serving.models import Model, Models
-from nextchar.serving.processes import OUTPUT, TrainingProcess
+from nextchar.serving.processes import TrainingProcess, printed, warm_up
 from nextchar.storage import CONFIG, LOG, MODEL, TRAINING, read_log, read_metadata, write_text
 from nextchar.text.corpus import drop_cached
 from nextchar.training.folder import locked
@@ -124,17 +125,23 @@ class Trainings:
     Args:
         runs: The folder in which kept trainings are runs.
         make: Makes a model that is served, from its name and its folder.
+        warm: Compiles what trainings need before the first one starts.
+
+    Attributes:
+        warming: The process that compiles.
 
     Raises:
         ConfigError: Another server uses the folder.
         OSError: The folder cannot be written.
     """
 
-    def __init__(self, runs: Path, make: Callable[[str, Path], Model]) -> None:
+    def __init__(self, runs: Path, make: Callable[[str, Path], Model], *, warm: bool = False) -> None:
         self.shown, self.runs = runs, runs.absolute()
         self.home = self.runs / HOME
         self.models = Models({})
         self.by_id: dict[str, Training] = {}
+        self._warm = warm
+        self.warming: Popen[bytes] | None = None
         self._make, self._served, self._serving = make, dict[str, int](), asyncio.Lock()
         self._current: Training | None = None
         self._process: TrainingProcess | None = None
@@ -289,7 +296,7 @@ class Trainings:
     @asynccontextmanager
     async def at_work(self, models: Models) -> AsyncIterator[None]:
         """Train what is in line, one after the other, and serve what was kept; at the end, the process saves and ends."""
-        self.models = models
+        self.models, self.warming = models, warm_up() if self._warm else None
         tasks = [asyncio.create_task(work()) for work in (self._work, self._serve_kept)]
         try:
             yield
@@ -301,6 +308,8 @@ class Trainings:
                 async with asyncio.timeout(END_SECONDS):
                     while self._process and not self._process.ended:  # noqa: ASYNC110  nothing reports it
                         await asyncio.sleep(POLL)
+            if self.warming:
+                self.warming.kill()
             self.close()
 
     def close(self) -> None:
@@ -323,10 +332,12 @@ class Trainings:
             self._changed.clear()
             if self._process and self._process.ended and self._current:
                 await self._conclude(self._current, self._process.code)
-            if not self._process and (line := self._line()):
+            if self.warming and self.warming.poll() is not None:
+                self.warming = None
+            if not self._process and not self.warming and (line := self._line()):
                 self._start(line[0])
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL if self._process else None):
+                async with asyncio.timeout(POLL if self._process or self.warming else None):
                     await self._changed.wait()
 
     def _line(self) -> list[Training]:
@@ -387,14 +398,9 @@ class Trainings:
 
 def _why(training: Training, code: int | None) -> str:
     """Return why a training failed, from what its process printed last."""
-    lines = [*_printed(training.folder)]
+    lines = printed(training.folder)
     errors = [line for line in lines if line.startswith("nextchar: error: ")]
     if not errors and (code is None or code < 0):
         return "its process was killed; go on continues from what was saved"
     said = (errors or lines or ["its process ended without a message"])[-1].removeprefix("nextchar: error: ")
     return said.replace(f"{training.folder}", training.name)
-
-
-def _printed(folder: Path) -> Iterator[str]:
-    with suppress(OSError):
-        yield from filter(None, (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines())
