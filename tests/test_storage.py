@@ -124,7 +124,7 @@ def test_a_file_and_its_network_share_no_memory(lm: LanguageModel) -> None:
 
 def test_names_that_are_not_unicode_can_be_kept(path: Path, model_file: ModelFile) -> None:
     """A text whose file name is not UTF-8 does not keep a model from being saved."""
-    model = replace(model_file, provenance={"texts": [os.fsdecode(b"caf\xe9.txt"), "日本"]})
+    model = replace(model_file, provenance={"texts": [{"name": os.fsdecode(b"caf\xe9.txt")}, {"name": "日本"}]})
     write_model(path, model)
     assert read_model(path).provenance == model.provenance
 

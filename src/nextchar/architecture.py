@@ -40,6 +40,8 @@ class Architecture:
     def __post_init__(self) -> None:
         """Check the values."""
         check_choice("cell", self.cell, Cell)
+        if type(self.sum_outputs) is not bool:
+            raise ConfigError(f"sum_outputs is {self.sum_outputs!r:.80}, but must be true or false")
         for name, least in (("layers", 1), ("hidden", 1), ("embedding", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:

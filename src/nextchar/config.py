@@ -285,7 +285,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
             values = tomllib.load(file)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"there is no file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # the latter where brackets nest too deeply
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     texts = values.pop("texts", [])
     named = [*texts, values.get("init_from", "")] if isinstance(texts, list) else [None]

@@ -139,3 +139,22 @@ def check_is(name: str, value: object, kind: type) -> None:
     """
     if not isinstance(value, kind):
         raise ConfigError(f"{name} must be a {kind.__name__}, but {type(value).__name__} was given")
+
+
+def check_types(values: Mapping[str, Any], kinds: Mapping[str, type], *needed: str, where: str = "") -> None:
+    """Check values that were read from a file, by name.
+
+    Args:
+        values: The values.
+        kinds: Types of those that are checked; a value that is missing or None has none.
+        *needed: Those that must be there.
+        where: Begins the message.
+
+    Raises:
+        ModelFileError: One has another type, or is a number beyond 64 bits or not finite; or one that is needed is missing.
+    """
+    for name, kind in kinds.items():
+        value = values.get(name)
+        large = isinstance(value, Real) and not -(2**63) <= value < 2**63  # type: ignore[operator]  # true for NaN, too
+        if large or not isinstance(value, kind | None) or (value is None and name in needed):
+            raise ModelFileError(f"{where}{name} is {value!r:.80}")

@@ -66,7 +66,7 @@ def curve(log: Iterable[Mapping[str, Any]]) -> str:
     across, top, down = WIDTH / math.log(max(2, *steps)), max(losses), HEIGHT / max(max(losses) - min(losses), 1e-9)
     drawn = "".join(
         f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="'
-        + " ".join(f"{math.log(x) * across:.1f},{(top - y) * down:.1f}" for x, y in line)
+        + " ".join(f"{math.log(max(x, 1)) * across:.1f},{(top - y) * down:.1f}" for x, y in line)
         + '"/>'
         for line, colour in zip(lines.values(), ("#888c", BLUE), strict=True)
     )

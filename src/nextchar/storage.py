@@ -8,7 +8,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -19,7 +21,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from nextchar.architecture import Architecture, WeightKind
-from nextchar.errors import ModelFileError, NextcharError, check_choice
+from nextchar.errors import ModelFileError, NextcharError, check_choice, check_types
 from nextchar.kernels.quantization import grow, shrink
 from nextchar.notebook import summary
 from nextchar.text.hub import fetch_model, is_hub, model_address
@@ -44,6 +46,17 @@ MEMBER = "member-"
 WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
 RETRIES = (0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
 """Seconds between attempts to replace a file: virus scanners open new files for a moment."""
+
+OPTIONS = {"valid": Real, "test": Real, "forget_bias": Real, "init": str}
+ORIGIN = {"texts": list, "corpus": str, "step": int, "steps": int, "epochs": Real, "precision": str, "valid": dict}
+SCORE = {"nats_per_char": Real, "bits_per_char": Real, "protocol": str}
+EVENT = {"event": str, "step": int, "seconds": Real, "vocabulary": int, "dropout": bool}
+OF_EVENT: dict[str, dict[str, type]] = {
+    "progress": {"loss": Real},
+    "validated": {"score": dict},
+    "sampled": {"text": str},
+}
+"""Of what is read from the descriptions in files, the types."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -186,7 +199,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         start = file.read(8)
-        return _metadata(path, start + file.read(int.from_bytes(start, "little")))
+        # The length is what the file claims; memory is reserved only for what it has.
+        return _metadata(path, start + file.read(min(int.from_bytes(start, "little"), os.fstat(file.fileno()).st_size)))
 
 
 def _metadata(path: Path, content: bytes) -> dict[str, Any]:
@@ -264,8 +278,11 @@ def read_model(path: Text) -> ModelFile:
     arrays, metadata = read_arrays(place)
     try:
         architecture = Architecture.from_dict(metadata["architecture"])
+        if architecture.layers > len(arrays):  # a header can claim any number, and their names would be listed
+            raise ModelFileError(f"it has {len(arrays)} arrays, too few for {architecture.layers} layers")
         vocabulary = Vocabulary.from_dict(metadata["vocabulary"])
         config, provenance = dict(metadata["config"]), dict(metadata["provenance"])
+        _check_origin(config, provenance)
         check_choice("weights", kind := metadata.get("weights", "fp32"), WeightKind)
         arrays = grow(architecture, arrays, kind)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -280,7 +297,19 @@ def read_model(path: Text) -> ModelFile:
         raise ModelFileError(f"{place} is damaged: {wrong[0]} does not have the shape of its architecture")
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise ModelFileError(f"{place} is damaged: its weights are not float32")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ModelFileError(f"{place} is damaged: a weight is not a finite number")
     return ModelFile(architecture, vocabulary, arrays, config, provenance, kind)
+
+
+def _check_origin(config: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Check the types of all that is read from the options and the provenance of a model."""
+    check_types(config, OPTIONS)
+    check_types(provenance, ORIGIN)
+    for text in provenance.get("texts") or ():
+        check_types(text if isinstance(text, dict) else {}, {"name": str}, "name")
+    if score := provenance.get("valid"):
+        check_types(score, SCORE, *SCORE)
 
 
 def encode_model(model: ModelFile) -> bytes:
@@ -373,13 +402,17 @@ def load(path: Text, device: "torch.device | str" = "cpu") -> "LanguageModel":
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the log of a run; an incomplete last line is left out."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
+    """Read the log of a run up to the first line that is incomplete or damaged."""
+    entries: list[dict[str, Any]] = []
+    with suppress(ValueError, RecursionError, AttributeError, FileNotFoundError):  # ModelFileError is a ValueError
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            entry = json.loads(line)
+            check_types(entry, EVENT, "event", "step")
+            own = OF_EVENT.get(entry["event"], {})
+            check_types(entry, own, *own)
+            if entry["event"] == "validated":
+                check_types(entry["score"], SCORE, *SCORE)
+            if entry["step"] < 0:
+                break
+            entries.append(entry)
     return entries

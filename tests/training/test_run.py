@@ -136,13 +136,13 @@ def test_a_full_disk_leaves_the_last_good_files(
 
 def test_a_log_cut_short_is_read_to_the_cut(tmp_path: Path) -> None:
     """A last line that a killed run did not finish is left out."""
-    (tmp_path / LOG).write_text('{"event": "progress", "step": 1}\n{"event": "pro', encoding="utf-8")
-    assert room.read_log(tmp_path / LOG) == [{"event": "progress", "step": 1}]
+    (tmp_path / LOG).write_text('{"event": "stopped", "step": 1}\n{"event": "sto', encoding="utf-8")
+    assert room.read_log(tmp_path / LOG) == [{"event": "stopped", "step": 1}]
 
 
 def test_what_was_logged_after_the_snapshot_is_taken_out(tmp_path: Path) -> None:
     """A resumed log keeps what came up to the snapshot's step; a new one begins empty."""
-    lines = "".join(json.dumps({"event": "progress", "step": step}) + "\n" for step in (1, 2, 3))
+    lines = "".join(json.dumps({"event": "stopped", "step": step}) + "\n" for step in (1, 2, 3))
     for step, kept in ((2, [1, 2]), (0, [])):
         (tmp_path / LOG).write_text(lines, encoding="utf-8")
         log = room.Log(tmp_path / LOG, step)

@@ -89,10 +89,10 @@ def _row(file: Path) -> list[str]:
     try:
         metadata = read_metadata(file)
         shape, valid = metadata["architecture"], metadata["provenance"].get("valid")
-        minutes = (time.time() - file.stat().st_mtime) / 60
-    except (NextcharError, OSError, LookupError, AttributeError):
+        minutes = max(0.0, time.time() - file.stat().st_mtime) / 60
+        score = f"{valid['bits_per_char']:.2f} bits/char" if valid else ""
+        size = f"{shape['cell']} {shape['layers']}x{shape['hidden']}"
+    except (NextcharError, OSError, LookupError, AttributeError, TypeError, ValueError):
         return []
     step, unit = (1440, "d") if minutes >= 2880 else (60, "h") if minutes >= 120 else (1, "min")
-    score = f"{valid['bits_per_char']:.2f} bits/char" if valid else ""
-    size = f"{shape['cell']} {shape['layers']}x{shape['hidden']}"
     return [str(file.parent), score, size, f"{minutes / step:.0f} {unit} ago"]

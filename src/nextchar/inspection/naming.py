@@ -7,15 +7,16 @@ a network without training gets no names.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from nextchar.errors import ConfigError
+from nextchar.errors import ConfigError, check_types
 from nextchar.features.feature import Feature, keep
 from nextchar.features.phrases import phrase
 from nextchar.features.profiles import PROFILES, guess
@@ -92,12 +93,16 @@ def read_names(path: Path, lm: LanguageModel) -> list[Named]:
     try:
         claims = json.loads(file.read_text(encoding="utf-8"))
         places = [[int(number) for number in each["unit"].split(":")] for each in claims["findings"]]
-        of = claims["model"]["sha256"]
+        of, shape = claims["model"]["sha256"], lm.network.architecture
         names = [
             Named(layer, unit, each["feature"], each["score"], each["measure"])
             for (layer, unit), each in zip(places, claims["findings"], strict=True)
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+        for each in names:
+            check_types(asdict(each), {"feature": str, "score": Real, "measure": str}, "feature", "score")
+            if not (0 <= each.layer < shape.layers and 0 <= each.unit < shape.hidden):
+                raise IndexError(each)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{file} holds no findings; give the folder that nextchar discover wrote") from None
     if of != digest(lm):
         raise ConfigError(f"{file} is about another model; run nextchar discover with this one")

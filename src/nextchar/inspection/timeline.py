@@ -56,7 +56,7 @@ def timeline_page(entries: list[dict[str, Any]], title: str = "") -> Page:
         entries: The log of a run, event after event.
         title: The name of the run.
     """
-    characters = next((entry["vocabulary"] for entry in entries if "vocabulary" in entry), 0)  # older logs lack it
+    characters = next((entry["vocabulary"] for entry in entries if entry.get("vocabulary")), 0)  # older logs lack it
     data: dict[str, Any] = {
         "title": title,
         "characters": characters,

@@ -84,7 +84,7 @@ def grow(shape: Architecture, stored: Arrays, kind: WeightKind) -> Arrays:
             arrays[name] = (values.astype(np.uint32) << 16).view(np.float32)
             continue
         peaks = arrays.pop(name + PEAKS, None)
-        if peaks is None or peaks.dtype != np.float32 or peaks.shape != values.shape[:1] or not (peaks >= 0).all():
+        if peaks is None or peaks.dtype != np.float32 or peaks.shape != values.shape[:1] or not _are_scales(peaks):
             raise ModelFileError(f"its {name}{PEAKS} does not fit {name}")
         arrays[name] = values / LARGEST * peaks[:, None]
     return arrays
@@ -104,3 +104,7 @@ def _peaks(shape: Architecture, arrays: Arrays, name: str) -> Floats:
     if shape.cell == "gru":
         both[-shape.hidden :] = own[-shape.hidden :]
     return both
+
+
+def _are_scales(peaks: Floats) -> bool:
+    return bool(((peaks >= 0) & (peaks < np.inf)).all())

@@ -263,12 +263,15 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
     folder = _entry(key)
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        ids = np.memmap(folder / "ids.bin", dtype=meta["dtype"], mode="r")
-        if meta["key"] != key or len(ids) != meta["count"]:
+        vocabulary = Vocabulary.from_dict(meta["vocabulary"])
+        ids = np.memmap(folder / "ids.bin", vocabulary.dtype, "r")
+        # Compiled code reads tables at these ids without a check.
+        stored = [meta["key"], meta["dtype"], meta["count"]]
+        if stored != [key, ids.dtype.name, len(ids)] or ids.max() >= len(vocabulary):
             return None
-        return ids, Vocabulary.from_dict(meta["vocabulary"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    return ids, vocabulary
 
 
 def _write_cache(key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]) -> None:

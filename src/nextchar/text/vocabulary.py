@@ -164,7 +164,9 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Vocabulary":
         """Build from the values of `as_dict`."""
-        return cls(values["units"], tuple(int(code) for code in values["codes"]))
+        if not all(type(code) is int for code in values["codes"]):
+            raise ModelFileError("the codes of a vocabulary must be whole numbers")
+        return cls(values["units"], tuple(values["codes"]))
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

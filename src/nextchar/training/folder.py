@@ -104,7 +104,7 @@ def training_process(folder: Path) -> int | None:
 
 
 def _owner(path: Path) -> str:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # it may hold anything
         return f"process {int(path.read_text(encoding='ascii') or 0)}"
     return "another process"
 

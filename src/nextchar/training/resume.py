@@ -1,7 +1,7 @@
 """Where a training starts if not from nothing: a snapshot of its own, or another model's weights."""
 
-import json
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nextchar.architecture import STATES
-from nextchar.errors import ConfigError, ModelFileError
+from nextchar.errors import ConfigError, ModelFileError, check_types
 from nextchar.model.network import Network, set_weights
 from nextchar.model.state import State
 from nextchar.recipe import Recipe
@@ -17,6 +17,10 @@ from nextchar.storage import Arrays, ModelFile, read_arrays, write_arrays
 from nextchar.text.vocabulary import UNKNOWN, Vocabulary
 
 FIRST_LAYER = "layers.0.weight_ih"
+STATE_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COUNTS = ("step", "begin", "steps", "since_best")
+KINDS: dict[str, type] = {"config": dict, "vocabulary": dict, "corpus": str, "state_type": str}
+KINDS |= {"best_nats": Real, **dict.fromkeys(COUNTS, int)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,18 @@ def read_snapshot(path: Path) -> Snapshot:
     """Read what `write_snapshot` or version 0.1.0 wrote; the best model is left out."""
     arrays, metadata = read_arrays(path)
     try:
+        check_types(
+            {name: metadata[name] for name in KINDS},
+            KINDS,
+            *(KINDS.keys() - {"best_nats"}),
+            where=f"{path} is damaged: ",
+        )
+        if not 0 <= metadata["begin"] <= metadata["step"] or metadata["since_best"] < 0:
+            raise ModelFileError(f"{path} is damaged: its counts of steps contradict each other")
         # Before kernels were measured, ours were used wherever they can run.
         recipe = Recipe.make({"kernels": "compiled", **metadata["config"], "steps": metadata["steps"]}, str(path))
-        kind = getattr(torch, metadata["state_type"])
+        vocabulary, kind = Vocabulary.from_dict(metadata["vocabulary"]), STATE_TYPES[metadata["state_type"]]
+        _check_arrays(path, recipe, len(vocabulary), arrays)
         state = tuple(
             tuple(torch.from_numpy(arrays[f"state/{layer}/{index}"]).to(kind) for index in range(STATES[recipe.cell]))
             for layer in range(recipe.layers)
@@ -90,17 +103,17 @@ def read_snapshot(path: Path) -> Snapshot:
         best = metadata["best_nats"]
         return Snapshot(
             recipe=recipe,
-            vocabulary=Vocabulary.from_dict(metadata["vocabulary"]),
+            vocabulary=vocabulary,
             corpus=metadata["corpus"],
             best_nats=float("inf") if best is None else best,
             weights=_below("weights/", arrays),
             optimizer={name: array for name, array in arrays.items() if name.startswith("optimizer/")},
             state=state,
-            step=int(metadata["step"]),
-            begin=int(metadata["begin"]),
-            since_best=int(metadata["since_best"]),
+            step=metadata["step"],
+            begin=metadata["begin"],
+            since_best=metadata["since_best"],
         )
-    except (KeyError, AttributeError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, AttributeError, TypeError, OverflowError) as error:
         raise ModelFileError(f"{path} is damaged or does not hold a training: it lacks {error}") from None
 
 
@@ -116,6 +129,27 @@ def from_bytes(content: bytes) -> Snapshot:
     with TemporaryDirectory(prefix="nextchar-") as folder:
         (Path(folder) / "snapshot").write_bytes(content)
         return read_snapshot(Path(folder) / "snapshot")
+
+
+def _check_arrays(path: Path, recipe: Recipe, size: int, arrays: Arrays) -> None:
+    """Check names, shapes and types of all arrays, which compiled code relies on, and that they are finite."""
+    shapes = recipe.architecture.shapes(size)
+    known = {f"weights/{name}": shape for name, shape in shapes.items()}
+    for layer in range(recipe.layers):
+        known |= {f"state/{layer}/{index}": (recipe.batch_size, recipe.hidden) for index in range(STATES[recipe.cell])}
+    if any(name.startswith("optimizer/") for name in arrays):  # at step 0 there are none
+        moments = ("square_avg",) if recipe.optimizer == "rmsprop" else ("exp_avg", "exp_avg_sq")
+        known |= {f"optimizer/{name}/{moment}": shape for name, shape in shapes.items() for moment in moments}
+        known |= {f"optimizer/{name}/step": (1,) for name in shapes}
+    for name in sorted({*known, *arrays}):
+        array = arrays[name]
+        if (
+            array.shape != known.get(name)
+            or array.dtype != np.float32
+            or not np.isfinite(array).all()
+            or ("/step" in name and array[0] < 0)
+        ):
+            raise ModelFileError(f"{path} is damaged: {name!r:.80} is not what its options and its network need")
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:
