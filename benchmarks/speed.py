@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from nextchar.architecture import WeightKind
 from nextchar.benchmark import report as bench
 from nextchar.benchmark.workloads import STREAMS, VOCABULARY_SIZE, Size, training_step_of
 from nextchar.cli.bench import Rows, print_tables, tables
@@ -36,7 +37,7 @@ from nextchar.text.sources import Source, read_codes
 from nextchar.training.probe import seconds_each
 
 PARTS = ("ceilings", *bench.PARTS, "encoding")
-OTHERS = ("nn.LSTM", "nn.LSTMCell", "ONNX Runtime")
+OTHERS = ("nn.LSTM", "nn.LSTMCell", "ONNX Runtime", "ONNX Runtime int8")
 Report = dict[str, Any]
 
 
@@ -243,70 +244,24 @@ def torch_loop(size: Size, seconds: float, *, cells: bool = False) -> float:
         torch.backends.mkldnn.enabled = before
 
 
-def onnx_model(size: Size) -> bytes:
-    """Return one generation step as an ONNX model, with random weights and its state as inputs and outputs."""
-    import onnx  # noqa: PLC0415  optional
-    from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415  as above
-
-    random, hidden = np.random.default_rng(0), size.hidden
-    weights, nodes = [], []
-    inputs: list[Any] = []
-    outputs: list[Any] = []
-
-    def weight(name: str, *shape: int) -> str:
-        values = random.standard_normal(shape).astype(np.float32) * np.float32(hidden**-0.5)
-        weights.append(numpy_helper.from_array(values, name))
-        return name
-
-    nodes.append(helper.make_node("Gather", [weight("embedding", VOCABULARY_SIZE, hidden), "ids"], ["x0"]))
-    for layer in range(size.layers):
-        names = [f"{part}{layer}" for part in "hc"]
-        for values, suffix in ((inputs, ""), (outputs, "_out")):
-            values += [
-                helper.make_tensor_value_info(name + suffix, TensorProto.FLOAT, [1, 1, hidden]) for name in names
-            ]
-        arguments = [
-            f"x{layer}",
-            weight(f"w{layer}", 1, 4 * hidden, hidden),
-            weight(f"r{layer}", 1, 4 * hidden, hidden),
-            weight(f"b{layer}", 1, 8 * hidden),
-            "",
-            *names,
-        ]
-        results = [f"y{layer}", *(f"{name}_out" for name in names)]
-        nodes.append(helper.make_node("LSTM", arguments, results, hidden_size=hidden))
-        nodes.append(helper.make_node("Squeeze", [f"y{layer}", "axis"], [f"x{layer + 1}"]))
-    weights.append(numpy_helper.from_array(np.array([1]), "axis"))
-    head = weight("head", hidden, VOCABULARY_SIZE)
-    nodes.append(helper.make_node("MatMul", [f"x{size.layers}", head], ["logits"]))
-    inputs.append(helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 1]))
-    outputs.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1, VOCABULARY_SIZE]))
-    graph = helper.make_graph(nodes, "step", inputs, outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
-
-
-def onnx_loop(size: Size, seconds: float) -> float:
-    """Return characters per second of ONNX Runtime's LSTM on one thread; 0 if it is not installed."""
+def onnx_loop(size: Size, seconds: float, weights: WeightKind) -> float:
+    """Return characters per second of ONNX Runtime with an exported model on one thread; 0 if it is not installed."""
     if not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")):
         return 0.0
     import onnxruntime  # noqa: PLC0415  optional
 
+    from nextchar.exporting.onnx import encode  # noqa: PLC0415  as above
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(onnx_model(size), options, ["CPUExecutionProvider"])
-    state = {
-        f"{part}{layer}": np.zeros((1, 1, size.hidden), np.float32) for layer in range(size.layers) for part in "hc"
-    }
-    names = [output.name for output in session.get_outputs()]
+    session = onnxruntime.InferenceSession(encode(size.model(), weights), options, ["CPUExecutionProvider"])
+    state = {name: np.zeros((size.layers, 1, size.hidden), np.float32) for name in ("hidden", "cell")}
     random, ids = np.random.default_rng(0), np.zeros((1, 1), np.int64)
 
     def step() -> None:
-        results = dict(zip(names, session.run(names, {**state, "ids": ids}), strict=True))
-        state.update({name: results[f"{name}_out"] for name in state})
-        logits = results["logits"][0, 0]
-        p = np.cumsum(np.exp(logits - logits.max()))
+        logits, *after = session.run(None, {**state, "ids": ids})
+        state.update(zip(state, after, strict=True))
+        p = np.cumsum(np.exp(logits[0, 0] - logits.max()))
         ids[0, 0] = np.searchsorted(p, random.random() * p[-1])
 
     return steps_per_second(step, seconds)
@@ -319,7 +274,8 @@ def generation(size: Size, seconds: float) -> Report:
     others = {
         "nn.LSTM": torch_loop(size, seconds),
         "nn.LSTMCell": torch_loop(size, seconds, cells=True),
-        "ONNX Runtime": onnx_loop(size, seconds),
+        "ONNX Runtime": onnx_loop(size, seconds, "fp32"),
+        "ONNX Runtime int8": onnx_loop(size, seconds, "int8"),
     }
     for kind, row in report["one_stream"].items():
         weight_bytes = matrix_bytes(CompiledNetwork(model, kind))

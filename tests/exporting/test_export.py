@@ -75,6 +75,13 @@ def test_python_checks_what_the_command_line_checks(lm: LanguageModel, run: Path
     assert list(tmp_path.iterdir()) == [run]
 
 
+def test_a_model_exports_itself(lm: LanguageModel, tmp_path: Path) -> None:
+    """The method is the function."""
+    lm.export(tmp_path / "one.pt")
+    nextchar.export(lm, tmp_path / "two.pt")
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "two.pt").read_bytes()
+
+
 def test_every_target_has_its_function() -> None:
     """The module of each form has `encode`."""
     from importlib import import_module

@@ -260,6 +260,7 @@ def test_other_models_are_refused(weights: Callable[[], dict[str, Any]], message
         ([*"abcde", "<unk>"], "the vocabulary has '<unk>', but each entry must be one character"),
         ([*"abcde", 7], "the vocabulary has 7, but each entry must be one character"),
         ({"a": 1, "b": 2}, "are not 0, 1, 2"),
+        (set("abcdef"), "a vocabulary is a list of characters, but set was given"),
         (Path("gone.txt"), "the vocabulary gone.txt cannot be read"),
     ],
 )

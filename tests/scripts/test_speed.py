@@ -34,7 +34,9 @@ def test_every_part_is_measured_beside_its_ceiling(run: Callable[..., str]) -> N
     assert 0 < training["ceiling_share"] < 10
     assert training["times_stock_fp32"] > 0
     assert min(row["bound_share"] for row in generation["one_stream"].values()) > 0
-    installed = {"nn.LSTM", "nn.LSTMCell"} | ({"ONNX Runtime"} if find_spec("onnxruntime") else set())
+    installed = {"nn.LSTM", "nn.LSTMCell"} | (
+        {"ONNX Runtime", "ONNX Runtime int8"} if find_spec("onnxruntime") else set()
+    )
     assert {name for name, each in generation["beside"].items() if each} == installed
     assert all(set(times) == installed for times in generation["times"].values())
     assert min(report["encoding"].values()) > 0

@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -209,6 +210,8 @@ def _codes(vocabulary: Known, size: int) -> tuple[list[int], Units]:
             raise ConfigError(f"the vocabulary {path} cannot be read: {error}") from None
         if path.suffix.lower() != ".json" and len(text) == size + 1:
             entries = text.removesuffix("\n")  # an editor's
+    if not isinstance(entries, Mapping | Sequence):
+        raise ConfigError(f"a vocabulary is a list of characters, but {type(entries).__name__} was given")
     if isinstance(entries, Mapping):
         if sorted(entries.values(), key=str) != sorted(range(len(entries)), key=str):
             raise ConfigError("the ids of the vocabulary are not 0, 1, 2, ...; give the characters as a list")
@@ -219,7 +222,7 @@ def _codes(vocabulary: Known, size: int) -> tuple[list[int], Units]:
     ]:
         raise ConfigError(f"the vocabulary has {wrong[0]!r}, but each entry must be one character")
     codes = [entry if units == "bytes" else ord(entry) for entry in entries]
-    if twice := [code for place, code in enumerate(codes) if code in codes[:place]]:
+    if twice := [code for code, count in Counter(codes).items() if count > 1]:
         raise ConfigError(f"the vocabulary has {describe(twice[0], units)} twice")
     if len(codes) != size:
         raise ConfigError(f"the vocabulary has {len(codes)} {units}, but the output layer predicts {size}")
