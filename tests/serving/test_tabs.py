@@ -345,8 +345,18 @@ def test_without_a_model_the_page_says_what_to_do(page: Page) -> None:
     with serving({}) as at:
         page.open(f"{at}/#tab=write")
         assert "There is no model yet" in page.ask("document.querySelector('section:not([hidden])').innerText")
-        page.ask("$('tab-compare').click()")
+        page.ask("document.querySelector('#tab-compare').click()")
         assert "nextchar serve" in page.ask("document.querySelector('section:not([hidden])').innerText")
+
+
+def test_a_model_may_appear_while_the_page_is_open(page: Page) -> None:
+    """After the event "models" the page asks again, and the tab that waited for a model opens."""
+    with serving({}) as at:
+        page.open(f"{at}/#tab=write&text=ab")
+        told = {"id": "new", "units": "characters", "characters": 2, "alphabet": "ab"}
+        page.ask(f"globalThis.fetch = async () => new Response(JSON.stringify({{ data: [{json.dumps(told)}] }}))")
+        page.ask("dispatchEvent(new Event('models'))")
+        page.until(f"{AREA} && {TEXT} === 'ab'")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
