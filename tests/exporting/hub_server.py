@@ -151,8 +151,10 @@ class Handler(BaseHTTPRequestHandler):
         shown = {"id": name, "sha": commit, "private": repository.private, "gated": repository.gated}
         self._json({**shown, "tags": [], "downloads": 0, "siblings": [{"rfilename": file} for file in files]})
 
-    def _validate(self, _token: str, _body: bytes) -> None:
-        self._json({"errors": [], "warnings": []})
+    def _validate(self, _token: str, body: bytes) -> None:
+        unknown = b"license: unheard-of" in body
+        errors = [{"message": '"license" must be one of [apache-2.0, mit]'}] if unknown else []
+        self._send(json.dumps({"errors": errors, "warnings": []}).encode(), 400 if errors else 200)
 
     def _preupload(self, token: str, body: bytes, name: str) -> None:
         self._find(None, name, token)

@@ -1,7 +1,9 @@
 """The Hub: what is sent comes back as the same bytes, with its card, and every failure is one sentence. A server of our own answers."""
 
 import json
+import os
 import socket
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 import nextchar
 from exporting.hub_server import Hub, serving
 from nextchar.errors import ConfigError, HubError, MissingExtraError, NextcharError
-from nextchar.exporting.card import MARK, code, fenced
+from nextchar.exporting.card import MARK, code, fenced, write
 from nextchar.language_model import LanguageModel
 from nextchar.storage import MODEL, load, read_model, save, to_file
 from nextchar.text import hub as addresses
@@ -167,6 +169,38 @@ def test_a_model_comes_back_with_the_same_bits(server: Hub, shell: Shell, run: P
     assert nextchar.load(tmp_path / "copy.safetensors").provenance["hub"] == f"hf://user/small@{commit}"
 
 
+@pytest.mark.slow
+def test_every_command_takes_a_model_of_the_hub(
+    server: Hub, shell: Shell, lm: LanguageModel, tmp_path: Path, text_file: Path
+) -> None:
+    """As it takes a file."""
+    server.add("user/small", {MODEL: model_bytes(lm, tmp_path)})
+    name, text = "hf://user/small", text_file
+    for words in (
+        ("sample", tmp_path / "some.safetensors", "--with", name, "-n", 5, "--seed", 1),
+        ("evaluate", name, text, "--json"),
+        ("inspect", name, text, "--chars", 100, "--neurons", "0:1", "-o", tmp_path / "page.html"),
+        ("structure", name, "--as", "python", "--against", text, "--count", 2, "-n", 300, "--ngram", 0, "--json"),
+        ("export", name, tmp_path / "small.pt"),
+        ("push", name, "user/copy", "--licence", "mit", "--dry-run"),
+    ):
+        result = shell(*words)
+        assert result.code == 0, result.err
+
+
+@pytest.mark.shell
+@pytest.mark.slow
+def test_the_environment_says_where_the_hub_is(server: Hub, lm: LanguageModel, tmp_path: Path) -> None:
+    """HF_ENDPOINT, HF_TOKEN and HF_HOME are huggingface_hub's own, in a process of its own."""
+    server.add("user/secret", {MODEL: model_bytes(lm, tmp_path)}, private=True)
+    place = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_good"}
+    words = [sys.executable, "-m", "nextchar", "sample", "hf://user/secret", "-n", "9", "--seed", "1"]
+    result = subprocess.run(words, env={**os.environ, **place}, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == lm.sample("", length=9, seed=1).text
+    assert list((tmp_path / "home" / "hub").glob("models--user--secret"))
+
+
 def test_a_revision_stays_what_it_was(server: Hub, lm: LanguageModel, tmp_path: Path) -> None:
     """A commit, a tag and a branch name what they name, whatever is sent later."""
     repository = server.add("user/small", {MODEL: model_bytes(lm, tmp_path)})
@@ -188,7 +222,9 @@ def test_what_is_cached_works_offline(
     asked = len(server.requests)
     assert (read_model("hf://user/small").provenance, open_corpus("hf://datasets/user/letters").names) == online
     assert len(server.requests) == asked
-    with pytest.raises(HubError, match=r"^hf://user/other/.*: it is not in the cache, and HF_HUB_OFFLINE forbids"):
+    with pytest.raises(
+        HubError, match=r"^hf://user/other/.*: HF_HUB_OFFLINE forbids the network, and the cache does not"
+    ):
         load("hf://user/other")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -196,7 +232,9 @@ def test_what_is_cached_works_offline(
     monkeypatch.setattr(constants, "ENDPOINT", dead)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", dead + "/{repo_id}/resolve/{revision}/{filename}")
     assert (read_model("hf://user/small").provenance, open_corpus("hf://datasets/user/letters").names) == online
-    with pytest.raises(HubError, match=r"it is not in the cache, and http://127.* cannot be reached; check the conn"):
+    with pytest.raises(
+        HubError, match=r"^hf://user/other/model.*: http://127.* cannot be reached; check the connection"
+    ):
         load("hf://user/other")
     with pytest.raises(HubError, match="cannot be reached"):
         open_corpus("hf://datasets/user/other")
@@ -388,6 +426,15 @@ def test_texts_and_names_cannot_leave_their_place_in_the_card() -> None:
     assert "\x1b" not in fenced("\x1b[2J")
 
 
+def test_copies_are_said_in_words(lm: LanguageModel) -> None:
+    """Also where there are none, or only blanks."""
+    sample, copied = write(to_file(lm), "\u0416" * 50)
+    assert len(sample) == 1000
+    assert copied.endswith("The longest copied passage has 0 characters.")
+    sample, copied = write(to_file(lm), "\u0416 \u0416")
+    assert copied.endswith("The longest copied passage has 1 characters, all blanks.")
+
+
 def test_licences_and_names_are_checked_before_anything_is_read(server: Hub, shell: Shell, tmp_path: Path) -> None:
     """So a mistake costs no time; without a terminal the licence is not asked for."""
     for words, message in (
@@ -448,6 +495,13 @@ def test_a_private_model_is_never_sent_to_a_public_place(server: Hub, run: Path)
     ):
         nextchar.push(run, "user/open", licence="other", private=True)
     assert len(public.commits) == 1
+
+
+def test_what_the_hub_refuses_is_said_in_its_words(server: Hub, run: Path) -> None:
+    """A licence that it does not know, for example."""
+    with pytest.raises(HubError, match=r'^hf://user/small: the Hub refuses it: .* "license" must be one of \[apache'):
+        nextchar.push(run, "user/small", licence="unheard-of")
+    assert len(server.repositories["model", "user/small"].commits) == 1
 
 
 def test_a_card_that_was_written_by_hand_is_kept(server: Hub, run: Path) -> None:

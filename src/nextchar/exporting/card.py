@@ -43,7 +43,8 @@ def write(file: ModelFile, training: str) -> tuple[str, str]:
         f"In {SAMPLES} samples of {LENGTH:,} characters at temperature {TEMPERATURE:g}, {share:.1%} of all passages of "
         f"{WINDOW} characters occur in the training text. The longest copied passage has {copies.longest:,} characters"
     )
-    return texts[0], f"{copied}:\n\n{fenced(copies.text[:COPY])}" if copies.longest else f"{copied}."
+    shown = f":\n\n{fenced(copies.text[:COPY])}" if copies.text.strip() else f"{', all blanks' * bool(copies.text)}."
+    return texts[0], copied + shown
 
 
 def fenced(text: str) -> str:

@@ -33,7 +33,7 @@ class Page(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f'<Page of {len(self) / 1e6:.1f} MB; save("page.html") writes it, show() opens it in a browser>'
+        return f'<Page of {len(self) / 1e6:.2f} MB; save("page.html") writes it, show() opens it in a browser>'
 
     def save(self, path: Text) -> None:
         """Write the page to a file."""

@@ -4,12 +4,14 @@ import os
 import shutil
 import sysconfig
 import tomllib
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_cache_path
 
@@ -68,6 +70,13 @@ def make_cache_folder(name: str) -> Path:
         ) from None
 
 
+def import_quietly(name: str) -> Any:
+    """Import a module of which a part warns that a notebook lacks a progress bar that is not used here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(name)
+
+
 def fetch(name: str) -> list[tuple[Path, str]]:
     """Return the files of a named corpus, each with its name; download it if there is no local copy.
 
@@ -120,8 +129,7 @@ def local_candidate(named: Named) -> Path | None:
 
 def local_copy(named: Named) -> Path | None:
     """Return the copy in `NEXTCHAR_DATA`, if there is one, after comparing its checksum."""
-    import pooch  # noqa: PLC0415  pooch takes long to import and most texts are files
-
+    pooch = import_quietly("pooch")  # which takes long, and most texts are files
     path = local_candidate(named)
     if path is None:
         return None
@@ -136,8 +144,7 @@ def local_copy(named: Named) -> Path | None:
 
 def download(name: str, named: Named) -> Path:
     """Download a corpus into the cache, if it is not there, and compare its checksum."""
-    import pooch  # noqa: PLC0415  as above
-
+    pooch = import_quietly("pooch")
     folder = make_cache_folder(CORPORA)
     pooch.get_logger().setLevel("WARNING")
     try:

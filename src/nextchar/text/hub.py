@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from nextchar.errors import HubError, MissingExtraError, NextcharError
+from nextchar.text.catalogue import import_quietly
 from nextchar.text.paths import Text
 
 LOGIN = "`hf auth login` stores a token, or set the environment variable HF_TOKEN"
@@ -25,7 +26,7 @@ REASONS = {
     "RepositoryNotFoundError": "there is no such repository, or it is private; check the name, or log in ({login})",
     "RevisionNotFoundError": "there is no such revision; leave out @REVISION for the newest",
     "RemoteEntryNotFoundError": "the repository holds no such file",
-    "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids the network; unset it, or name what is in the cache",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE forbids the network, and the cache does not have it; unset it, or name another",
 }
 RIGHTS = {
     401: "the Hub does not accept the token; make another one at {server}/settings/tokens ({login})",
@@ -106,38 +107,34 @@ def hub(what: object) -> Iterator[Any]:
         HubError: It has failed.
     """
     try:
-        import huggingface_hub.constants  # noqa: PLC0415  an optional extra
-        import huggingface_hub.errors  # noqa: PLC0415  as above
+        library = import_quietly("huggingface_hub")
+        for part in ("constants", "errors", "file_download"):
+            import_quietly(f"huggingface_hub.{part}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name} is not installed; pip install 'nextchar[hub]'") from None
     try:
-        yield huggingface_hub
+        yield library
     except NextcharError:
         raise
     except Exception as error:  # the HTTP client raises errors of its own
         if isinstance(error, OSError) and error.errno is not None:  # of the disk
             raise
-        raise HubError(f"{what}: {_explain(error, huggingface_hub)}") from error
+        raise HubError(f"{what}: {_explain(error, library)}") from error
 
 
 def _explain(error: BaseException, library: Any) -> str:
     """Return what has happened and what to do."""
-    kinds, unseen = library.errors, ""
-    if isinstance(error, kinds.LocalEntryNotFoundError):
-        unseen = "it is not in the cache, and "
-    if isinstance(error, kinds.LocalEntryNotFoundError | RuntimeError):  # why it was sought there, or not uploaded
+    if isinstance(error, RuntimeError):  # of an upload
         error = error.__cause__ or error
-    said = next((words for kind, words in REASONS.items() if isinstance(error, getattr(kinds, kind))), "")
-    if not said and isinstance(error, kinds.HfHubHTTPError):
+    said = next((words for kind, words in REASONS.items() if isinstance(error, getattr(library.errors, kind))), "")
+    if not said and isinstance(error, ValueError):  # such as a licence that is unknown there
+        said = "the Hub refuses it: " + " ".join(str(error).split())[:300].replace("{", "{{").replace("}", "}}")
+    if not said and isinstance(error, library.errors.HfHubHTTPError):
         status = error.response.status_code
         said = RIGHTS.get(status, f"the Hub answered {status}; try again later")
     if not said and type(error).__name__.startswith("Connect"):
-        said = "{server} cannot be reached; check the connection"
-    if not said and isinstance(error, ValueError):
-        detail = " ".join(str(error).split())[:200].replace("{", "{{").replace("}", "}}")
-        said = f"the Hub's answer cannot be used ({detail})"
-    said = said or "the transfer broke off; try again"
-    return unseen + said.format(server=library.constants.ENDPOINT, login=LOGIN)
+        said = "{server} cannot be reached; check the connection (what is in the cache works without one)"
+    return (said or "the transfer broke off; try again").format(server=library.constants.ENDPOINT, login=LOGIN)
 
 
 def fetch(address: Address, limit: float = float("inf")) -> Path:
@@ -151,12 +148,19 @@ def fetch(address: Address, limit: float = float("inf")) -> Path:
         HubError: It cannot be downloaded, or is larger; without a network, it is not in the cache.
         MissingExtraError: huggingface_hub is not installed.
     """
-    where = {"repo_type": address.kind, "revision": address.revision, "library_name": "nextchar"}
+    where: dict[str, Any] = {"repo_type": address.kind, "revision": address.revision}
     with hub(address) as library:
-        size = library.hf_hub_download(address.repository, address.file, dry_run=True, **where).file_size
+        try:
+            url = library.hf_hub_url(address.repository, address.file, **where)
+            size = library.get_hf_file_metadata(url, library_name="nextchar").size
+        except Exception as error:  # noqa: BLE001  as in hub(); above all, there is no network
+            try:
+                return Path(library.hf_hub_download(address.repository, address.file, local_files_only=True, **where))
+            except library.errors.LocalEntryNotFoundError:
+                raise error from None
         if size is not None and size > limit:
             raise HubError(f"{address} has {size:,} bytes, and at most {limit:,} are read; name another")
-        return Path(library.hf_hub_download(address.repository, address.file, **where))
+        return Path(library.hf_hub_download(address.repository, address.file, library_name="nextchar", **where))
 
 
 def fetch_model(name: Text, file: str) -> Path:

@@ -165,7 +165,7 @@ def html(state: TrainingState) -> str:
             0, f'<progress max="1" value="{state.fraction:.3f}" style="width:100%"></progress>{note(state.hint)}'
         )
     if state.sampled:
-        text = f'<pre style="{TEXT}">{escape(state.sampled.text)}</pre>'
+        text = f'<pre style="{TEXT};max-height:12em;overflow:auto">{escape(state.sampled.text)}</pre>'
         parts.append(f"<div>sample at step {state.sampled.step:,}</div>{text}")
     return card(state.name, facts, *parts, *(f"<div>{note(line)}</div>" for line in state.notes))
 

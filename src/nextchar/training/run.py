@@ -73,7 +73,8 @@ def train(
     """
     check_is("config", config or Config(), Config)
     config = (config or Config()).replace(**options)
-    texts = ", ".join(Path(name).name for name in _names(text))
+    named = [str(each["name"]) for each in text.names] if isinstance(text, Corpus) else _names(text)
+    texts = ", ".join(Path(name).name for name in named[:TEXTS])
     view = TrainingView(name=str(out or f"training on {texts or 'a text'}"), hint=STOP * _typed()) if progress else None
     say = view.say if view else lambda _: None
     if out is None:
