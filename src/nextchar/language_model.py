@@ -89,9 +89,11 @@ class LanguageModel:
         check_options(options, InspectKeywords.__annotations__)
         return nextchar.inspect(self, text, **options)
 
-    def export(self, path: str | PathLike[str], *, weights: WeightKind | None = None) -> None:
+    def export(
+        self, path: str | PathLike[str], *, weights: WeightKind | None = None, text: str | Sequence[str] = ()
+    ) -> None:
         """Write the model in the form of other programs, which the ending of the path decides; see `nextchar.export`."""
-        nextchar.export(self, path, weights=weights)
+        nextchar.export(self, path, weights=weights, text=text)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a file; see `nextchar.save`."""

@@ -13,14 +13,17 @@ def command(
 ) -> int:
     """Write a model in the form of other programs.
 
-    The ending of OUT decides the form: .html is one file that anyone can open: it
-    writes, without a network; .safetensors is a model file that every command
-    reads, and with --weights half or a quarter as large; .onnx is for ONNX
-    Runtime; .pt for code of your own in PyTorch.
+    The ending of OUT decides the form:
+
+        .html         one file that anyone can open: it writes, without a network
+        .safetensors  a model file; with --weights half or a quarter as large
+        .onnx         for ONNX Runtime
+        .pt           for code of your own in PyTorch
+
+    For example:
 
         nextchar export runs/book book.html
         nextchar export runs/book book.safetensors --weights int8
-        nextchar export runs/book book.onnx
 
     Parameters
     ----------
@@ -29,11 +32,9 @@ def command(
     out
         The file to write.
     weights
-        Precision of the weights. A .safetensors file holds any kind, by default that of the model, a .onnx file
-        fp32 or, of an lstm, int8, a .html file int8 or fp32, a .pt file fp32.
+        Precision of the weights. .safetensors: any, by default that of the model; .html: int8 (the default) or fp32; .onnx: fp32 (the default) or, for an lstm, int8; .pt: fp32.
     text
-        Files in which to look for neurons that follow quotes, brackets or lines, for .html; by default a text that the
-        model writes.
+        For .html: files in which to look for neurons that follow quotes, brackets or lines; by default a text that the model writes.
     json
         Print one JSON object on standard output.
     """

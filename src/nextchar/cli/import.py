@@ -34,11 +34,9 @@ def command(
     output
         The model file to write.
     vocabulary
-        The characters in the order of their ids: a text file, or a .json file with a list of them or with their ids.
-        Whole numbers are bytes. A .pt file of nextchar export has them inside.
+        The characters in the order of their ids: a text file, or a .json file with a list of them, or with their ids. Whole numbers are bytes. A .pt file of nextchar export has them inside.
     start
-        The character that stands for the beginning of a text, if the embedding has no row for START. Default: a line
-        break.
+        The character that stands for the beginning of a text, if the embedding has no row for START. Default: a line break.
     sum_outputs
         The output layer reads the sum of all recurrent layers instead of the last one.
     json
