@@ -107,7 +107,8 @@ class Observer:
             result.neurons.append({"unit": f"{layer}:{unit}", **said, **ends})
         shown = found.text.ids
         at = typical_place(found.of(*found.chosen[0]), shown, self.lm.vocabulary, EXAMPLE)
-        result.text = self.lm.vocabulary.decode(shown[at : at + EXAMPLE])
+        text = self.lm.vocabulary.decode(shown[at : at + EXAMPLE])
+        result.text = text[: text.rfind("\n") + 1] if "\n" in text[EXAMPLE // 2 :] else text  # up to the end of a line
         return result
 
     def _claims(self) -> tuple[list[Named] | None, str]:

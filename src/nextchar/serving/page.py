@@ -41,7 +41,7 @@ def documents(*, training: bool) -> dict[str, Document]:
     own = partial(asset, package="nextchar.serving")
     data = json.dumps({"title": "nextchar", "training": training})
     script = module([*map(asset, (*WRITER, "timeline.js")), *map(own, TABS)])
-    styles = [*map(asset, ("writer.css", "timeline.css")), *map(own, ("page.css", "learn.css"))]
+    styles = [*map(asset, ("writer.css", "timeline.css")), *map(own, ("page.css", "look.css", "learn.css"))]
     return {
         "/": Document(own("index.html").replace("/* data */", data), "text/html"),
         "/page.js": Document(script, "text/javascript"),

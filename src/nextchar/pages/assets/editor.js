@@ -8,6 +8,7 @@
 //   made.paint()               the colours have changed
 //   made.caret() -> t, made.goTo(t)
 //   made.mark(t)               put a frame around a character, -1 for none
+//   made.at(event) -> t        the character with a colour under a pointer, or -1
 //   made.under(t, element)     show an element below a character; made.under(-1) hides it
 //
 // title(cell): what the pointer shows of a character with a colour. chosen(t): such a character was clicked or tapped, or
@@ -140,6 +141,7 @@ function editor({ label, placeholder = "", colour, title = () => "", editing = (
   };
   const colouredAt = (event) => document.elementsFromPoint(event.clientX, event.clientY)
     .map((each) => (each.parentElement?.t >= 0 ? each.parentElement : each)).find((each) => each.t >= 0 && mirror.contains(each))?.t ?? -1;
+  made.at = colouredAt;
 
   area.addEventListener("input", () => {
     const before = made.cells.map(shown), after = [...area.value];
