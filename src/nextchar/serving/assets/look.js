@@ -187,7 +187,7 @@ tabs.look = (() => {
     name.textContent = unit ? `${unit} ${mine?.phrase ?? ""}` : "";
     legend.hidden = value.hidden = hold.hidden = !unit;
     const seen = [...text.cells, ...boxes.free.cells].flatMap((cell) => cell.values?.[unit] ?? []);
-    const low = Math.min(mine?.low ?? Infinity, ...seen), high = Math.max(mine?.high ?? -Infinity, ...seen);
+    const low = Math.min(mine?.low ?? Infinity, held ?? Infinity, ...seen), high = Math.max(mine?.high ?? -Infinity, held ?? -Infinity, ...seen);
     slide.disabled = !(high > low);
     if (slide.disabled) return;
     const [least, most] = [low, high].map((v) => Math.round(100 * v) / 100);
@@ -196,7 +196,6 @@ tabs.look = (() => {
     ends[0].textContent = `${shown(low)}, lowest seen`;
     ends[2].textContent = `${shown(high)}, highest seen`;
     slide.style.background = `linear-gradient(to right, ${[least, (least + most) / 2, most].map((v) => css(diverging(v))).join(", ")})`;
-    if (held !== null) held = Number(slide.value);
     ends[1].textContent = held === null ? "free" : `held at ${shown(held)}`;
     slide.classList.toggle("free", held === null);
     free.disabled = held === null;
