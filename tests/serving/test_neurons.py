@@ -254,9 +254,9 @@ def test_the_text_of_the_run_is_searched(folder: Path, text: str) -> None:
             '{"model": {"sha256": "0"}, "findings": []}',
             "claims.json is about another model; run nextchar discover with",
         ),
-        ("wrong score", "claims.json is damaged; it was left out. "),
-        ("wrong unit", "there is no unit 1:999; a layer's are 0 to 7; it was left out. "),
-        ("good", "from found/claims.json of nextchar discover"),
+        ("wrong score", "claims.json holds no findings; give the folder"),
+        ("wrong unit", "claims.json holds no findings; give the folder"),
+        ("good", "from claims.json of nextchar discover"),
     ],
 )
 def test_claims_name_the_neurons(folder: Path, lm: LanguageModel, content: str, said: str) -> None:
@@ -269,7 +269,7 @@ def test_claims_name_the_neurons(folder: Path, lm: LanguageModel, content: str, 
     (folder / "found" / "claims.json").write_text(content, encoding="utf-8")
     with serving(models={"run": folder}) as at, httpx.Client(base_url=at, timeout=60) as http:
         found = wait_for_names(http)
-    assert said in found["message"]
+    assert found["message"].startswith(said)
     assert "\n" not in found["message"]
     first = found["neurons"][0]
     named = (first["unit"], first.get("phrase"), first.get("score"), first.get("measure"))

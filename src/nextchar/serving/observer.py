@@ -17,7 +17,7 @@ from nextchar.discovery.states import as_memory
 from nextchar.errors import NextcharError
 from nextchar.inspection.naming import Named, read_names
 from nextchar.inspection.report import read, typical_place
-from nextchar.inspection.trace import MAIN, choose
+from nextchar.inspection.trace import MAIN
 from nextchar.kernels.functions import UNIT
 from nextchar.kernels.sampler import Floats
 from nextchar.kernels.threads import undivided
@@ -117,15 +117,9 @@ class Observer:
         message = ""
         for path in filter(Path.is_file, paths):
             try:
-                named = read_names(path, self.lm)
-                for each in named:
-                    choose(self.lm.network.architecture, {each.layer: [each.unit]})
-                    str(each)  # fails if the score is no number
-            except (NextcharError, ValueError, TypeError, AttributeError) as error:
-                reason = error if isinstance(error, NextcharError) else f"{path.name} is damaged"
-                message = f"{reason}; it was left out. "
-            else:
-                return named, f"from {path.relative_to(path.parents[1])} of nextchar discover"
+                return read_names(path, self.lm), f"from {path.name} of nextchar discover"
+            except NextcharError as error:
+                message = f"{error}; it was left out. ".replace(str(path), path.name)
         return None, message
 
     def _corpus(self) -> tuple[Ids, str]:
