@@ -238,6 +238,27 @@ def test_the_text_is_coloured_by_neurons(chromium: Page, exported: Path) -> None
 
 
 @in_browser
+@fused
+@pytest.mark.slow
+def test_characters_of_a_byte_model(chromium: Page, tmp_path: Path) -> None:
+    """The bytes of a character come as one step; what is no character is shown as Python shows it."""
+    file = to_file(make_model(BYTES))
+    nextchar.export(file, tmp_path / "bytes.html")
+    chromium.open((tmp_path / "bytes.html").as_uri())
+    assert "over 256 bytes. It runs" in chromium.ask("$('about').textContent")
+    asked = "{ prompt: 'aé', seed: 9, length: 700, stop: ['🙂'], alternatives: 3 }"
+    steps = chromium.ask(
+        f"(async () => {{ const all = []; for await (const s of nextchar.generate({asked})) all.push(s); return all; }})()"
+    )
+    expected = sample(file, "aé", length=700, weights="int8", seed=9)
+    assert "".join(step["text"] for step in steps) == expected.text
+    assert sum(step["logprob"] for step in steps) == pytest.approx(-expected.nats.sum(), abs=1e-4)
+    assert all(len(letter) == 1 for step in steps for letter, _ in step["alternatives"])
+    scored = chromium.ask("nextchar.score({ text: 'é🙂a', alternatives: 0 })")
+    assert [step["text"] for step in scored] == ["é", "🙂", "a"]
+
+
+@in_browser
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_fits_light_and_dark(chromium: Page, exported: Path, width: int) -> None:

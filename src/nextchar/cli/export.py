@@ -40,6 +40,8 @@ def command(
     """
     target = target_of(out)
     must_be_writable(out)
+    if target.module == "html" and stderr().is_terminal:
+        stderr().print("looking for neurons that follow something; this takes some seconds")
     written = export(model, out, weights=weights, text=text)
     if json:
         print_json(written.as_dict())

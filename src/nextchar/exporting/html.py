@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 Unit = tuple[int, int]
 CHECKED = 200  # characters whose log-probabilities are stored beside the weights
 NEURONS = 12  # that are offered as colours of a text
+TEXTS = 3  # that are named in the heading
 TILE = 8
 """Rows of a matrix whose weights the script multiplies together."""
 _own = partial(asset, package="nextchar.exporting")
@@ -50,20 +51,17 @@ def encode(file: ModelFile, weights: WeightKind, *, name: str = "model", text: S
         CompiledNetwork(file, weights)
     except ConfigError:
         raise ConfigError("the network is too large for the integers of int8 weights; use --weights fp32") from None
-    vocabulary, shape = file.vocabulary, file.architecture
     seen = read(to_language_model(file), _text(file, text))
     chosen = seen.chosen[:NEURONS]
-    about = [_about(seen, unit) for unit in chosen]
     where = ", ".join(Path(each).name for each in text) or "a text that the model wrote"
     found = sum(unit in seen.names for unit in chosen)
-    rest = "the others matter most for the output"
-    named = f"{found} of these {len(chosen)} follow something that has a name, found on {where}; {rest}."
     data = {
         "title": name,
-        "about": f"{shape} over {len(vocabulary)} {vocabulary.units}, {weights} weights. It runs in this page, without a network.",
-        "named": named,
+        "about": _about(file, weights),
+        "named": f"A neuron is named by its layer and its place in it, from 0. {found} of these {len(chosen)} follow something "
+        f"that has a name, found on {where}; the others matter most for the output.",
         "model": _summary(file, name),
-        "neurons": [{"about": each} for each in about],
+        "neurons": [{"about": _sentence(seen, unit)} for unit in chosen],
         "engine": engine_data(file, weights, chosen),
         "worker": _own("engine.js") + _own("worker.js"),
     }
@@ -152,10 +150,23 @@ def _text(file: ModelFile, names: Sequence[str]) -> Ids:
     return drawn
 
 
-def _about(seen: Read, unit: Unit) -> str:
+def _sentence(seen: Read, unit: Unit) -> str:
     """Return a neuron's name, and what it follows."""
     name = f"{unit[0]}:{unit[1]}"
     return f"{name} {seen.names[unit].phrase}" if unit in seen.names else name
+
+
+def _about(file: ModelFile, weights: WeightKind) -> str:
+    """Return what the model is, in words."""
+    names = [text["name"] for text in file.provenance.get("texts", [])]
+    more = f" and {len(names) - TEXTS:,} more" if len(names) > TEXTS else ""
+    trained = f", trained on {', '.join(names[:TEXTS])}{more}" if names else ""
+    bits = (file.provenance.get("valid") or {}).get("bits_per_char")
+    score = f"; {bits:.2f} bits per character on a part that it was not trained on" if bits else ""
+    known = f"{len(file.vocabulary)} {file.vocabulary.units}"
+    return (
+        f"{file.architecture} over {known}{trained}{score}. It runs in this page, without a network; {weights} weights."
+    )
 
 
 def _summary(file: ModelFile, name: str) -> dict[str, Any]:

@@ -27,10 +27,8 @@ function encode(text) {
 const stopIds = (stops) => stops.map(codesOf).filter((codes) => codes.length && codes.every((code) => model.ids.has(code)))
   .map((codes) => codes.map((code) => model.ids.get(code)));
 
-// The text that was read last: its ids, what the chosen neurons held after each, and states, [place, state], from which
-// another text that begins alike goes on.
 const APART = 64; // characters between two states that are kept
-let last = { ids: [], values: [], states: [] };
+let last = { ids: [], values: [], states: [] }; // the reading of the text that was read or drawn last
 
 // What the chosen neurons hold: tanh of the cell of an lstm, the hidden state of the others.
 function values({ memory }) {
@@ -40,11 +38,16 @@ function values({ memory }) {
   });
 }
 const copy = ({ hidden, memory, logits }) => ({ hidden: hidden.slice(), memory: memory.slice(), logits: logits.slice() });
-// A text that is read or drawn: begins with what it shares with the last one.
+function shared(ids) {
+  let same = 0;
+  while (same < ids.length && ids[same] === last.ids[same]) same++;
+  return same;
+}
+// A text that is read or drawn: its ids, what the chosen neurons held after each, and states, [place, state], from which
+// another text that begins alike goes on.
 class Reading {
   constructor(ids) {
-    let same = 0;
-    while (same < ids.length && ids[same] === last.ids[same]) same++;
+    const same = shared(ids);
     this.states = last.states.filter(([place]) => place <= same);
     const [place, state] = this.states.at(-1) ?? [0, null];
     this.ids = ids.slice(0, place);
@@ -63,7 +66,7 @@ class Reading {
   }
   keep() {
     if (this.states.at(-1)?.[0] !== this.ids.length) this.states.push([this.ids.length, copy(this.state)]);
-    last = { ids: this.ids.slice(), values: this.values.slice(), states: this.states };
+    last = this;
   }
 }
 function step(logits, id, alternatives) {
@@ -81,14 +84,14 @@ function* score({ ids, alternatives = 0 }) {
   }
 }
 function* look({ ids, most = Infinity }) {
-  const reading = new Reading(ids);
-  for (const id of ids.slice(reading.ids.length)) {
+  const known = shared(ids) === ids.length, reading = known ? last : new Reading(ids);
+  for (const id of known ? [] : ids.slice(reading.ids.length)) {
     reading.add(id);
     yield null;
   }
-  reading.keep();
+  if (!known) reading.keep();
   const first = Math.max(0, ids.length - most);
-  yield* reading.values.slice(first).map((held, k) => ({ id: ids[first + k], neurons: held }));
+  yield* reading.values.slice(first, ids.length).map((held, k) => ({ id: ids[first + k], neurons: held }));
 }
 const endsWith = (ids, stop) => stop.length <= ids.length && stop.every((id, k) => ids[ids.length - stop.length + k] === id);
 function* generate({ ids, length, seed, stop = [], alternatives = 0, ...options }) {
