@@ -32,7 +32,8 @@ from nextchar.kernels.packing import KINDS
 from nextchar.model.compiled import own_threads
 from nextchar.sampling.compiled import CompiledNetwork
 from nextchar.storage import ModelFile, read_model, to_language_model
-from nextchar.text.corpus import Corpus, Encoder, open_corpus
+from nextchar.text.corpus import Corpus, open_corpus
+from nextchar.text.encoding import Encoder
 from nextchar.text.sources import Source, read_codes
 from nextchar.training.probe import seconds_each
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from nextchar.errors import ConfigError, TextError, UnknownCharacterError
 from nextchar.text import corpus as room
-from nextchar.text import sources
+from nextchar.text import encoding, sources
 from nextchar.text.corpus import Corpus, cached_corpus, open_corpus, read_ids
 from nextchar.text.vocabulary import Vocabulary
 
@@ -78,7 +78,7 @@ def test_ids_grow_with_the_vocabulary(
 ) -> None:
     """Ids already written are widened when more characters come, and are sorted at the end."""
     monkeypatch.setattr(sources, "CHUNK", 50_000)
-    monkeypatch.setattr(room, "BLOCK", 1000)
+    monkeypatch.setattr(encoding, "BLOCK", 1000)
     text = MANY[:distinct][::-1] + MANY[:distinct]
     corpus = open_corpus([written(tmp_path / "many.txt", text)])
     assert (len(corpus.vocabulary), corpus.ids.dtype.name) == (distinct, dtype)

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,23 +17,24 @@ import numpy.typing as npt
 
 from nextchar.errors import TextError, check_choice
 from nextchar.text.catalogue import cache_folder, make_cache_folder
-from nextchar.text.paths import Text
-from nextchar.text.sources import OPENERS, Buffer, OnBytes, Progress, Source, find_sources, no_progress, read_codes
-from nextchar.text.vocabulary import (
-    CODE_POINTS,
-    UNKNOWN,
-    Ids,
-    Units,
-    Unknown,
-    Vocabulary,
-    refuse_surrogates,
-    smallest_dtype,
+from nextchar.text.encoding import Encoder, encode, identify
+from nextchar.text.paths import Text, try_lock
+from nextchar.text.sources import (
+    OPENERS,
+    Buffer,
+    OnBytes,
+    Progress,
+    Source,
+    find_sources,
+    no_bytes,
+    no_progress,
+    read_codes,
 )
+from nextchar.text.vocabulary import UNKNOWN, Ids, Units, Unknown, Vocabulary, refuse_surrogates
 
 CACHE_FORMAT = 1
 TEXTS = "texts"  # the cache's folder of encoded texts
 LONG = 1 << 24  # bytes; reading fewer is too fast to show progress
-BLOCK = 1 << 22  # ids copied at a time
 
 Split = Literal["train", "valid", "test"]
 
@@ -164,13 +167,25 @@ def open_corpus(
     check_choice("units", units, Units)
     with find_sources(texts, suffixes=suffixes, units=units) as (sources, skipped):
         total = sum(source.size for source in sources)
-        show = progress if total >= LONG else no_progress
-        count = _counter(show, "reading", total)
-        names = [source.identify(count) for source in sources]
+        if total < LONG:
+            names = [source.identify(no_bytes) for source in sources]
+        else:
+            names, parts = identify(sources, units, encoding, _counter(progress, "reading", total))
         key = _key(names, units, encoding)
         if not (cached := _read_cache(key)):
-            codes = _verified_codes(sources, names, units, encoding, _counter(show, "encoding", total))
-            _write_cache(key, names, units, codes)
+            if total < LONG:
+                codes = _verified_codes(sources, names, units, encoding)
+                with TemporaryDirectory(
+                    prefix="partial-", dir=make_cache_folder(TEXTS), ignore_cleanup_errors=True
+                ) as name:
+                    encoder = Encoder(Path(name, "ids.bin"), units)
+                    encoder.add(codes)
+                    _finish_entry(Path(name), key, names, encoder.finish(), encoder.count)
+            else:
+                count = _counter(progress, "encoding", total)
+                with _partial(key) as partial:
+                    size, vocabulary = encode(parts, partial, units, encoding, count)
+                    _finish_entry(partial, key, names, vocabulary, size)
             cached = _read_cache(key)
     if cached is None:
         raise TextError(f"the cache in {cache_folder()} cannot be read back; empty it")
@@ -179,12 +194,12 @@ def open_corpus(
 
 
 def _verified_codes(
-    sources: Sequence[Source], names: Sequence[dict[str, Any]], units: Units, encoding: str, count: OnBytes
+    sources: Sequence[Source], names: Sequence[dict[str, Any]], units: Units, encoding: str
 ) -> Iterator[npt.NDArray[Any]]:
     """Yield the codes of files; refuse a file whose content is no longer that of its digest."""
     for source, entry in zip(sources, names, strict=True):
         sha = hashlib.sha256()
-        yield from read_codes(source, units, encoding, sha.update, count)
+        yield from read_codes(source, units, encoding, sha.update)
         if sha.hexdigest() != entry["sha256"]:
             raise TextError(f"{source.path} changed while it was read; try again when nothing writes to it")
 
@@ -274,75 +289,42 @@ def _read_cache(key: str) -> tuple[Ids, Vocabulary] | None:
     return ids, vocabulary
 
 
-def _write_cache(key: str, names: Sequence[dict[str, Any]], units: Units, blocks: Iterable[npt.NDArray[Any]]) -> None:
-    """Encode blocks of codes into a temporary folder in the cache; rename it to the entry when it is complete."""
-    with TemporaryDirectory(prefix="partial-", dir=make_cache_folder(TEXTS), ignore_cleanup_errors=True) as name:
-        partial = Path(name)
-        encoder = Encoder(partial / "ids.bin", units)
-        encoder.add(blocks)
-        vocabulary = encoder.finish()
-        if not encoder.count:
-            what = ", ".join(entry["name"] for entry in names[:3])
-            raise TextError(f"{what}: the text is empty; there is nothing to learn")
-        size = {"count": encoder.count, "dtype": vocabulary.dtype.name}
-        meta = {"key": key, **size, "vocabulary": vocabulary.as_dict(), "texts": list(names)}
-        (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        shutil.rmtree(_entry(key), ignore_errors=True)
+@contextmanager
+def _partial(key: str) -> Iterator[Path]:
+    """Yield a folder to encode a text in: the same for the same text, so that what a killed process left is used.
+
+    One process at a time encodes in such a folder; another gets one that is removed.
+    """
+    texts = make_cache_folder(TEXTS)
+    descriptor = os.open(texts.with_name("encoding.lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        if not try_lock(descriptor):
+            with TemporaryDirectory(prefix="partial-", dir=texts, ignore_cleanup_errors=True) as name:
+                yield Path(name)
+            return
+        place = texts / f"partial-{key[:32]}"
+        place.mkdir(exist_ok=True)
         try:
-            partial.rename(_entry(key))
-        except OSError:
-            # Another process may have written the same entry in the meantime.
-            if _read_cache(key) is None:
-                raise
+            yield place
+        except Exception:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+    finally:
+        os.close(descriptor)
 
 
-class Encoder:
-    """Writes ids in order of first appearance, in one pass; `finish` renumbers them in the order of their codes."""
-
-    def __init__(self, path: Path, units: Units) -> None:
-        self._path = path
-        self._units: Units = units
-        self._table = np.full(CODE_POINTS if units == "characters" else 256, UNKNOWN, np.uint32)
-        self._codes: list[int] = []
-        self._dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self.count = 0
-        path.write_bytes(b"")
-
-    def add(self, blocks: Iterable[npt.NDArray[Any]]) -> None:
-        """Append the ids of blocks of codes."""
-        for codes in blocks:
-            ids = self._ids(codes)
-            wider = smallest_dtype(len(self._codes))
-            if wider != self._dtype:
-                self._rewrite(wider)
-            with self._path.open("ab") as file:
-                file.write(ids.astype(wider).data)
-            self.count += len(ids)
-
-    def finish(self) -> Vocabulary:
-        """Renumber the ids; return the vocabulary."""
-        order = np.argsort(self._codes).astype(np.uint32)
-        if self.count and (np.diff(order.astype(np.int64)) != 1).any():
-            rank = np.empty_like(order)
-            rank[order] = np.arange(len(order), dtype=np.uint32)
-            self._rewrite(self._dtype, rank)
-        return Vocabulary(self._units, tuple(sorted(self._codes)))
-
-    def _ids(self, codes: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
-        ids = self._table[codes]
-        if ids.max() == UNKNOWN:
-            new = np.unique(codes[ids == UNKNOWN])
-            refuse_surrogates(new)
-            self._table[new] = np.arange(len(self._codes), len(self._codes) + len(new), dtype=np.uint32)
-            self._codes += new.tolist()
-            ids = self._table[codes]
-        return ids
-
-    def _rewrite(self, dtype: np.dtype[Any], table: npt.NDArray[np.uint32] | None = None) -> None:
-        """Copy the file block by block into another type, or with other ids."""
-        other = self._path.with_suffix(".new")
-        with self._path.open("rb") as file, other.open("wb") as target:
-            while len(block := np.fromfile(file, self._dtype, BLOCK)):
-                target.write((block if table is None else table[block]).astype(dtype).data)
-        other.replace(self._path)
-        self._dtype = dtype
+def _finish_entry(partial: Path, key: str, names: Sequence[dict[str, Any]], vocabulary: Vocabulary, count: int) -> None:
+    """Describe the ids in a temporary folder in the cache, and rename that to the entry."""
+    if not count:
+        what = ", ".join(entry["name"] for entry in names[:3])
+        raise TextError(f"{what}: the text is empty; there is nothing to learn")
+    size = {"count": count, "dtype": vocabulary.dtype.name}
+    meta = {"key": key, **size, "vocabulary": vocabulary.as_dict(), "texts": list(names)}
+    (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    shutil.rmtree(_entry(key), ignore_errors=True)
+    try:
+        partial.rename(_entry(key))
+    except OSError:
+        # Another process may have written the same entry in the meantime.
+        if _read_cache(key) is None:
+            raise

@@ -37,6 +37,10 @@ OnBytes = Callable[[Buffer], object]
 """Called with each piece of a file, in order."""
 
 
+def no_bytes(_data: Buffer) -> None:
+    """Ignore pieces of a file."""
+
+
 def no_progress(_what: str, _done: int, _total: int) -> None:
     """Show nothing."""
 
@@ -211,6 +215,44 @@ def read_codes(source: Source, units: Units, encoding: str, *on_bytes: OnBytes) 
         raise TextError(f"{source.path} is not a valid {source.path.suffix} file: {error}") from None
 
 
+def read_range(
+    source: Source, units: Units, encoding: str, place: tuple[int, int | None], *on_bytes: OnBytes
+) -> Iterator[npt.NDArray[Any]]:
+    """Read a stretch of a file that is not compressed, as `read_codes` reads it whole.
+
+    Args:
+        source: The file.
+        units: Characters, or raw bytes.
+        encoding: UTF-8, or one with a byte for each character. A character of several bytes belongs to the stretch of its
+            first byte.
+        place: The first byte, and the one after the last, or None for the end of the file.
+        *on_bytes: Called with every byte of the stretch.
+    """
+    start, stop = place
+    left = sys.maxsize if stop is None else stop - start
+    divided = units == "characters" and codec_name(encoding) == "utf-8"
+    with source.path.open("rb", buffering=0) as file:
+        file.seek(start)
+        skipped = _continued(file.read(3)) if divided and start else 0
+        file.seek(start)
+        decode = to_bytes if units == "bytes" else Decoder(source, encoding, start + skipped)
+        while chunk := file.read(min(CHUNK, left)):
+            for callback in on_bytes:
+                callback(chunk)
+            left -= len(chunk)
+            if len(codes := decode(chunk[skipped:], False)):
+                yield codes
+            skipped = 0
+        rest = file.read(3) if divided else b""
+        if len(codes := decode(rest[: _continued(rest)], True)):
+            yield codes
+
+
+def _continued(data: bytes) -> int:
+    """Return how many bytes at the beginning continue a character of UTF-8."""
+    return next((place for place, byte in enumerate(data) if byte & 0xC0 != 0x80), len(data))
+
+
 def to_bytes(chunk: bytes, _final: bool) -> npt.NDArray[np.uint8]:
     """Return bytes as codes."""
     return np.frombuffer(chunk, np.uint8)
@@ -219,12 +261,12 @@ def to_bytes(chunk: bytes, _final: bool) -> npt.NDArray[np.uint8]:
 class Decoder:
     """Decodes a file chunk by chunk; an error names the offset in the file."""
 
-    def __init__(self, source: Source, encoding: str) -> None:
+    def __init__(self, source: Source, encoding: str, start: int = 0) -> None:
         info = _text_codec(encoding)
         self._source = source
         self._encoding = info.name
         self._decoder = info.incrementaldecoder()
-        self._decoded = 0  # bytes
+        self._decoded = start  # bytes
 
     def __call__(self, chunk: bytes, final: bool) -> npt.NDArray[Any]:
         """Decode a chunk; `final` is true in the last call."""
@@ -249,6 +291,15 @@ class Decoder:
             f"{self._source.path} is not {self._encoding}: {reason}; "
             f"name its encoding (--encoding latin-1, cp1252, utf-16 …) or read it as bytes (--units bytes)"
         )
+
+
+def codec_name(encoding: str) -> str:
+    """Return the name of an encoding that Python uses for all its names.
+
+    Raises:
+        TextError: There is no such encoding.
+    """
+    return _text_codec(encoding).name
 
 
 def _text_codec(encoding: str) -> codecs.CodecInfo:

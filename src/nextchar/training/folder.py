@@ -12,11 +12,9 @@ from nextchar.errors import ConfigError
 from nextchar.storage import CONFIG, holds_run
 from nextchar.text.catalogue import CATALOGUE
 from nextchar.text.hub import fetch_texts, is_hub
-from nextchar.text.paths import STDIN, expand
+from nextchar.text.paths import STDIN, expand, try_lock
 
 LOCK = ".lock"
-# Of the locked byte, beyond the text: on Windows no other process can read a locked byte.
-LOCK_PLACE = 1 << 30
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _open_locked(path: Path, folder: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             os.close(descriptor)
             raise ConfigError(
                 f"{_owner(path)} is training into {folder}; wait for its end, or name another folder with -o"
@@ -63,30 +61,6 @@ def _open_locked(path: Path, folder: Path) -> int:
         os.close(descriptor)  # its last owner has just removed it
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Lock an open file, without waiting; return False if another process has locked it."""
-    try:
-        import fcntl  # noqa: PLC0415  not on Windows
-    except ImportError:
-        import msvcrt  # noqa: PLC0415  only on Windows
-
-        os.lseek(descriptor, LOCK_PLACE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a file system without locks
-    return True
-
-
 def training_process(folder: Path) -> int | None:
     """Return the id of the process that trains into a folder, 0 if it is not known, or None if there is none."""
     try:
@@ -94,7 +68,7 @@ def training_process(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        if _try_lock(descriptor):
+        if try_lock(descriptor):
             return None
         return int(os.read(descriptor, 20) or 0)
     except (OSError, ValueError):
