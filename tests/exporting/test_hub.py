@@ -21,7 +21,7 @@ from nextchar.language_model import LanguageModel
 from nextchar.storage import MODEL, load, read_model, save, to_file
 from nextchar.text import hub as addresses
 from nextchar.text.corpus import open_corpus
-from nextchar.text.hub import Address, is_hub, parse_address
+from nextchar.text.hub import Address, hub, is_hub, parse_address
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -35,18 +35,18 @@ SMALL = ("--hidden", 8, "--layers", 1, "--steps", 2, "--batch-size", 2, "--seq-l
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """Return an empty Hub, a cache of its own, and a token that may write as `user`."""
-    with serving() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    with serving() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
         monkeypatch.setenv("HF_TOKEN", "hf_good")
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
         monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("time.sleep", lambda _: None)  # it waits before it tries again
-        yield hub
+        yield served
 
 
 @pytest.fixture
@@ -456,12 +456,24 @@ def test_the_licence_is_asked_for_in_a_terminal(
     server: Hub, shell: Shell, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And used as it was typed."""
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True, readline=lambda: "cc0-1.0\n"))
-    monkeypatch.setattr("builtins.input", lambda: "cc0-1.0 ")
+    typed = iter(["cc0-1.0 \n", ""])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True, readline=lambda: next(typed)))
+    missing = shell("push", run / "none", "user/small", "--dry-run")
+    assert "there is no model file" in missing.err
+    assert "Licence" not in missing.err
     result = shell("push", run, "user/small", "--dry-run")
     assert "Licence of the model, such as mit" in result.err
     assert "\nlicense: cc0-1.0\n" in result.out
+    ended = shell("push", run, "user/small", "--dry-run")
+    assert ended.code == 1
+    assert "the licence is '', but must be an identifier" in ended.err
     assert server.requests == []
+
+
+def test_a_mistake_of_ours_is_not_taken_for_one_of_the_hub() -> None:
+    """It has its traceback."""
+    with pytest.raises(AttributeError), hub("hf://user/small") as library:
+        library.no_such_function()
 
 
 def test_a_token_that_is_missing_is_one_sentence(

@@ -57,7 +57,7 @@ def command(
     from nextchar.text.corpus import open_corpus  # noqa: PLC0415  numpy takes long to import
 
     check_push(repository, licence or "other", dry_run=dry_run)
-    licence = licence or _ask()
+    licence = licence or _ask(model)
     report_compiling()
     text = ""
     if against:
@@ -78,12 +78,15 @@ def command(
     return 0
 
 
-def _ask() -> str:
-    """Return the licence that is typed in a terminal."""
+def _ask(model: Path) -> str:
+    """Return the licence of a model, which must be there, as it is typed in a terminal."""
+    from nextchar.storage import read_model  # noqa: PLC0415  numpy takes long to import
+
     if not sys.stdin or not sys.stdin.isatty():
         raise ConfigError("no licence was given; name one, such as --licence mit, or --licence other")
+    read_model(model)
     stderr().print("Licence of the model, such as mit, apache-2.0, cc-by-4.0, cc0-1.0 or other: ", end="")
-    return input().strip()
+    return sys.stdin.readline().strip()
 
 
 def _shown(upload: "Upload") -> str:

@@ -112,11 +112,13 @@ def hub(what: object) -> Iterator[Any]:
             import_quietly(f"huggingface_hub.{part}")
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name} is not installed; pip install 'nextchar[hub]'") from None
+    # Those of the HTTP client are a base of the Hub's; others are mistakes of ours.
+    known = (OSError, ValueError, RuntimeError, library.errors.EntryNotFoundError)
     try:
         yield library
     except NextcharError:
         raise
-    except Exception as error:  # the HTTP client raises errors of its own
+    except (*known, *library.errors.HfHubHTTPError.__bases__) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk
             raise
         raise HubError(f"{what}: {_explain(error, library)}") from error

@@ -42,7 +42,7 @@ from nextchar.training.trainer import Trainer
 from nextchar.training.view import TrainingView
 
 Texts = Text | Sequence[Text] | Corpus
-STOP = "Ctrl-C, or the stop button, ends it and keeps the best model"
+STOP = "Ctrl-C or the stop button ends it and keeps the best model"
 
 
 def train(
