@@ -41,6 +41,7 @@ TRAINING = "training.safetensors"
 CONFIG = "config.toml"
 LOG = "log.jsonl"
 CHECKPOINTS = "checkpoints"
+EXPORTS = (".html", ".onnx")  # what `export` writes and only other programs read
 MEMBER = "member-"
 """How the folders in the run folder of an ensemble begin; a number follows."""
 WINDOWS_IN_USE = (5, 32, 1224)  # Windows' error codes for a file that is open, locked or mapped
@@ -177,7 +178,8 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
     # A safetensors file starts with the length of its header, which may be any bytes, and then has JSON.
     if content[8:9] != b"{" and content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelFileError(
-            f"{path} is a pickle, which can run any code when it is opened; nextchar reads only its own files"
+            f"{path} is a pickle, which can run any code when it is opened; if it holds weights of PyTorch, "
+            "`nextchar import` reads it safely"
         )
     metadata = _metadata(path, content)
     version = metadata.pop("format", None)
@@ -206,6 +208,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     """Read nextchar's metadata from the header, before anything else of the file is used."""
     length = int.from_bytes(content[:8], "little")
+    if path.suffix.lower() in EXPORTS:
+        raise ModelFileError(f"{path} is for other programs; name the run folder or model file that it was made from")
     if path.suffix != ".safetensors" and content[:8].strip() and content[:8].decode(errors="replace").isprintable():
         raise ModelFileError(f"{path} is a text, not a model; `nextchar train` makes a model of it")
     if len(content) < 8 or length > len(content) - 8:
@@ -217,7 +221,7 @@ def _metadata(path: Path, content: bytes) -> dict[str, Any]:
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise ModelFileError(f"{path} is damaged or not a model file: its header cannot be read") from None
     if not isinstance(metadata, dict):
-        raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote")
+        raise ModelFileError(f"{path} is a safetensors file, but not one that nextchar wrote; see `nextchar import`")
     return metadata
 
 

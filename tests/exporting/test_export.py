@@ -75,6 +75,18 @@ def test_python_checks_what_the_command_line_checks(lm: LanguageModel, run: Path
     assert list(tmp_path.iterdir()) == [run]
 
 
+@pytest.mark.parametrize("ending", [".html", ".onnx", ".pt"])
+def test_what_other_programs_read_is_not_taken_for_a_model(
+    run: Path, tmp_path: Path, shell: Callable[..., SimpleNamespace], ending: str
+) -> None:
+    """A command that is given an export says where the model is, or how it becomes one."""
+    nextchar.export(run, tmp_path / f"one{ending}")
+    said = shell("info", tmp_path / f"one{ending}")
+    assert said.code == 1
+    assert ("nextchar import" if ending == ".pt" else "name the run folder or model file") in said.err
+    assert said.err.count("\n") == 1
+
+
 def test_a_model_exports_itself(lm: LanguageModel, tmp_path: Path) -> None:
     """The method is the function."""
     lm.export(tmp_path / "one.pt")
