@@ -301,6 +301,17 @@ def test_tabs_are_in_the_address(page: Page, server: str) -> None:
     page.until("!$('panel-compare').hidden")
 
 
+def test_a_text_is_taken_along_to_look(page: Page, server: str) -> None:
+    """The button opens the tab Look with the model and the text; Back returns to the text."""
+    page.open(f"{server}/#tab=write&model=letters&text=abc")
+    pressed(page, "Look inside")
+    page.until("document.querySelector('#tab-look').getAttribute('aria-selected') === 'true'")
+    assert page.ask("document.querySelector('#panel-look .editor textarea').value") == "abc"
+    page.ask("history.back()")
+    page.until("document.querySelector('#tab-write').getAttribute('aria-selected') === 'true'")
+    assert page.ask(TEXT) == "abc"
+
+
 def test_a_key_is_asked_for_once(page: Page) -> None:
     """A wrong one is refused; it is never in the address, and a reload does not ask again."""
     with serving(api_key="secret") as at:

@@ -1,10 +1,11 @@
 // A text that a model continues in place: the same on the page of `nextchar serve` and in an exported file.
 //
-//   const made = writer(engine, { remember: () => {} });   after readPalette() of colours.js
+//   const made = writer(engine, { remember: () => {}, buttons: [] });   after readPalette() of colours.js; buttons: put after its own
 //   document.body.append(made.element);
 //   made.open(state)    show a state: strings, as of made.state(); what is left out keeps its default
 //   made.state() -> { model, text, temperature, minp, seed, length, stop }   strings for the address; remember() says they changed
 //   made.models()       engine.models has changed
+//   made.text()         what it shows
 //   made.stop()         end what is being generated
 //
 // The engine knows where models run:
@@ -112,7 +113,7 @@ function unknown(text, model) {
   };
 }
 
-function writer(engine, { remember = () => {} } = {}) {
+function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   const home = element("div", undefined, { class: "writer" });
   const model = element("select", undefined, { "aria-label": "Model" });
   const write = button("Write", () => (running ? stop() : start()), { class: "main", title: "Ctrl-Enter" });
@@ -325,7 +326,7 @@ function writer(engine, { remember = () => {} } = {}) {
   const more = element("details", undefined, { class: "options" }), row = element("div", undefined, { class: "bar" });
   const modelField = field("Model", model), colourField = element("label");
   colourField.append(colours, " colour by surprise");
-  bar.append(modelField, write, another, score, undo, redo);
+  bar.append(modelField, write, another, score, undo, redo, ...buttons);
   sliders.append(temperature.element, minP.element);
   row.append(field("Seed", seed), field("Length", length), field("Stop at", until), field("Pace", pace), colourField);
   more.append(element("summary", "More: seed, length, stop, pace"), row,
@@ -362,7 +363,7 @@ function writer(engine, { remember = () => {} } = {}) {
 
   const inputs = { temperature, minp: minP, seed, length, stop: until, pace };
   return {
-    element: home, stop,
+    element: home, stop, text: () => text.text(),
     open(state = {}) {
       stop();
       hide();
