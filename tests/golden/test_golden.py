@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,16 @@ def test_the_bytes_of_the_file(golden: dict[str, Any], tmp_path: Path) -> None:
     write_model(tmp_path / "again.safetensors", read_model(MODEL))
     assert hashlib.sha256((tmp_path / "again.safetensors").read_bytes()).hexdigest() == golden["sha256"]
     assert (tmp_path / "again.safetensors").read_bytes() == MODEL.read_bytes()
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+def test_the_bytes_of_a_smaller_file(golden: dict[str, Any], tmp_path: Path, weights: WeightKind) -> None:
+    """Its weights are rounded to the same bits as when the format was new, and reading and writing keep them."""
+    write_model(tmp_path / "small.safetensors", replace(read_model(MODEL), weights=weights))
+    content = (tmp_path / "small.safetensors").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == golden["sha256_small"][weights]
+    write_model(tmp_path / "again.safetensors", read_model(tmp_path / "small.safetensors"))
+    assert (tmp_path / "again.safetensors").read_bytes() == content
 
 
 def test_texts_of_version_010() -> None:
