@@ -11,8 +11,8 @@ const POWERS = Float64Array.from({ length: 256 }, (_, k) => 2 ** (k - 127));
 const [LOG2E, LN2_HIGH, LN2_LOW, P0, P1, P2, P3, P4] = [1.44269504, 0.693359375, 2.1219444e-4,
   1.987569150e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1].map(fround);
 
-// e^x as a polynomial times a power of two: fround(polynomial * power), and 1 + e^x in one rounding.
-let power = 1;
+// e^x as a polynomial times the power of two at POWERS[exponent[0]], and 1 + e^x in one rounding.
+const exponent = new Int32Array(1); // a variable would be allocated anew for each number
 function polynomial(x) {
   const within = x < -87 ? -87 : x > 88 ? 88 : x;
   const k = floor(fround(within * LOG2E + 0.5)), r = fround(k * LN2_LOW - fround(k * LN2_HIGH - within));
@@ -21,11 +21,11 @@ function polynomial(x) {
   p = fround(p * r + P3);
   p = fround(p * r + P4);
   p = fround(p * r + 0.5);
-  power = POWERS[k + 127];
+  exponent[0] = k + 127;
   return fround(fround(r * r) * p + fround(r + 1));
 }
-const exponential = (x) => fround(polynomial(x) * power);
-const onePlusExp = (x) => fround(polynomial(x) * power + 1);
+const exponential = (x) => fround(polynomial(x) * POWERS[exponent[0]]);
+const onePlusExp = (x) => fround(polynomial(x) * POWERS[exponent[0]] + 1);
 const tanh = (x) => fround(1 - fround(2 / onePlusExp(fround(x + x))));
 
 // out = bias + weights x, in float32, in the order of the columns.
@@ -164,10 +164,10 @@ function streamKey(seed) {
   const [low, high] = pool.slice(0, 2).map((value) => BigInt(scramble(value, 0x58f38ded) >>> 0));
   return low | (high << 32n);
 }
-// Random number `place` of a key, from [0, 1): SplitMix64.
-function uniform(key, place) {
+// Random number `count` of a key, from [0, 1): SplitMix64.
+function uniform(key, count) {
   const wrap = (value) => BigInt.asUintN(64, value);
-  let z = wrap(key + BigInt(place + 1) * 0x9e3779b97f4a7c15n);
+  let z = wrap(key + BigInt(count + 1) * 0x9e3779b97f4a7c15n);
   z = wrap((z ^ (z >> 30n)) * 0xbf58476d1ce4e5b9n);
   z = wrap((z ^ (z >> 27n)) * 0x94d049bb133111ebn);
   return Number((z ^ (z >> 31n)) >> 11n) * 2 ** -53;
