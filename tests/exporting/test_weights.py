@@ -145,6 +145,17 @@ def test_an_ensemble_of_different_files_is_fp32(tmp_path: Path) -> None:
     assert nextchar.Engine([tmp_path / "a.safetensors", lm]).weights == "fp32"
 
 
+def test_a_small_file_is_fp32_on_a_torch_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU generates in float32, with the rounded weights; auto leaves a small file to the CPU."""
+    monkeypatch.setattr("nextchar.device.pick_device", lambda _: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr("nextchar.sampling.cuda_graph.CudaGraphBackend", lambda *_: "graph")
+    small = replace(to_file(make_model(LETTERS)), weights="int8")
+    engine = nextchar.Engine(small, device="cuda")
+    assert (engine.weights, engine.device, engine.backend) == ("fp32", "cuda", "graph")
+    engine = nextchar.Engine(small, device="auto")
+    assert (engine.weights, engine.device) == ("int8", "cpu")
+
+
 def test_a_model_is_not_overwritten_by_its_export(tmp_path: Path, shell: Callable[..., SimpleNamespace]) -> None:
     """The file that is read stays as it is, also under another name or by its folder."""
     nextchar.save(make_model(LETTERS), tmp_path / MODEL)
