@@ -426,6 +426,16 @@ def test_texts_and_names_cannot_leave_their_place_in_the_card() -> None:
     assert "\x1b" not in fenced("\x1b[2J")
 
 
+def test_a_card_of_a_foreign_provenance_is_written(lm: LanguageModel) -> None:
+    """What a model from elsewhere says of itself is text in its card, and may lack parts."""
+    texts = [{"name": "a|`b`\n# c", "sha256": "|", "bytes": "x"}, {"name": "b"}]
+    valid = {"protocol": "odd", "nats_per_char": 1.0, "bits_per_char": 1.4427}
+    file = replace(to_file(lm), provenance={"texts": texts, "init_from": "`\n# x", "valid": valid})
+    lines = nextchar.push(file, "user/odd", licence="mit", dry_run=True).files["README.md"].decode().splitlines()
+    assert not {"# c", "# x"} & {line.strip() for line in lines}
+    assert len([line for line in lines if line.startswith("| ") and line.count("|") == 4]) == 3
+
+
 def test_copies_are_said_in_words(lm: LanguageModel) -> None:
     """Also where there are none, or only blanks."""
     sample, copied = write(to_file(lm), "\u0416" * 50)

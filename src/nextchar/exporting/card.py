@@ -81,7 +81,9 @@ def card(file: ModelFile, repository: str, licence: str, sample: str, copied: st
     }
     values |= {"sample": fenced(sample[:SHOWN]), "copied": copied or UNKNOWN, "score": _score(file), "origin": origin}
     values |= {"seed": SEED, "temperature": TEMPERATURE, "texts": _texts(origin.get("texts", []))}
-    values |= {"started": f" It started from the weights of {code(origin['init_from'])}." * bool(origin["init_from"])}
+    values |= {
+        "started": f" It started from the weights of {code(str(origin['init_from']))}." * bool(origin["init_from"])
+    }
     values |= {"shape": file.architecture, "parameters": file.architecture.parameters(size), "size": size}
     template = (files("nextchar.exporting") / "assets" / "card.md").read_text(encoding="utf-8")
     return template.format(units=file.vocabulary.units, cell=file.architecture.cell.upper(), **values)
@@ -94,7 +96,7 @@ def _score(file: ModelFile) -> str:
         return "Not measured: no part of the text was held out."
     guess = math.log2(len(file.vocabulary))
     return (
-        f"**{valid['bits_per_char']:.3f} bits per character** on {valid['chars']:,} characters that were held out from "
+        f"**{valid['bits_per_char']:.3f} bits per character** on {_count(valid.get('chars'))} characters that were held out from "
         f"training, but used to choose the best moment of it. 0 is certain; a uniform guess over "
         f"{len(file.vocabulary):,} {file.vocabulary.units} is {guess:.2f}; lower is better.\n\n"
         f"Protocol *{valid['protocol']}*: {PROTOCOLS.get(valid['protocol'], 'see the documentation')}."
@@ -105,9 +107,17 @@ def _texts(texts: list[dict[str, object]]) -> str:
     """Return a table of texts with their digests."""
     if not texts:
         return "A text in memory, of which nothing was recorded."
-    rows = [f"| {code(str(each['name']))} | {each['bytes']:,} | `{each['sha256']}` |" for each in texts[:TEXTS]]
+    rows = [
+        f"| {code(str(each['name']))} | {_count(each.get('bytes'))} | {code(str(each.get('sha256', '?')))} |"
+        for each in texts[:TEXTS]
+    ]
     more = f"\n\nand {len(texts) - TEXTS:,} more files" if len(texts) > TEXTS else ""
     return "\n".join(["| text | bytes | SHA-256 |", "|---|---|---|", *rows]) + more
+
+
+def _count(value: object) -> str:
+    """Return a number with its thousands apart; a model from elsewhere may give none."""
+    return f"{value:,}" if isinstance(value, int) else "?"
 
 
 def code(name: str) -> str:

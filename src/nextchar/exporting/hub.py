@@ -6,12 +6,11 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from nextchar.errors import ConfigError, HubError
 from nextchar.exporting.card import MARK, card, training_text, write
-from nextchar.storage import MODEL, VERSION, ModelFile, ModelSource, model_path, read_model, to_file, write_model
+from nextchar.storage import MODEL, VERSION, ModelFile, ModelSource, encode_model, model_path, read_model, to_file
 from nextchar.text.hub import LOGIN, hub, parse_address
 
 CARD, CONFIG = "README.md", "config.json"
@@ -120,17 +119,11 @@ def _prepare(model: ModelSource, repository: str, licence: str, private: bool, a
     file = read_model(place) if place else to_file(model)
     sample, copied = write(file, against or (training_text(file, place) if place else ""))
     files = {
-        MODEL: place.read_bytes() if place else _bytes_of(file),
+        MODEL: place.read_bytes() if place else encode_model(file),
         CONFIG: json.dumps(_config(file), indent=2).encode() + b"\n",
         CARD: card(file, repository, licence, sample, copied).encode(),
     }
     return Upload(repository, files, bool(copied), private)
-
-
-def _bytes_of(file: ModelFile) -> bytes:
-    with TemporaryDirectory(prefix="nextchar-") as folder:
-        write_model(Path(folder) / MODEL, file)
-        return (Path(folder) / MODEL).read_bytes()
 
 
 def _config(file: ModelFile) -> dict[str, Any]:
