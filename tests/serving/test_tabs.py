@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -351,13 +352,23 @@ def test_a_server_that_is_busy_or_gone_is_explained(page: Page) -> None:
     page.complaints.clear()
 
 
-def test_without_a_model_the_page_says_what_to_do(page: Page) -> None:
-    """Write and Compare point to training and to the command."""
+def test_without_a_model_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
+    """It opens on the tab Learn; Write and Compare lead there, and name the command, alone where nobody may train."""
+    from nextchar.serving.models import Model
+    from nextchar.serving.trainings import Trainings
+
+    said = "document.querySelector('section:not([hidden])').innerText"
     with serving({}) as at:
-        page.open(f"{at}/#tab=write")
-        assert "There is no model yet" in page.ask("document.querySelector('section:not([hidden])').innerText")
-        page.ask("document.querySelector('#tab-compare').click()")
-        assert "nextchar serve" in page.ask("document.querySelector('section:not([hidden])').innerText")
+        page.open(f"{at}/#tab=compare")
+        assert page.ask(said) == "There is no model; start the server with one: nextchar serve runs/demo"
+    page.requests.clear()
+    with serving({}, trainings=Trainings(tmp_path / "runs", Model)) as at:
+        page.open(f"{at}/")
+        page.until("!document.querySelector('#panel-learn').hidden")
+        page.ask("document.querySelector('#tab-write').click()")
+        assert page.ask(said).endswith(" or start the server with one: nextchar serve runs/demo")
+        pressed(page, "Train one")
+        page.until("!document.querySelector('#panel-learn').hidden")
 
 
 def test_a_model_may_appear_while_the_page_is_open(page: Page) -> None:

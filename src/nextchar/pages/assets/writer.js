@@ -22,7 +22,7 @@
 //   What fails throws an Error whose message is a sentence to show. notice tells what it waits for.
 //
 // Scripts: WRITER of page.py, in its order; style: writer.css.
-const ALTERNATIVES = 8, SCORED = 30000, ADDRESSED = 3000; // shown at a place; the longest text that is coloured; that is kept in the address
+const ALTERNATIVES = 8, SCORED = 30000, ADDRESSED = 3000, WRITTEN = 20000; // shown at a place; the longest text that is scored, that is kept in the address, that is written at once
 const PACES = { slow: 30, readable: 150, "as fast as it can": Infinity }; // characters per second
 const DEFAULTS = { text: "", temperature: "1", minp: "0", seed: "1", length: "500", stop: "", pace: "readable" };
 const PLAIN = { "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\t": "    ", "\r": "" };
@@ -123,7 +123,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   const told = element("output", "", { class: "soft" }), fault = element("div", undefined, { role: "alert", class: "fault" });
   const temperature = temperatureSlider(adjust), minP = minPSlider(adjust);
   const input = (attributes) => element("input", undefined, attributes);
-  const seed = input({ type: "number", min: 0, max: 2147483647, step: 1 }), length = input({ type: "number", min: 1, max: 100000, step: 1 });
+  const seed = input({ type: "number", min: 0, max: 2147483647, step: 1 }), length = input({ type: "number", min: 1, max: WRITTEN, step: 1 });
   const until = input({ type: "text", size: 10, placeholder: "nothing", autocomplete: "off", spellcheck: "false" }), pace = element("select");
   const colours = input({ type: "checkbox", checked: "" });
   options(pace, Object.keys(PACES));
@@ -226,7 +226,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   }
   async function go() {
     await run(async (signal) => {
-      const seeded = Number(seed.value), from = text.cells.length, count = Math.max(1, Number(length.value) || 500);
+      const seeded = Math.abs(Math.round(Number(seed.value))), from = text.cells.length, count = Math.min(WRITTEN, Math.max(1, Math.round(Number(length.value)) || 500));
       begun ??= from;
       for (let done = 0; done < count && !signal.aborted; done = text.cells.length - from) {
         // A slider that moves ends the request, and the next one goes on from what is shown.

@@ -125,7 +125,7 @@ tabs.compare = (() => {
     }
     remember();
     const outcomes = await Promise.allSettled(sides.map((side) => generated(engine, {
-      model: modelOf(side).name, prompt, length: Math.max(1, Number(controls.length.value) || 300), seed: Number(controls.seed.value), temperature: Number(side.temperature.value),
+      model: modelOf(side).name, prompt, length: Math.min(5000, Math.max(1, Math.round(Number(controls.length.value)) || 300)), seed: Math.abs(Math.round(Number(controls.seed.value))), temperature: Number(side.temperature.value),
       minP: Number(side.minP.value), alternatives: ALTERNATIVES, notice: (words) => { told.textContent = words; },
     }, mine.signal, () => PACES.readable, (steps) => {
       add(side, steps);

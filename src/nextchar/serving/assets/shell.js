@@ -16,7 +16,13 @@
 // A tab calls remember() when its state changes. Event "models" on window: there are new models; the shell asks for them.
 const tabs = {};
 const ORDER = ["write", "look", "learn", "compare"];
-const WITHOUT_MODEL = "There is no model yet. Train one on the tab Learn, or start the server with one: nextchar serve runs/demo";
+function withoutModel() {
+  const command = "start the server with one: nextchar serve runs/demo";
+  if (!available().includes("learn")) return element("p", `There is no model; ${command}`);
+  const made = element("p", "There is no model yet. ");
+  made.append(button("Train one", () => choose("learn")), ` or ${command}`);
+  return made;
+}
 const shell = { open: null, panels: {}, seen: new Set(), timer: 0 };
 
 const available = () => ORDER.filter((name) => tabs[name] && (name !== "learn" || data.training !== false));
@@ -92,7 +98,7 @@ async function start() {
     tab.addEventListener("click", () => choose(name));
     $("tabs").append(tab);
     const panel = element("section", undefined, { role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}` });
-    panel.append(element("div"), element("p", WITHOUT_MODEL));
+    panel.append(element("div"), withoutModel());
     shell.panels[name] = panel;
     $("panels").append(panel);
   }
