@@ -23,7 +23,7 @@ from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.sample import sample
 from nextchar.storage import read_model, save
-from nextchar.training.folder import training_process
+from nextchar.training.folder import locked, training_process
 from serving.service import serving
 
 SMALL = {"hidden": 16, "layers": 1, "embedding": 4, "batch_size": 4, "seq_length": 16, "kernels": "torch"}
@@ -78,6 +78,7 @@ class Fake:
 def processes(monkeypatch: pytest.MonkeyPatch) -> list[Fake]:
     """Return the fakes that are started from now on."""
     monkeypatch.setattr("nextchar.serving.trainings.TrainingProcess", Fake)
+    monkeypatch.setattr("nextchar.serving.trainings.END_SECONDS", 0.1)
     Fake.started.clear()
     Fake.at_work.clear()
     return Fake.started
@@ -295,6 +296,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Cl
     """Return a client of a server for many requests, and the folder of its runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nextchar.serving.trainings.TrainingProcess", Fake)
+        patch.setattr("nextchar.serving.trainings.END_SECONDS", 0.1)
         runs = tmp_path_factory.mktemp("patient") / "runs"
         with server(runs) as client:
             yield client, runs
@@ -457,6 +459,24 @@ def test_a_process_that_was_left_is_taken_up(tmp_path: Path, processes: list[Fak
         processes[0].end(0)
 
 
+def test_a_kept_model_does_not_replace_another(tmp_path: Path, processes: list[Fake], lm: LanguageModel) -> None:
+    """Kept runs are served at the start, but for one whose name is that of a model of the command line."""
+    del processes
+    for name in ("letters", "lear"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        save(lm, folder / "model.safetensors")
+        (folder / "training.json").write_text(json.dumps({"id": name, "name": name, "status": "finished"}))
+    with server(tmp_path / "runs") as client:
+        until(lambda: state(client, "lear")["model"])
+        listed = {each["id"]: each["characters"] for each in client.get("/v1/models").json()["data"]}
+        assert listed == {"letters": 9, "bytes": 9, "lear": len(lm.vocabulary)}
+        said = refused(client.post("/api/trainings/letters/serve"), 409)
+        assert said == "another model named letters is served; rename this one"
+        assert act(client, "letters", "keep", name="mine")["model"] == "mine"
+        assert client.post("/v1/completions", json={"model": "letters", "prompt": "☃"}).status_code == 200
+
+
 def test_two_servers_do_not_share_a_folder(tmp_path: Path, http: httpx.Client) -> None:
     """The second one says so in one sentence."""
     from nextchar.serving.models import Model
@@ -499,6 +519,36 @@ def learns(client: httpx.Client, id_: str, beyond: int = 0) -> int:
         assert time.monotonic() < end
         time.sleep(0.01)
     return step
+
+
+def test_a_process_is_stopped_as_the_system_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows by the console that both share; where there is none, it is ended."""
+    from nextchar.serving.processes import TrainingProcess
+
+    sent: list[int] = []
+
+    def send_signal(number: int) -> None:
+        sent.append(number)
+        if number == 1:
+            raise OSError(6, "The handle is invalid")
+
+    process: Any = SimpleNamespace(send_signal=send_signal)
+    made = TrainingProcess(tmp_path, process)
+    made.stop()
+    monkeypatch.setattr(signal, "CTRL_BREAK_EVENT", 1, raising=False)
+    made.stop()
+    assert sent == [signal.SIGTERM, 1, getattr(signal, "SIGKILL", signal.SIGTERM)]
+    monkeypatch.delattr(signal, "CTRL_BREAK_EVENT")
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *given: killed.append(given))
+    left = TrainingProcess(tmp_path)
+    left.stop()
+    assert (left.ended, killed) == (True, [])  # there is none: no process of a former id is sent a signal
+    with locked(tmp_path):
+        (tmp_path / ".lock").write_text("12345", encoding="ascii")
+        assert not left.ended
+        left.stop()
+    assert killed == [(12345, signal.SIGTERM)]
 
 
 @pytest.mark.slow
@@ -754,7 +804,7 @@ def test_the_tab_shows_a_training(
         page.ask("document.querySelector('.pair input').value = 'lear'")
         press(page, "Keep as")
         kept = "document.querySelector('.place-kept').textContent"
-        until(lambda: "in a terminal: nextchar sample" in page.ask(kept))
+        until(lambda: "In a terminal: nextchar sample" in page.ask(kept))
         assert page.ask(kept).startswith("The model is in memory as lear, ")
         press(page, "Write with it")
         until(lambda: page.ask("location.hash").startswith("#tab=write&model=lear"))

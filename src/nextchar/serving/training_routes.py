@@ -85,8 +85,9 @@ class TrainingRoutes:
     async def _list(self, _http: HTTPRequest) -> Response:
         newest = sorted(self._line.by_id.values(), key=lambda each: -each.created)
         corpora = [{"name": name, "about": each.about, "place": place(name)} for name, each in CATALOGUE.items()]
+        runs = self._line.shown.as_posix()
         limits = {"bytes": self._limits.text, "minutes": MOST_MINUTES}
-        return _json({"trainings": [*map(self._about, newest)], "corpora": corpora, "limits": limits})
+        return _json({"trainings": [*map(self._about, newest)], "corpora": corpora, "limits": limits, "runs": runs})
 
     async def _one(self, http: HTTPRequest) -> Response:
         training = self._named(http)

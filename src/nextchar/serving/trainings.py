@@ -252,8 +252,7 @@ class Trainings:
             config = (training.folder / CONFIG).read_text(encoding="utf-8")
             texts = f"texts = {json.dumps([str(training.folder / training.text)], ensure_ascii=False)}"
             write_text(training.folder / CONFIG, re.sub(r"(?m)^texts = .*$", lambda _: texts, config, count=1))
-        if name != before:
-            self._unserve(training, before)
+        self._unserve(training, before)
         await self.serve(training)
 
     async def delete(self, training: Training) -> None:
@@ -283,7 +282,12 @@ class Trainings:
                 stamp = (training.folder / MODEL).stat().st_mtime_ns
             except OSError:
                 raise HTTPException(409, "this training has no model yet; let it go on for a moment") from None
-            if self._served.get(training.id) != stamp or training.name not in self.models.by_name:
+            former = self.models.by_name.get(training.name)
+            if former and training.id not in self._served:  # the command line has named it
+                if former.folder is None or former.folder.resolve() != training.folder.resolve():
+                    raise HTTPException(409, f"another model named {training.name} is served; rename this one")
+                self._served[training.id] = stamp
+            if self._served.get(training.id) != stamp:
                 self.models.put(await asyncio.to_thread(self._make, training.name, training.folder))
                 self._served[training.id] = stamp
 

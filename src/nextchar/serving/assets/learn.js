@@ -10,7 +10,7 @@ tabs.learn = (() => {
     text: "finished before its time: so short a text has been read often enough, more would only memorize it",
   };
   const ENCODINGS = [["utf-8", "UTF-8"], ["utf-16", "UTF-16"], ["cp1252", "Windows-1252"], ["latin-1", "Latin-1"], ["bytes", "none: read it as bytes"]];
-  let made = null, chosen = "", source = null, trainings = [], limits = {}, run = null, leaving = null, absent = false;
+  let made = null, chosen = "", source = null, trainings = [], limits = {}, folder = "runs", run = null, leaving = null, absent = false;
 
   const button = (words, pressed, attributes = {}) => {
     const made = element("button", words, { type: "button", ...attributes });
@@ -194,6 +194,7 @@ tabs.learn = (() => {
   async function remove() {
     const id = chosen, { name, kept, folder } = run.about;
     if (!(await ask(`Delete ${name}? Its text, its model and its samples are removed for good${kept ? ` from ${folder}` : ""}.`, "Delete"))) return;
+    leaving?.abort(); // or it would be asked for when it is gone
     try {
       await server.json(`${API}/${id}`, { method: "DELETE" });
       trainings = trainings.filter((each) => each.id !== id);
@@ -202,6 +203,7 @@ tabs.learn = (() => {
     } catch (problem) {
       made.one.alert.textContent = problem.message;
     }
+    if (leaving) begin();
   }
   // The buttons of a training: made anew only if others are due, so that what is being typed stays.
   function actions(each) {
@@ -238,9 +240,10 @@ tabs.learn = (() => {
     if (run.latest) Object.assign(one.bar, { max: run.latest.steps, value: run.latest.step });
     else one.bar.removeAttribute("value");
     one.known.textContent = facts(each);
-    const held = each.model ? `The model is in memory as ${each.model}, ${size(each.model_bytes)} of weights` : "";
-    const command = each.folder ? `${held ? "; " : "Kept: "}in a terminal: nextchar sample ${each.folder}` : "";
-    one.place.textContent = held || command ? `${held}${command}` : "";
+    const rests = each.model_bytes !== null && !active;
+    const held = each.model ? `The model is in memory as ${each.model}, ${size(each.model_bytes)} of weights. ` : "";
+    const kept = each.folder ? `In a terminal: nextchar sample ${each.folder}` : `Kept, it becomes a run in the folder ${folder}.`;
+    one.place.textContent = rests ? `${held}${kept}` : "";
     actions(each);
     const characters = run.started?.vocabulary ?? 0, points = run.training.length + run.validation.length;
     one.both.hidden = !points && !run.samples.length;
@@ -278,7 +281,7 @@ tabs.learn = (() => {
   async function look(signal) {
     const known = await server.json(API, { signal });
     trainings = known.trainings;
-    limits = known.limits;
+    [limits, folder] = [known.limits, known.runs];
     if (made.form.corpora.length === 1) {
       made.form.corpora.append(...known.corpora.map(({ name, about, place }) =>
         element("option", `${name}${place === "to be fetched" ? " (is downloaded)" : ""}`, { value: name, "data-about": about })));
@@ -303,6 +306,11 @@ tabs.learn = (() => {
     if (before !== run.about.status && run.about.model) refresh();
     take(run.about);
   }
+  function begin() {
+    leaving?.abort();
+    leaving = new AbortController();
+    watch(leaving.signal);
+  }
   // One request after the other, while the tab is open; a server that is gone is asked until it is back.
   let wakeUp = () => {};
   const wake = () => wakeUp();
@@ -321,7 +329,8 @@ tabs.learn = (() => {
         if (signal.aborted) return;
         if (!(problem instanceof Problem)) throw problem;
         absent = problem.status === 0;
-        notify(problem.message);
+        if (problem.status === 404) choose(""); // another page has deleted it
+        else notify(problem.message);
       }
       await Promise.race([pause(wait, signal).catch(() => {}), new Promise((done) => { wakeUp = done; })]);
     }
@@ -351,9 +360,7 @@ tabs.learn = (() => {
         });
       }
       if (state?.training) choose(state.training);
-      leaving?.abort();
-      leaving = new AbortController();
-      watch(leaving.signal);
+      begin();
     },
     close() {
       leaving?.abort();
