@@ -294,12 +294,9 @@ def test_other_encodings_and_bytes_are_read(http: httpx.Client) -> None:
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
     """Return a client of a server for many requests, and the folder of its runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nextchar.serving.trainings.TrainingProcess", Fake)
-        patch.setattr("nextchar.serving.trainings.END_SECONDS", 0.1)
-        runs = tmp_path_factory.mktemp("patient") / "runs"
-        with server(runs) as client:
-            yield client, runs
+    runs = tmp_path_factory.mktemp("patient") / "runs"
+    with server(runs) as client:
+        yield client, runs
 
 
 HOSTILE = st.one_of(
@@ -328,6 +325,7 @@ HOSTILE = st.one_of(
 
 @given(name=HOSTILE)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.usefixtures("processes")
 def test_no_name_leads_out_of_the_folder(patient: tuple[httpx.Client, Path], name: str) -> None:
     """Any name is refused, or is that of a file in the folder of one training; so with ids and names of kept runs."""
     client, runs = patient
