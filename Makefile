@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-fast check fix docs site size bench studies smoke clean
+.PHONY: help demo test test-fast check fix docs site size bench studies smoke torture clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -58,6 +58,9 @@ smoke:  ## build the package, install it into an empty environment, and run its 
 .venv/documenting: .venv/installed
 	$(PIP) --editable '.[docs]'
 	touch $@
+
+torture: .venv/developing  ## damaged files, kills, power cuts, full disks, a soak: hours (docs/reliability.md)
+	$(BIN)/python tools/torture.py
 
 clean:  ## remove what make made, and compiled code from the cache
 	test ! -x $(BIN)/nextchar || $(BIN)/python -m nextchar.kernels.compile_cache --clear

@@ -308,8 +308,8 @@ def read_model(path: Text) -> ModelFile:
 
 def _check_origin(config: dict[str, Any], provenance: dict[str, Any]) -> None:
     """Check the types of all that is read from the options and the provenance of a model."""
-    check_types(config, OPTIONS)
-    check_types(provenance, ORIGIN)
+    check_types(config, OPTIONS, *(OPTIONS.keys() & config.keys()))
+    check_types(provenance, ORIGIN, *(ORIGIN.keys() & provenance.keys() - {"valid"}))
     for text in provenance.get("texts") or ():
         check_types(text if isinstance(text, dict) else {}, {"name": str}, "name")
     if score := provenance.get("valid"):

@@ -321,6 +321,9 @@ def _finish_entry(partial: Path, key: str, names: Sequence[dict[str, Any]], voca
     size = {"count": count, "dtype": vocabulary.dtype.name}
     meta = {"key": key, **size, "vocabulary": vocabulary.as_dict(), "texts": list(names)}
     (partial / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    for name in ("ids.bin", "meta.json"):  # or a power cut could leave zeros of the right length
+        with (partial / name).open("r+b") as file:
+            os.fsync(file.fileno())
     shutil.rmtree(_entry(key), ignore_errors=True)
     try:
         partial.rename(_entry(key))

@@ -128,8 +128,12 @@ def encode(
     count = counting(count)
 
     def one(number: int) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             done: dict[str, Any] = json.loads((folder / f"{number}.json").read_text(encoding="utf-8"))
+            Vocabulary.from_dict({"units": units, "codes": sorted(done["codes"])})
+            kind, own = smallest_dtype(len(done["codes"])), folder / f"{number}.ids"
+            if done["dtype"] != kind.name or (own.exists() and own.stat().st_size != done["count"] * kind.itemsize):
+                raise ValueError(f"{own} is not what its description says")
             for piece in parts[number]:
                 count(bytes(min(piece.stop or piece.source.size, piece.source.size) - piece.start))
             return done
@@ -149,6 +153,9 @@ def _encode_part(pieces: Sequence[Piece], place: Path, units: Units, encoding: s
     done = {"codes": encoder.codes, "dtype": encoder.dtype.name, "count": encoder.count}
     temporary = place.with_suffix(".new")
     temporary.write_text(json.dumps(done), encoding="utf-8")
+    for path in (place.with_suffix(".ids"), temporary):  # or a power cut could leave zeros of the right length
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
     temporary.replace(place.with_suffix(".json"))
     return done
 

@@ -4,6 +4,7 @@ Samples and curve are made from the log, so a resumed run corrects all of them t
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def record(
     try:
         for event in trainer.events():
             if isinstance(event, events.CheckpointDue):
+                log.sync()  # before the snapshot: a resumed run does not repeat what came before that
                 _checkpoint(trainer, folder, to_toml(trainer.recipe, texts, init_from))
                 continue
             yield event
@@ -131,6 +133,10 @@ class Log:
         self.entries.append(entry)
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+
+    def sync(self) -> None:
+        """Make what was written durable."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

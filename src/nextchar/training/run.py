@@ -145,8 +145,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether its budget is used up."""
-        return self.snapshot is not None and not self.snapshot.unfinished
+        """Whether its budget is used up, and its best model calibrated and scored, which comes after the last snapshot."""
+        at = self.snapshot
+        if at is None or at.unfinished:
+            return False
+        end = at.best.provenance if at.best else {"temperature": 1.0, "steps": at.recipe.steps}
+        return "temperature" in end and end.get("steps") == at.recipe.steps
 
     def corpus(self, texts: Sequence[str] = (), progress: Progress = no_progress) -> Corpus:
         """Open texts, or without any the run's own; what came through a pipe is taken from the cache.
@@ -230,8 +234,14 @@ def _read_snapshot(folder: Path) -> Snapshot | None:
             raise ModelFileError(f"{folder} lacks {TRAINING}; --init-from {folder} starts from its model")
         return None
     snapshot = read_snapshot(folder / TRAINING)
-    has_best = snapshot.best_nats < float("inf")
-    return replace(snapshot, best=read_model(model_path(folder))) if has_best else snapshot
+    if snapshot.best_nats == float("inf"):
+        return snapshot
+    best = read_model(model_path(folder))
+    if (best.architecture, best.vocabulary) != (snapshot.recipe.architecture, snapshot.vocabulary):
+        raise ModelFileError(
+            f"{folder / MODEL} is not a model of the run in {folder / TRAINING}; one of them was replaced"
+        )
+    return replace(snapshot, best=best)
 
 
 def _follow(trainer: Trainer, view: TrainingView | None, events: Iterable[Event] | None = None) -> LanguageModel:
