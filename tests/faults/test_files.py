@@ -293,7 +293,7 @@ def test_a_configuration_of_any_depth_is_refused(tmp_path: Path, value: str) -> 
 def test_a_lock_may_hold_anything(tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that holds a lock is named if the file names one; else it is another process."""
     (tmp_path / LOCK).write_bytes(content)
-    monkeypatch.setattr("nextchar.training.folder._try_lock", lambda _: False)
+    monkeypatch.setattr("nextchar.training.folder.try_lock", lambda _: False)
     with pytest.raises(ConfigError, match="another process is training into"), locked(tmp_path):
         pass
 
