@@ -204,6 +204,11 @@ def test_the_file_writes_what_python_writes(chromium: Page, exported: Path) -> N
     chromium.ask(WRITTEN)
     expected = sample(to_file(make_model(LETTERS)), "abé🙂", length=400, weights="int8", seed=7)
     assert chromium.ask("document.querySelector('textarea').value") == "abé🙂" + expected.text
+    chromium.ask(
+        "new Promise((done) => { const look = () => (location.hash.includes('seed=7') ? done(1) : setTimeout(look, 5)); look(); })"
+    )
+    chromium.open(chromium.ask("location.href"))
+    assert chromium.ask("document.querySelector('textarea').value") == "abé🙂" + expected.text
     assert [each for each in chromium.requests if not each.startswith(("file:", "blob:null"))] == []
     assert chromium.complaints == []
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', exported.read_text(encoding="utf-8"))

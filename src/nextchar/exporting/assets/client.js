@@ -58,9 +58,12 @@ const engine = (() => {
     }
     if (waiting) yield { ...waiting, text: decoder.decode() };
   }
-  async function all(steps) {
+  async function all(steps, notice = () => {}) {
     const found = [];
-    for await (const step of steps) found.push(step);
+    for await (const step of steps) {
+      found.push(step);
+      if (found.length % 500 === 0) notice(`${number(found.length)} characters are read.`);
+    }
     return found;
   }
   const random = () => Math.floor(Math.random() * 2 ** 31);
@@ -71,7 +74,7 @@ const engine = (() => {
     neurons: data.neurons,
     generate: ({ prompt, seed, notice, length, temperature, minP, topK, topP, stop, alternatives }, signal) =>
       named(ask("generate", { text: prompt, seed: String(seed ?? random()), length, temperature, minP, topK, topP, stop, alternatives }, signal, notice)),
-    score: ({ text, alternatives, notice }, signal) => all(named(ask("score", { text, alternatives }, signal, notice))),
+    score: ({ text, alternatives, notice }, signal) => all(named(ask("score", { text, alternatives }, signal, notice)), notice),
     // What engine.neurons hold after each of the last characters of a text (bytes, for a model of bytes): [value, ...] from -1 to 1.
     look: async (text, most = Infinity) => (await all(ask("look", { text, most }))).map(({ neurons }) => neurons),
   };

@@ -7,8 +7,14 @@ const TOLERANCE = 1e-4; // of ln p; rounding of a logarithm differs by less than
 globalThis.nextchar = engine; // for a person at the console, and for the tests
 readPalette();
 $("about").textContent = data.about;
-const made = writer(engine);
-const area = made.element.querySelector("textarea");
+// What is set and written is kept in the address, so that it can be opened again, or sent as a link to a page on a host.
+let timer = 0;
+const made = writer(engine, { remember: () => { clearTimeout(timer); timer = setTimeout(keep, PAUSE); } });
+function keep() {
+  const { model, ...state } = made.state();
+  history.replaceState(null, "", `#${new URLSearchParams(Object.entries(state).filter(([, value]) => value))}`);
+}
+const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 let chosen = 0, seen = { text: "", letters: [], values: [] };
 
 function paint() {
@@ -22,7 +28,7 @@ function paint() {
 const visibleLetter = (letter) => (/^[\p{Cc}\p{Cs}]$/u.test(letter) && !"\n\t".includes(letter) ? `\\x${letter.codePointAt(0).toString(16).padStart(2, "0")}` : letter);
 // Reads the text of the writer as it changes, and colours its end.
 async function follow() {
-  const text = area.value;
+  const text = made.text();
   if (text !== seen.text) {
     try {
       const values = await engine.look(text, SEEN), letters = engine.models[0].units === "bytes" ? bytesOf(text) : Array.from(text);
@@ -68,13 +74,13 @@ function wrong(sentence) {
   Object.assign($("note"), { textContent: sentence, className: "wrong", hidden: false });
 }
 $("writer").append(made.element);
-made.open({ text: "" });
+made.open({ text: "", ...asked });
 document.querySelector("main").hidden = false;
 try {
   await engine.opened;
   $("note").hidden = true;
   follow();
-  made.element.querySelector("button.main").click(); // shows at once what the page does
+  if (!asked.text) made.element.querySelector("button.main").click(); // shows at once what the page does
   const { characters, largest } = await engine.checked;
   if (largest > TOLERANCE) wrong(`This model does not compute what it computed when it was exported: ln p of a character differs by ${largest.toPrecision(2)}. The file is damaged; download or export it again.`);
   else $("checked").textContent = `Checked: ${characters} characters have the probabilities here that they had when the model was exported. Nothing that is typed leaves this page.`;
