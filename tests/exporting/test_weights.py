@@ -21,7 +21,7 @@ from nextchar.architecture import Architecture, WeightKind
 from nextchar.errors import ConfigError, ModelFileError
 from nextchar.kernels.packing import pack
 from nextchar.kernels.quantization import grow, shrink
-from nextchar.storage import MODEL, ModelFile, read_model, to_file
+from nextchar.storage import MODEL, TRAINING, ModelFile, read_model, to_file
 from nextchar.text.corpus import Corpus
 from nextchar.text.vocabulary import Vocabulary
 
@@ -162,10 +162,12 @@ def test_a_model_is_not_overwritten_by_its_export(tmp_path: Path, shell: Callabl
     before = (tmp_path / MODEL).read_bytes()
     (tmp_path / "folder").mkdir()
     other = tmp_path / "folder" / ".." / MODEL
-    for model, out in ((tmp_path, tmp_path / MODEL), (tmp_path / MODEL, other)):
+    (tmp_path / TRAINING).write_bytes(b"snapshot")
+    for model, out in ((tmp_path, tmp_path / MODEL), (tmp_path / MODEL, other), (tmp_path, tmp_path / TRAINING)):
         said = shell("export", model, out, "--weights", "int8")
-        assert (said.code, "is the model itself; name another file" in said.err) == (1, True)
+        assert (said.code, "is the model itself, or of its run; name another file" in said.err) == (1, True)
     assert (tmp_path / MODEL).read_bytes() == before
+    assert (tmp_path / TRAINING).read_bytes() == b"snapshot"
 
 
 def test_what_the_engine_cannot_round_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from nextchar.architecture import WeightKind
 from nextchar.errors import ConfigError, check_choice
-from nextchar.storage import ModelSource, model_path, to_file, write_atomically
+from nextchar.storage import TRAINING, ModelSource, model_path, to_file, write_atomically
 from nextchar.text.paths import Text, expand
 
 
@@ -90,8 +90,10 @@ def export(
             raise ConfigError(f"the weights are {weights}, but a {place.suffix.lower()} file holds {held}")
     if text and target.module != "html":
         raise ConfigError(f"a text was given, but only an .html file shows neurons that follow it, not {place.name}")
-    if isinstance(model, str | Path) and place.exists() and place.samefile(model_path(model)):
-        raise ConfigError(f"{place} is the model itself; name another file to write")
+    if isinstance(model, str | Path) and place.exists():
+        source = model_path(model)
+        if any(own.exists() and place.samefile(own) for own in (source, source.with_name(TRAINING))):
+            raise ConfigError(f"{place} is the model itself, or of its run; name another file to write")
     file = to_file(model)
     kind = weights or target.default or file.weights
     texts = [text] if isinstance(text, str) else list(text)
