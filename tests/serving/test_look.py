@@ -176,7 +176,7 @@ def test_mistakes_are_told_in_a_sentence(page: Page, server: str) -> None:
     page.until(f"{FAULT}.startsWith('There is no neuron 5:1: the first number is a layer, 0 to 1')")
     page.ask(f"{AREA}.focus(); {AREA}.select()")
     page.type("abXc")
-    page.until(f"{FAULT}.includes('without “X”')")
+    page.until(f"{FAULT}.startsWith('letters does not know X')")
     page.ask("document.querySelector('#panel-look .fault button').click()")
     page.until(f"{TEXT} === 'abc' && {COLOURS}.length === 3")
     assert page.ask(FAULT) == ""

@@ -35,7 +35,7 @@ from nextchar.serving.streams import ENDED, ClientLeftError, EventStream, Inbox,
 from nextchar.serving.texts import Ids, Job, Piece, PromptRead, Request, Text, Token
 
 if TYPE_CHECKING:
-    from nextchar.serving.observer import Found, Observer, Reading, Unit, Values
+    from nextchar.serving.observer import Observer, Reading, Unit, Values
 
 CALLS = 16  # texts of a model that are read or generated here at the same time
 READ = 20_000  # the most characters of a text that is read for its values
@@ -87,14 +87,14 @@ class Watched:
         self.model, self.calls, self._begun, self._closing = model, 0, time.monotonic(), closing
         self.worker = ThreadPoolExecutor(1, thread_name_prefix=f"nextchar look {model.name}")
         self.observer: Future[Observer] = self.worker.submit(self._load)
-        self._found: Future[Found] = searcher.submit(self._search)
+        self._found: Future[dict[str, Any]] = searcher.submit(self._search)
 
     def _load(self) -> "Observer":
         from nextchar.serving.observer import Observer  # noqa: PLC0415  torch takes long to import
 
         return Observer(self.model.file, self.model.folder, self.model.networks)
 
-    def _search(self) -> "Found":
+    def _search(self) -> dict[str, Any]:
         return self.observer.result().search(self._closing)
 
     def found(self) -> dict[str, Any]:
@@ -108,9 +108,7 @@ class Watched:
             known = isinstance(error, NextcharError)
             reason = str(error) if known else "the search for neurons failed; the server's log has the reason"
             return {**about, "state": "failed", "neurons": [], "text": "", "message": reason}
-        found = self._found.result()
-        parts = {"neurons": found.neurons, "text": found.text, "message": found.message}
-        return {**about, "state": "done", **parts}
+        return {**about, "state": "done", **self._found.result()}
 
 
 class Neurons:

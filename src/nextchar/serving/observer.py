@@ -4,7 +4,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -47,21 +47,6 @@ Values = list[list[float]]
 """Of K units at each of T characters."""
 
 
-@dataclass(slots=True)
-class Found:
-    """The result of a search.
-
-    Attributes:
-        neurons: `unit`, LAYER:UNIT; `phrase`, `score` and `measure` if it has a name; its `low`est and `high`est value.
-        text: An example, in which the first of them varies most.
-        message: Where they are from, in sentences.
-    """
-
-    neurons: list[dict[str, Any]] = field(default_factory=list)
-    text: str = ""
-    message: str = ""
-
-
 class Observer:
     """A model as a torch network, which computes in the calling thread alone.
 
@@ -74,7 +59,7 @@ class Observer:
     def __init__(self, file: ModelFile, folder: Path | None, networks: Sequence[CompiledNetwork]) -> None:
         self.lm, self._folder, self._networks = to_language_model(file), folder, networks
 
-    def search(self, closing: Event) -> Found:
+    def search(self, closing: Event) -> dict[str, Any]:
         """Find the neurons that are worth seeing first.
 
         They are those of claims.json beside the model or in a folder there. Otherwise they are searched for in the beginning
@@ -82,6 +67,11 @@ class Observer:
 
         Args:
             closing: Ends the search.
+
+        Returns:
+            `neurons`: for each its `unit`, LAYER:UNIT, its `low`est and `high`est value, and, if it has a name, its `phrase`,
+            `score` and `measure`. `text`: an example, in which the first of them varies most. `message`: where they are
+            from, in sentences.
         """
         begun = time.monotonic()
         named, message = self._claims()
@@ -99,17 +89,19 @@ class Observer:
         if named is None:
             count = f"{len(found.names) or 'none'} found in {len(ids):,} characters of {of}"
             message = f"{message}{count} in {time.monotonic() - begun:.1f} s"
-        result = Found(message=message)
+        neurons = []
         for layer, unit in found.chosen[:SHOWN]:
-            values, name = found.of(layer, unit), found.names.get((layer, unit))
+            name, (low, high) = (
+                found.names.get((layer, unit)),
+                np.quantile(found.of(layer, unit), [0, 1]).round(4).tolist(),
+            )
             said = {"phrase": name.phrase, "score": round(name.score, 4), "measure": name.measure} if name else {}
-            ends = {"low": round(float(values.min()), 4), "high": round(float(values.max()), 4)}
-            result.neurons.append({"unit": f"{layer}:{unit}", **said, **ends})
+            neurons.append({"unit": f"{layer}:{unit}", "low": low, "high": high, **said})
         shown = found.text.ids
         at = typical_place(found.of(*found.chosen[0]), shown, self.lm.vocabulary, EXAMPLE)
         text = self.lm.vocabulary.decode(shown[at : at + EXAMPLE])
-        result.text = text[: text.rfind("\n") + 1] if "\n" in text[EXAMPLE // 2 :] else text  # up to the end of a line
-        return result
+        text = text[: text.rfind("\n") + 1] if "\n" in text[EXAMPLE // 2 :] else text  # up to the end of a line
+        return {"neurons": neurons, "text": text, "message": message}
 
     def _claims(self) -> tuple[list[Named] | None, str]:
         """Return the names of a claims.json, if there is one about this model; and what there is to say."""
@@ -124,22 +116,19 @@ class Observer:
 
     def _corpus(self) -> tuple[Ids, str]:
         """Return the beginning of the text that the model was trained on, as ids, and its name; no ids if it is not here."""
-        vocabulary, parts, names, left = self.lm.vocabulary, [np.zeros(0, np.int64)], [""], SEARCHED
-        if self._folder is None:
-            return parts[0], ""
-        with suppress(OSError, NextcharError, ValueError, KeyError):
-            config = tomllib.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
-            here, suffixes = filter(_is_here, config["texts"]), config.get("suffix", ())
-            with find_sources([*here], suffixes=suffixes, units=vocabulary.units) as (sources, _):
-                names = [source.name for source in sources]
-                for source in sources:
-                    for codes in read_codes(source, vocabulary.units, config.get("encoding", "utf-8")):
-                        ids = vocabulary.find(codes)
-                        parts.append(ids[ids != UNKNOWN][:left].astype(np.int64))
-                        left -= len(parts[-1])
-                        if not left:
-                            return np.concatenate(parts), names[0]
-        return np.concatenate(parts), names[0]
+        ids, name, vocabulary, config = np.zeros(0, np.int64), "", self.lm.vocabulary, dict[str, Any](texts=())
+        with suppress(OSError, NextcharError, ValueError, LookupError):
+            if self._folder:
+                config = tomllib.loads((self._folder / CONFIG).read_text(encoding="utf-8"))
+            here = [text for text in config["texts"] if _is_here(text)]
+            with find_sources(here, suffixes=config.get("suffix", ()), units=vocabulary.units) as (sources, _):
+                name, encoding = sources[0].name, config.get("encoding", "utf-8")
+                for codes in chain.from_iterable(read_codes(each, vocabulary.units, encoding) for each in sources):
+                    found = vocabulary.find(codes)
+                    ids = np.concatenate([ids, found[found != UNKNOWN]])[:SEARCHED].astype(np.int64)
+                    if len(ids) == SEARCHED:
+                        break
+        return ids, name
 
     def reading(self, units: Sequence[Unit], before: PromptState) -> "Reading":
         """Begin to read after a state."""
@@ -218,7 +207,8 @@ class Holding:
     def __init__(
         self, lm: LanguageModel, units: Sequence[Unit], state: State, last: int, edit: Edit, batch: CompiledBatch
     ) -> None:
-        self._network, self._units, self._state, self._edit, self._batch = lm.network, units, state, edit, batch
+        self._network, self._state, self._edit, self._batch = lm.network, state, edit, batch
+        self._places = tuple(np.array(units, np.int64).reshape(-1, 2).T)
         with computing():
             self._read(last)
 
@@ -231,9 +221,8 @@ class Holding:
                 self._read(int(drawn[0]))
                 ids.append(int(drawn[0]))
                 nats.append(float(cost[0]))
-                seen = [self._state[layer][-1][0, unit] for layer, unit in self._units]
-                lstm = self._network.architecture.cell == "lstm"
-                values.append([float(torch.tanh(value) if lstm else value) for value in seen])
+                seen = np.array([memory[0].numpy() for *_, memory in self._state])[self._places]
+                values.append((np.tanh(seen) if self._network.architecture.cell == "lstm" else seen).tolist())
         return ids, nats, values
 
     def _read(self, id_: int) -> None:
