@@ -2,8 +2,8 @@ import errno
 import io
 import json
 import os
-import re
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
