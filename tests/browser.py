@@ -40,6 +40,7 @@ class Page:
     def __init__(self, source: BinaryIO, target: BinaryIO) -> None:
         self._source, self._target, self._last = source, target, 0
         self._session: dict[str, str] = {}
+        self._opened = ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
 
@@ -73,8 +74,11 @@ class Page:
         self, address: str, width: int = 1280, height: int = 900, *, scheme: str = "light", wait: bool = True
     ) -> None:
         """Open an address in a window of a size in pixels, and wait until the page is ready."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        last, self._session = self._opened, {}
+        self._opened = self.call("Target.createTarget", url="about:blank")["targetId"]
+        if last:  # what runs in it would go on
+            self.call("Target.closeTarget", targetId=last)
+        attached = self.call("Target.attachToTarget", targetId=self._opened, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
