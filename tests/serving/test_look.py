@@ -155,6 +155,7 @@ def test_a_neuron_is_held_beside_the_free_text(page: Page, server: str, width: i
     hold(page, low)
     page.until(f"{BOXES}[1].textContent.includes('held at')")
     page.until(f"!({BOXES}.map((each) => {LETTERS}.join(''))[1] === {held.replace(chr(10), '↵')!r})")
+    page.until(f"{BOXES}.every((each) => each.querySelectorAll('.coloured span').length === 80)")
     assert texts(page)[0] == free
     page.until(f"location.hash.includes('hold={page.ask(f'{SLIDER}.value')}')")
     address, both = page.ask("location.href"), texts(page)
