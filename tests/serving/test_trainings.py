@@ -457,6 +457,18 @@ def test_a_process_that_was_left_is_taken_up(tmp_path: Path, processes: list[Fak
         processes[0].end(0)
 
 
+def test_two_texts_of_one_name_that_come_together(tmp_path: Path) -> None:
+    """Each gets a name of its own, whichever is there first."""
+    from nextchar.serving.trainings import Trainings
+
+    made = Trainings(tmp_path / "runs", lambda *_: None)  # type: ignore[arg-type, return-value]
+    both = [made.new("book"), made.new("book")]
+    for each in both:
+        made.add(each)
+    assert [each.name for each in both] == ["book", "book-2"]
+    made.close()
+
+
 def test_a_kept_model_does_not_replace_another(tmp_path: Path, processes: list[Fake], lm: LanguageModel) -> None:
     """Kept runs are served at the start, but for one whose name is that of a model of the command line."""
     del processes
@@ -628,12 +640,16 @@ def test_pieces_of_a_log_are_the_whole_log(tmp_path: Path, monkeypatch: pytest.M
 
 
 @contextmanager
-def process(runs: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Run `nextchar serve` without a model."""
+def process(runs: Path, says: str = "no model yet") -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Run `nextchar serve` without a model; wait until it says something, and where its page is."""
     words = [sys.executable, "-m", "nextchar", "serve", "--port", "0", "--runs", str(runs)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as made:
         assert made.stderr
-        address = next(line for line in made.stderr if "http://" in line).split()[-1]
+        said = ""
+        while not said.endswith("/\n"):  # the address of the page comes last
+            said += next(made.stderr)
+        assert says in said
+        address = said.split()[-1]
         try:
             with httpx.Client(base_url=address, timeout=60) as client:
                 until(lambda: _answers(client))
@@ -675,7 +691,7 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, text: str, uninterrupted:
         assert act(client, one, "keep", name="lear")["folder"] == (runs / "lear").as_posix()
         act(client, two, "stop")
         reaches(client, two, "stopped", "finished")
-    with process(runs) as (made, client):
+    with process(runs, "serving lear at ") as (made, client):
         until(lambda: [each["id"] for each in client.get("/v1/models").json()["data"]] == ["lear"])
         assert state(client, one)["kept"]
         assert client.post("/v1/completions", json={"prompt": "def ", "max_tokens": 9}).status_code == 200

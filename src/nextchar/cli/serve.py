@@ -102,9 +102,10 @@ def command(
             out.print(f"nextchar: anybody who reaches {shown} may use this server; --api-key asks for a key")
         if off and train is None and local:
             out.print(f"nextchar: {off}")
-        if named:
-            out.print(f"nextchar: serving {', '.join(named)} at {address}/v1")
-        out.print(f"nextchar: {'the page is at' if named else 'no model yet; train one at'} {address}/")
+        names = dict.fromkeys([*named, *(trainings.kept() if trainings else ())])
+        if names:
+            out.print(f"nextchar: serving {', '.join(names)} at {address}/v1")
+        out.print(f"nextchar: {'the page is at' if names else 'no model yet; train one at'} {address}/")
         if open_:
             # A browser of the terminal would not return.
             threading.Thread(target=webbrowser.open, args=(f"{address}/",), daemon=True).start()

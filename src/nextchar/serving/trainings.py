@@ -196,17 +196,15 @@ class Trainings:
         """
         if len(self._line()) >= WAITING:
             raise HTTPException(429, f"{WAITING} trainings wait already; delete one, or wait for one to end")
-        free, number = checked_name(name), 1
-        while self._taken(free):
-            number += 1
-            free = f"{name}-{number}"
         id_ = secrets.token_hex(6)
-        training = Training(folder=self.home / id_, id=id_, name=free)
+        training = Training(folder=self.home / id_, id=id_, name=self._free(checked_name(name)))
         training.folder.mkdir()
         return training
 
     def add(self, training: Training) -> None:
         """Put a training at the end of the line."""
+        if training.id not in self.by_id:
+            training.name = self._free(training.name)  # another of its name may have come while its text did
         training.place = 1 + max((each.place for each in self.by_id.values()), default=0)
         training.status, training.reason = "waiting", ""
         training.save()
@@ -291,6 +289,10 @@ class Trainings:
                 self.models.put(await asyncio.to_thread(self._make, training.name, training.folder))
                 self._served[training.id] = stamp
 
+    def kept(self) -> list[str]:
+        """Return the names of kept trainings, whose models are served from the start."""
+        return [each.name for each in self.by_id.values() if each.kept and each.has_model]
+
     def serves(self, training: Training) -> bool:
         """Return whether a model of the training is served."""
         return training.id in self._served
@@ -334,15 +336,21 @@ class Trainings:
     async def _work(self) -> None:
         while not self._closing:
             self._changed.clear()
-            if self._process and self._process.ended and self._current:
-                await self._conclude(self._current, self._process.code)
-            if self.warming and self.warming.poll() is not None:
-                self.warming = None
-            if not self._process and not self.warming and (line := self._line()):
-                self._start(line[0])
+            try:
+                await self._look()
+            except Exception:  # noqa: BLE001  the line goes on
+                _log.exception("the line of trainings failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL if self._process or self.warming else None):
                     await self._changed.wait()
+
+    async def _look(self) -> None:
+        if self._process and self._process.ended and self._current:
+            await self._conclude(self._current, self._process.code)
+        if self.warming and self.warming.poll() is not None:
+            self.warming = None
+        if not self._process and not self.warming and (line := self._line()):
+            self._start(line[0])
 
     def _line(self) -> list[Training]:
         waiting = (each for each in self.by_id.values() if each.status == "waiting")
@@ -390,6 +398,14 @@ class Trainings:
     def _must_rest(self, training: Training) -> None:
         if training.status in ("waiting", "running", "stopping"):
             raise HTTPException(409, f"this training is {training.status}; stop it first")
+
+    def _free(self, name: str) -> str:
+        """Return a name, with a number if it is taken."""
+        free, number = name, 1
+        while self._taken(free):
+            number += 1
+            free = f"{name}-{number}"
+        return free
 
     def _taken(self, name: str) -> bool:
         named = name in self.models.by_name or any(each.name == name for each in self.by_id.values())

@@ -135,6 +135,6 @@ function timelineView({ onShow = () => {} } = {}) {
     const x = event.clientX - curve.getBoundingClientRect().left;
     if (places.length) go(places.reduce((best, [px], k) => (Math.abs(px - x) < Math.abs(places[best][0] - x) ? k : best), 0));
   });
-  addEventListener("resize", () => curve.isConnected && draw());
+  addEventListener("resize", () => curve.clientWidth && draw());
   return { player, figure, about, written, update, show, go, draw, play: toggle, parts: { play, back, slider, next, place, when, samples, curve, unit }, get at() { return at; } };
 }

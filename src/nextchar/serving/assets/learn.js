@@ -128,16 +128,26 @@ tabs.learn = (() => {
     }
     return each.status === "stopping" ? "stops, and saves" : each.kept && each.status === "finished" ? "kept" : each.status;
   }
+  // Rows stay where they are while only their words change, so that a click or the focus is not lost.
   function list() {
-    const { rows, heading } = made, before = document.activeElement?.dataset.training;
+    const { rows, heading } = made, ids = trainings.map(({ id }) => id).join();
     heading.hidden = !trainings.length;
-    rows.replaceChildren(...trainings.map((each) => {
-      const row = element("li"), press = button("", () => choose(each.id), { "data-training": each.id, "aria-current": each.id === chosen });
-      press.append(element("b", each.name), element("span", told(each), { class: each.status === "failed" ? "failed" : "soft" }));
-      row.append(press);
-      return row;
-    }));
-    if (before) rows.querySelector(`[data-training="${before}"]`)?.focus();
+    if (rows.dataset.ids !== ids) {
+      rows.dataset.ids = ids;
+      rows.replaceChildren(...trainings.map(({ id }) => {
+        const row = element("li"), press = button("", () => choose(id));
+        press.append(element("b"), element("span"));
+        row.append(press);
+        return row;
+      }));
+    }
+    trainings.forEach((each, index) => {
+      const press = rows.children[index].firstElementChild, [name, words] = press.children;
+      press.setAttribute("aria-current", each.id === chosen);
+      name.textContent = each.name;
+      words.textContent = told(each);
+      words.className = each.status === "failed" ? "failed" : "soft";
+    });
   }
   function sentenceOf(each) {
     const { finished } = run;
@@ -160,7 +170,7 @@ tabs.learn = (() => {
   }
   function detail() {
     const view = timelineView(), whole = element("section", undefined, { class: "training", hidden: "" });
-    const title = element("h2"), status = element("p", "", { class: "status", role: "status" }), bar = element("progress", undefined, { max: 1, value: 0, "aria-label": "steps" });
+    const title = element("h2"), status = element("p", "", { class: "status" }), bar = element("progress", undefined, { max: 1, value: 0, "aria-label": "steps" });
     const known = element("p", "", { class: "soft facts" }), actions = element("div", undefined, { class: "actions" }), alert = element("p", "", { role: "alert", class: "alert" }), place = element("p", "", { class: "place-kept" });
     const both = element("div", undefined, { class: "both" });
     both.append(view.figure, view.player);
@@ -361,6 +371,7 @@ tabs.learn = (() => {
       }
       if (state?.training) choose(state.training);
       begin();
+      if (made.one.view.at >= 0) made.one.view.draw();
     },
     close() {
       leaving?.abort();
