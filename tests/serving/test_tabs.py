@@ -320,6 +320,7 @@ def test_a_key_is_asked_for_once(page: Page) -> None:
         dialog, given = "document.querySelector('#key')?.open", "document.querySelector('#key input')"
         for key in ("wrong", "secret"):
             page.until(dialog)
+            assert page.ask("document.querySelector('main').innerText").strip() == ""
             page.ask(f"{given}.value = {key!r}; document.querySelector('#key form').requestSubmit()")
             if key == "wrong":
                 page.until("document.querySelector('#key [role=alert]').textContent === 'That is not the key.'")

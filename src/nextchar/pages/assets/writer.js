@@ -27,7 +27,7 @@ const PACES = { slow: 30, readable: 150, "as fast as it can": Infinity }; // cha
 const DEFAULTS = { text: "", temperature: "1", minp: "0", seed: "1", length: "500", stop: "", pace: "readable" };
 const PLAIN = { "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\t": "    ", "\r": "" };
 const bitsOf = ({ logprob }) => -logprob / Math.LN2;
-const share = (logprob) => { const p = 100 * Math.exp(logprob); return p < 0.1 ? "< 0.1 %" : `${p.toFixed(p < 10 ? 1 : 0)} %`; };
+const share = (logprob) => { const p = 100 * Math.exp(logprob); return p < 0.1 ? "< 0.1 %" : `${p.toFixed(p < 9.95 ? 1 : 0)} %`; };
 const aloud = (letter) => ({ " ": "space", "\n": "line end", "\t": "tab" })[letter] ?? letter;
 const perCharacter = (cells, model) => `${(cells.reduce((sum, cell) => sum + bitsOf(cell), 0) / cells.length).toFixed(2)} bits per character over ${number(cells.length)} characters `
   + `(0 is certain; a uniform guess over ${model.characters} ${model.units} is ${Math.log2(model.characters).toFixed(2)}; lower is better).`;

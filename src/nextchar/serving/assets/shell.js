@@ -98,6 +98,7 @@ async function start() {
     tab.addEventListener("click", () => choose(name));
     $("tabs").append(tab);
     const panel = element("section", undefined, { role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}` });
+    panel.hidden = true;
     panel.append(element("div"), withoutModel());
     shell.panels[name] = panel;
     $("panels").append(panel);
