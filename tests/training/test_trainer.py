@@ -266,6 +266,27 @@ def test_minutes_become_steps_and_hold(corpus: Corpus, monkeypatch: pytest.Monke
         assert trainer.recipe.steps == last.step
 
 
+@pytest.mark.parametrize("slow", [1.0, 5.0])
+def test_a_slow_first_step_does_not_end_a_run(corpus: Corpus, monkeypatch: pytest.MonkeyPatch, slow: float) -> None:
+    """On a busy machine it may take as long as fifty others; the budget is used all the same."""
+    now = [0.0]
+
+    def advance(self: Trainer) -> None:
+        seconds = slow if not self.step else 0.02
+        now[0] += seconds
+        self._training_seconds += seconds
+        self._rate = 0.0
+        self.step += 1
+
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Trainer, "_advance", advance)
+    measured(monkeypatch, 1e7)
+    trainer = make_trainer(corpus, SMALL.replace(steps=None, minutes=0.5, eval_every=10_000))
+    last = run(trainer)[-1]
+    assert isinstance(last, Finished)
+    assert 26 <= now[0] <= 33
+
+
 @pytest.mark.parametrize(("minutes", "epochs"), [(None, 0.5)])
 def test_epochs_become_steps(corpus: Corpus, minutes: None, epochs: float) -> None:
     """A budget in epochs is that many passes over the training part."""

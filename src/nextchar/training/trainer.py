@@ -79,6 +79,7 @@ class Trainer:
         if snapshot:
             self._restore(snapshot)
         self._training_seconds = self._validation_seconds = 0.0
+        self._fastest = math.inf
         self._reset_meters()
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -91,7 +92,9 @@ class Trainer:
             yield self._checkpoint()
         reason = "steps"
         while self._unfinished() and not self._stopping:
+            before = self._training_seconds
             self._advance()
+            self._fastest = min(self._fastest, self._training_seconds - before)
             last = self.step >= self.recipe.steps
             validating = last or self.step % self.recipe.eval_every == 0
             late = time.monotonic() - self._metered_at >= PROGRESS_SECONDS
@@ -252,7 +255,8 @@ class Trainer:
         return validations * self._one_validation() + self._ending(self.recipe.steps)
 
     def _one_validation(self) -> float:
-        return self._validation_seconds or 20 * self._step_seconds()
+        # The first steps can be slow, as on a busy machine, and a guess that is too high would end the run at once.
+        return self._validation_seconds or 20 * self._fastest
 
     def _ending(self, steps: int) -> float:
         """Estimate the seconds after the last step: validation, calibration, the last score (with a repair), files."""
@@ -276,6 +280,8 @@ class Trainer:
     def _kept_time(self, clock: Clock) -> list[int]:
         """Return the last step and the interval of validations as they should be, and whether the run must end now."""
         steps, every = self.recipe.steps, self.recipe.eval_every
+        if self.step - self._first_step < 2:  # the first step tells nothing
+            return [steps, every, False]
         moved = clock.review(
             self.step - self.begin,
             self.recipe.steps - self.begin,
