@@ -195,3 +195,13 @@ def test_the_value_under_the_pointer_is_told(page: Page, server: str) -> None:
     value = float(trace(CHARACTERS, "abc", units={0: [3]}).of(0, 3)[1])
     said = f"After “b”: {value:.2f}".replace("-", "\N{MINUS SIGN}")
     page.until(f"document.querySelector('#panel-look .value').textContent === {said!r}")
+
+
+def test_texts_come_with_a_coarse_clock(page: Page, server: str) -> None:
+    """Some browsers have a clock with steps of 100 ms, which does not move between two pictures of the screen."""
+    opened(page, server, "&model=letters&unit=0:3&length=80&seed=4&text=abc")
+    page.ask(
+        "{ const now = performance.now.bind(performance); performance.now = () => 100 * Math.floor(now() / 100); }"
+    )
+    hold(page, 0)
+    assert texts(page)[0] == sample(CHARACTERS, "abc", length=80, seed=4).text

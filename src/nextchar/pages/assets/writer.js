@@ -92,7 +92,7 @@ async function generated(engine, options, signal, pace, show) {
   for (let credit = 0, last = performance.now(); !signal.aborted && !(ended && !pending.length);) {
     await frame();
     const now = performance.now();
-    credit = Math.min(credit + (now - last) * pace() / 1000, pending.length);
+    credit = Math.min(credit + ((now - last) * pace() / 1000 || 0), pending.length); // at one time, Infinity times 0 is no number
     last = now;
     const count = Math.floor(credit);
     credit -= count;
