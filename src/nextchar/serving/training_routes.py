@@ -1,6 +1,7 @@
 """The routes of trainings, under /api/trainings: texts come as raw bodies, everything else as query parameters."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -178,6 +179,8 @@ def checked_text(path: Path, config: Config) -> str:
     """
     if not path.stat().st_size:
         raise TextError("the text is empty; there is nothing to learn")
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())  # what was accepted is not lost
     if (config.units, config.encoding) == ("characters", "utf-8") and looks_binary(path):
         raise TextError("this file looks binary; give a plain text, name its encoding, or read it as bytes")
     try:

@@ -194,7 +194,7 @@ tabs.learn = (() => {
     const dialog = element("dialog"), row = element("p");
     return new Promise((done) => {
       const end = (answer) => { dialog.remove(); done(answer); };
-      row.append(button(verb, () => end(true), { class: "main" }), " ", button("Cancel", () => end(false)));
+      row.append(button(verb, () => end(true), { class: "main" }), " ", button("Cancel", () => end(false), { autofocus: "" }));
       dialog.append(element("p", words), row);
       dialog.addEventListener("cancel", () => end(false));
       document.body.append(dialog);
