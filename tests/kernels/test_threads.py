@@ -54,3 +54,11 @@ def test_a_forked_process_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch
     finally:
         child.kill()
         child.join()
+
+
+def test_work_that_is_not_divided_is_done_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside `undivided` nothing is split, and after it as before."""
+    monkeypatch.setattr(threads, "available_cores", lambda: 3)
+    with threads.undivided():
+        assert threads.split_range(30, 1) == [(0, 30)]
+    assert len(threads.split_range(30, 1)) == 3

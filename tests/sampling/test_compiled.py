@@ -219,6 +219,17 @@ def test_logits_are_kept_when_they_are_asked_for() -> None:
     np.testing.assert_array_equal(read, logits)
 
 
+def test_ids_drawn_from_given_logits_are_those_of_generating() -> None:
+    """With the logits that generating had, the same random numbers and penalties draw the same ids, which nobody reads."""
+    network, params = CompiledNetwork(to_file(make_model(VOCABULARY))), SamplingParams(0.8, top_k=6, presence_penalty=1)
+    logits = np.zeros((30, 2, 13), np.float32)
+    ids, nats = _batch(network, [3, 4], params).generate(30, logits)
+    batch = _batch(network, [3, 4], params)
+    drawn = [batch.draw(each) for each in logits]
+    np.testing.assert_array_equal([each for each, _ in drawn], ids)
+    np.testing.assert_array_equal([each for _, each in drawn], nats)
+
+
 def test_texts_read_side_by_side_end_in_the_states_of_reading_them_alone() -> None:
     """The states, to the bit, also if the texts are read in parts."""
     network = CompiledNetwork(to_file(make_model(VOCABULARY)))
