@@ -39,7 +39,8 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def runs(newcomer: Path, lm: LanguageModel) -> Path:
     """Work in a folder with a new run, one of five hours ago without a score, and one that is damaged."""
-    scored = LanguageModel(lm.network, lm.vocabulary, lm.config, {"step": 3, "valid": {"bits_per_char": 2.0713}})
+    valid = {"protocol": "stream", "nats_per_char": 1.4357, "bits_per_char": 2.0713}
+    scored = LanguageModel(lm.network, lm.vocabulary, lm.config, {"step": 3, "valid": valid})
     for name, model in (("new", scored), ("my run", lm)):
         (newcomer / "runs" / name).mkdir(parents=True)
         save(model, newcomer / "runs" / name / "model.safetensors")
