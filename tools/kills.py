@@ -227,7 +227,9 @@ def other_run(whole: Path, broken: Path) -> str:
         one, other = read_arrays(whole / name)[0], read_arrays(broken / name)[0]
         if one.keys() != other.keys() or not all(np.array_equal(one[key], other[key]) for key in one):
             return name
-    return "" if (whole / "samples.txt").read_bytes() == (broken / "samples.txt").read_bytes() else "samples.txt"
+    samples = [folder / "samples.txt" for folder in (whole, broken)]
+    same = all(path.exists() for path in samples) and samples[0].read_bytes() == samples[1].read_bytes()
+    return "" if same else "samples.txt"
 
 
 def check_pages(folder: Path) -> str:

@@ -23,8 +23,11 @@ Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Depth = Annotated[int, Field(ge=1, le=64)]
 Width = Annotated[int, Field(ge=0, le=16384)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+"""Products of these are finite in float32, and so is what torch computes with them."""
+Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]
 
@@ -85,9 +88,9 @@ class Config(BaseModel):
     """Probability, per sequence and step, of starting from the empty state."""
     optimizer: Literal["cautious", "adamw", "rmsprop"] = option("cautious", "Training")
     """The cautious one is AdamW that skips weights whose update opposes their gradient."""
-    learning_rate: Positive | None = option(None, "Training", "lr")
+    learning_rate: Rate | None = option(None, "Training", "lr")
     """Peak learning rate."""
-    head_lr_multiplier: Positive = option(4.0, "Training", old="head_rate")
+    head_lr_multiplier: Rate = option(4.0, "Training", old="head_rate")
     """Multiplier of the learning rate for the head, the output layer."""
     warmup: Natural = option(50, "Training", "warmup-iters warmup-steps")
     """Steps of linear learning rate warm-up."""
@@ -103,7 +106,7 @@ class Config(BaseModel):
     """Decay rate of AdamW's average of gradients."""
     beta2: Fraction = option(0.99, "Training", "adam-beta2")
     """Decay rate of the average of squared gradients, AdamW and RMSProp."""
-    weight_decay: NotNegative | None = option(None, "Training", "wdecay")
+    weight_decay: Decay | None = option(None, "Training", "wdecay")
     """Decoupled weight decay of AdamW."""
     grad_clip_norm: NotNegative = option(1.0, "Training", "grad-clip max-grad-norm clip", old="clip_norm")
     """Maximum norm of the whole gradient; 0 for no limit."""

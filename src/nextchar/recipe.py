@@ -3,7 +3,7 @@
 from typing import Literal
 
 from nextchar.architecture import Architecture
-from nextchar.config import Config, Count, Factor, Fraction, NotNegative, Positive, Size
+from nextchar.config import Config, Count, Decay, Factor, Fraction, Rate, Size
 
 
 class Recipe(Config):
@@ -21,9 +21,9 @@ class Recipe(Config):
     recurrent_dropout: Fraction
     batch_size: Count
     seq_length: Count
-    learning_rate: Positive
+    learning_rate: Rate
     lr_decay: Factor
-    weight_decay: NotNegative
+    weight_decay: Decay
     eval_every: Count
     eval_chars: Count
     kernels: Literal["compiled", "torch"]

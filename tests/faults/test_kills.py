@@ -8,9 +8,11 @@ import pytest
 
 import kills
 from nextchar.config import Config
-from nextchar.storage import CONFIG, MODEL, TRAINING, read_arrays, read_model, write_model
+from nextchar.errors import ConfigError
+from nextchar.storage import CONFIG, MODEL, TRAINING, ModelFile, read_arrays, read_model, write_model
 from nextchar.text.corpus import open_corpus
 from nextchar.text.paths import expand
+from nextchar.training import record as room
 from nextchar.training.events import Finished, Validated
 from nextchar.training.record import record
 from nextchar.training.run import Run
@@ -63,6 +65,29 @@ def test_a_model_of_another_run_is_not_the_best_of_a_snapshot(
         Run.open(tmp_path)
     assert expand(tmp_path / CONFIG).exists()
     assert (tmp_path / TRAINING).exists()
+
+
+def test_a_finished_run_has_its_samples(tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last model, with which a run is finished, is written after samples and curve: a kill leaves none of them out."""
+    real = room.write_model
+
+    def write(path: Path, model: ModelFile) -> None:
+        if "temperature" in model.provenance:
+            assert (tmp_path / room.SAMPLES).read_text(encoding="utf-8").count("── step") == 2
+            assert (tmp_path / room.CURVE).exists()
+        real(path, model)
+
+    monkeypatch.setattr(room, "write_model", write)
+    for _ in record(make_trainer(open_corpus(text_file), SMALL), tmp_path, [str(text_file)]):
+        pass
+    assert Run.open(tmp_path).finished
+
+
+@pytest.mark.parametrize(("name", "value"), [("learning_rate", 1e308), ("weight_decay", 1e300), ("forget_bias", -1e40)])
+def test_numbers_that_float32_cannot_hold_are_refused(name: str, value: float) -> None:
+    """An option as large as that is refused by its name, not by torch in the middle of a step."""
+    with pytest.raises(ConfigError, match=f"{name} is .* but must be"):
+        Config.make({name: value})
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ from nextchar.cli.console import encode_output, print_json, stderr
 from nextchar.cli.flags import PROMPT, Flag, flags_of
 from nextchar.errors import ConfigError, TextError, as_integer
 from nextchar.sampling.options import SampleOptions as Declared
+from nextchar.text.display import visible
 from nextchar.text.paths import STDIN
 
 if TYPE_CHECKING:
@@ -103,17 +105,31 @@ def _print_text(generator: "Generator", prompt: str, count: int) -> None:
 
 
 def _output(generator: "Generator", prompt: str, count: int) -> Iterator[bytes]:
-    # The bytes of a byte model are printed as they are.
-    raw = generator.encoding != "utf-8"
+    shown = _shown(generator.encoding)
     if count == 1:
-        pieces = generator.pieces(prompt, 0)
-        yield encode_output(prompt)
-        yield from (piece if raw else encode_output(piece.decode()) for piece in pieces)
+        yield shown(prompt)
+        yield from map(shown, generator.pieces(prompt, 0))
         return
     for generation in generator.generations(prompt, count):
-        text = generation.encoded()
-        yield encode_output(RULE * (generation.index > 0) + prompt)
-        yield text if raw else encode_output(text.decode())
+        yield shown(RULE * (generation.index > 0) + prompt)
+        yield shown(generation.encoded())
+
+
+def _shown(encoding: str) -> Callable[[str | bytes], bytes]:
+    """Return what puts prompts and pieces of a text in the form that is printed.
+
+    A terminal gets no control characters: they are escaped. Elsewhere the bytes of a byte model are printed as they are.
+    """
+    decode = getincrementaldecoder("utf-8")("replace").decode
+
+    def shown(piece: str | bytes) -> bytes:
+        if sys.stdout.isatty():
+            return encode_output(visible(decode(piece) if isinstance(piece, bytes) else piece))
+        if isinstance(piece, bytes) and encoding != "utf-8":
+            return piece
+        return encode_output(piece.decode() if isinstance(piece, bytes) else piece)
+
+    return shown
 
 
 def _prompt(text: str | None, file: Path | None) -> str:

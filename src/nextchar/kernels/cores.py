@@ -32,18 +32,33 @@ def count_cores(root: Path, asked: str = "", processes: int = 1) -> int:
 
 def cgroup_limit(root: Path) -> float:
     """Return the smallest CPU quota of this process's control groups, v1 or v2, in cores; infinity without one."""
-    quotas = []
+    return min((quota for quota in map(_quota, _groups(root, "cpu")) if quota > 0), default=math.inf)
+
+
+def memory_limit(root: Path) -> float:
+    """Return the smallest memory limit of this process's control groups, v1 or v2, in bytes; infinity without one."""
+    limits = []
+    for group in _groups(root, "memory"):
+        for file in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # no such file; "max"
+                limits.append(int((group / file).read_text(encoding="utf-8")))
+    return min(limits, default=math.inf)
+
+
+def _groups(root: Path, controller: str) -> list[Path]:
+    """Return the folders of the control groups of this process that may limit what a controller controls."""
+    groups: list[Path] = []
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)
             # v1 mounts each set of controllers, often with a link for each of them; v2 has one hierarchy.
-            named = [controllers, "cpu"] if "cpu" in controllers.split(",") else []
+            named = [controllers, controller] if controller in controllers.split(",") else []
             for mount in named if controllers else [""]:
-                # A parent's quota limits its children; and in a container the name may be the one outside of it.
+                # A parent's limit holds for its children; and in a container the name may be the one outside of it.
                 group = root / "sys/fs/cgroup" / mount / name.lstrip("/")
                 depth = len(PurePosixPath(name).parts)
-                quotas += [_quota(part) for part in (group, *list(group.parents)[:depth])]
-    return min((quota for quota in quotas if quota > 0), default=math.inf)
+                groups += [group, *list(group.parents)[:depth]]
+    return groups
 
 
 def _quota(group: Path) -> float:

@@ -47,9 +47,22 @@ CORPORA = "corpora"  # the cache's folder of downloaded corpora
 
 
 def cache_folder() -> Path:
-    """Return the folder of encoded texts and downloaded corpora: `NEXTCHAR_CACHE`, or the user's cache folder."""
-    given = os.environ.get("NEXTCHAR_CACHE")
-    return Path(given) if given else user_cache_path("nextchar", appauthor=False)
+    """Return the folder of encoded texts and downloaded corpora: `NEXTCHAR_CACHE`, or the user's cache folder.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    if given := os.environ.get("NEXTCHAR_CACHE"):
+        return Path(given)
+    try:
+        folder = user_cache_path("nextchar", appauthor=False)
+    except RuntimeError:  # a user of a container who is in no list of users has no home
+        folder = Path("~")
+    if not folder.is_absolute():  # older versions of platformdirs return such a folder
+        raise ConfigError(
+            "there is no home folder for the cache; name a folder in the environment variable NEXTCHAR_CACHE"
+        )
+    return folder
 
 
 def make_cache_folder(name: str) -> Path:

@@ -7,10 +7,12 @@ fitted by eye to the runs listed in docs/experiments.md.
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from nextchar.architecture import GATES, Architecture
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.errors import ConfigError
+from nextchar.kernels.cores import memory_limit
 from nextchar.recipe import Recipe
 from nextchar.training.clock import training_seconds
 
@@ -206,7 +208,7 @@ def check_memory(shape: Architecture, chars_per_step: int, vocabulary_size: int)
     logits = 3 * chars_per_step * vocabulary_size
     needed = 4.0 * (4 * shape.parameters(vocabulary_size) + activations + logits)
     try:
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        there = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), memory_limit(Path("/")))
     except (AttributeError, ValueError, OSError):
         return
     if needed > 0.9 * there:

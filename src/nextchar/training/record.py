@@ -82,6 +82,8 @@ def record(
             log.write(event)
             if board:
                 _to_board(board, event)
+            if isinstance(event, events.Finished):
+                _views(folder, log)  # before the model, with which the run is finished
             if (isinstance(event, events.Validated) and event.best) or isinstance(event, events.Finished):
                 write_model(folder / MODEL, trainer.best_model())
     finally:
