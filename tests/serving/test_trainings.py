@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -77,8 +78,8 @@ class Fake:
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> list[Fake]:
     """Return the fakes that are started from now on."""
-    monkeypatch.setattr("nextchar.serving.trainings.TrainingProcess", Fake)
-    monkeypatch.setattr("nextchar.serving.trainings.END_SECONDS", 0.1)
+    monkeypatch.setattr(import_module("nextchar.serving.trainings"), "TrainingProcess", Fake)
+    monkeypatch.setattr(import_module("nextchar.serving.trainings"), "END_SECONDS", 0.1)
     Fake.started.clear()
     Fake.at_work.clear()
     return Fake.started
@@ -361,7 +362,7 @@ def test_limits_of_a_text(tmp_path: Path, processes: list[Fake], monkeypatch: py
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("nextchar.serving.training_routes.checked_text", full)
+        monkeypatch.setattr(import_module("nextchar.serving.training_routes"), "checked_text", full)
         said = refused(client.post("/api/trainings", content=b"x" * 900), 507)
         assert said == "the text cannot be written: No space left on device"
         monkeypatch.undo()
@@ -378,7 +379,7 @@ def test_a_full_disk_does_not_stop_the_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nextchar.serving.trainings.write_text", full)
+    monkeypatch.setattr(import_module("nextchar.serving.trainings"), "write_text", full)
     monkeypatch.setattr(Fake, "start", full)
     processes[0].end(0)
     assert reaches(http, one, "finished")
@@ -593,7 +594,7 @@ def test_stopped_and_killed_it_learns_the_same(tmp_path: Path, text: str, uninte
 
 def test_pieces_of_a_log_are_the_whole_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply has what came after the last one; a log that was replaced is sent from its beginning."""
-    from nextchar.serving import progress as room
+    room = import_module("nextchar.serving.progress")
 
     def line(event: str, step: int, seconds: float, **more: Any) -> str:
         return json.dumps({"event": event, "step": step, "seconds": seconds, **more}) + "\n"
