@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,20 @@ def test_a_mistake_is_reported_once(tmp_path: Path, text_file: Path) -> None:
         assert ended.codes == [code] * 3
         assert "".join(ended.errors).count(message) == 1
         assert "".join(ended.errors).count("nextchar: ") == 1
+
+
+@pytest.mark.slow
+def test_a_process_that_never_starts_is_not_waited_for_for_ever(tmp_path: Path, text_file: Path) -> None:
+    """Variables of another program, such as a job scheduler, promise processes that do not come: one sentence."""
+
+    def hurry(_: int) -> None:
+        ranks.CONNECT = timedelta(seconds=0.5)
+
+    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "2", "RANK": "0"}
+    ended = train(tmp_path, 1, *words(text_file, tmp_path / "run"), prepare=hurry, **alone)
+    assert ended.codes == [1]
+    assert "the 2 processes that WORLD_SIZE promises cannot connect at 127.0.0.1:0" in ended.errors[0]
+    assert "Traceback" not in ended.errors[0]
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from nextchar.kernels.threads import available_cores
 from nextchar.training import launch
 
 PATIENCE = timedelta(days=1)  # of one message: the first process may encode a long text meanwhile
+CONNECT = timedelta(minutes=5)  # until all processes must have started
 BEAT_SECONDS = 2.0  # between two signs of life
 LOST_SECONDS = 20.0  # without one, after which a process counts as lost
 LOST = (
@@ -184,12 +185,17 @@ def connect() -> Ranks:
     # torchrun tells torch to use one thread; the share of the cores is larger on most machines.
     torch.set_num_threads(available_cores())
     try:
-        store, _, _ = next(rendezvous("env://"))
+        store, _, _ = next(rendezvous("env://", timeout=CONNECT))
         # torchrun's store outlives a restart, and would still hold the addresses of processes that have ended.
         store = PrefixStore(f"attempt-{launch.attempt()}", store)
+        store.set(f"here/{ranks.rank}", "")
+        store.wait([f"here/{rank}" for rank in range(ranks.world)], CONNECT)
         dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world, timeout=PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise NextcharError(f"the processes of torchrun cannot connect at {where}: {error}") from None
+        raise NextcharError(
+            f"the {ranks.world} processes that WORLD_SIZE promises cannot connect at {where}: {str(error).splitlines()[0]}; "
+            f"start all of them by torchrun, or unset WORLD_SIZE and MASTER_ADDR to train with one"
+        ) from None
     ranks.watch(store)
     return ranks
