@@ -21,6 +21,7 @@ from training.together import SECONDS, train
 
 OPTIONS = ("--hidden", 16, "--batch-size", 6, "--seq-length", 8, "--eval-every", 4, "--precision", "fp32")
 OPTIONS += ("--dropout", 0.2, "--recurrent-dropout", 0.2, "--learning-rate", 0.01, "--weight-decay", 0.1)
+OPTIONS += ("--eval-chars", 400)  # less than the validation part has, so that it is divided
 OPTIONS += ("--optimizer", "adamw")  # the cautious one turns the last digit of a gradient into a step or none
 LOST = "another process of this training was lost"
 

@@ -123,12 +123,17 @@ def score_spread(network: Predictor, text: Corpus, vocabulary: Vocabulary, limit
     The beginning alone would be a biased sample: it follows the training text, so a loss there depends most on how
     recently the network read the end of that.
     """
-    total, window = len(text), min(reading.MIN_DEPTH, max(1, limit // 4))
-    if total <= limit:
-        return estimate(network, text.take(0, total), vocabulary)
-    starts = np.linspace(0, total - window, limit // window).astype(int)
-    ids = np.concatenate([text.take(start, start + window) for start in starts])
-    return score_ids(network, ids, vocabulary, protocol="windows", window=window)
+    if len(text) <= limit:
+        return estimate(network, text.take(0, len(text)), vocabulary)
+    stretches = spread(text, limit)
+    return score_ids(network, stretches.reshape(-1), vocabulary, protocol="windows", window=stretches.shape[1])
+
+
+def spread(text: Corpus, limit: int) -> Ids:
+    """Return stretches spread over a text that is longer than `limit`, `(N, W)`."""
+    window = min(reading.MIN_DEPTH, max(1, limit // 4))
+    starts = np.linspace(0, len(text) - window, limit // window).astype(int)
+    return np.stack([text.take(start, start + window) for start in starts])
 
 
 def nats_of(

@@ -11,7 +11,7 @@ import torch
 from nextchar.device import pick_device, pick_precision
 from nextchar.errors import ConfigError, DivergenceError
 from nextchar.evaluation.calibrate import calibrate
-from nextchar.evaluation.score import Score, estimate, score_spread
+from nextchar.evaluation.score import Score, estimate, nats_of, score_spread, spread, sum_up
 from nextchar.language_model import LanguageModel
 from nextchar.model.network import Network, initialize
 from nextchar.recipe import Recipe
@@ -199,7 +199,7 @@ class Trainer:
 
     def _validated(self) -> event_types.Validated:
         begun = time.monotonic()
-        score = self._validate() if self._ranks.leads else Score("stream", 0, 0, 0.0, 0.0, 0.0)
+        score = self._validate()
         (nats,), _ = self._ranks.agree(score.nats_per_char)
         score = replace(score, nats_per_char=nats)
         self._validation_seconds = time.monotonic() - begun
@@ -213,8 +213,22 @@ class Trainer:
         return event_types.Validated(self.step, self.seconds, score, best)
 
     def _validate(self) -> Score:
+        """Score the validation part; several processes divide the stretches of a long one."""
         assert self._valid is not None
-        return score_spread(self.learner.network, self._valid, self.corpus.vocabulary, self.recipe.eval_chars)
+        network, vocabulary, limit = self.learner.network, self.corpus.vocabulary, self.recipe.eval_chars
+        if self._ranks.world == 1 or len(self._valid) <= limit:
+            if self._ranks.leads:
+                return score_spread(network, self._valid, vocabulary, limit)
+            return Score("stream", 0, 0, 0.0, 0.0, 0.0)  # that of the first process counts
+        stretches = spread(self._valid, limit)
+        first, last = (len(stretches) * part // self._ranks.world for part in (self._ranks.rank, self._ranks.rank + 1))
+        nats = 0.0
+        if first < last:
+            own, window = stretches[first:last].reshape(-1), stretches.shape[1]
+            blocks = nats_of(network, own, vocabulary.start, protocol="windows", window=window)
+            nats = sum(map(math.fsum, blocks))
+        total = self._ranks.sum(torch.tensor([nats], dtype=torch.float64))
+        return sum_up("windows", [total.numpy()], stretches.reshape(-1), vocabulary)
 
     def _finish(self, reason: str) -> event_types.Finished:
         if reason == "steps" and self._clock and self.recipe.steps - self.begin >= self._clock.most_steps:
