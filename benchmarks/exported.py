@@ -20,8 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser import BROWSER, browser  # type: ignore[import-not-found]  # of the tests
 from nextchar.exporting.export import export
-from nextchar.exporting.html import engine_data
-from nextchar.pages.page import asset
+from nextchar.exporting.html import engine_data, worker_program
 from nextchar.sampling.sample import sample
 from nextchar.storage import to_file
 
@@ -51,8 +50,7 @@ IN_PAGE = """(async () => {
 
 def in_node(data: dict[str, Any], length: int) -> dict[str, Any]:
     """Return what node generates, and how long it took."""
-    scripts = [asset(name, "nextchar.exporting") for name in ("engine.js", "worker.js")]
-    words = [str(shutil.which("node")), "--eval", "\n".join([*scripts, SCRIPT])]
+    words = [str(shutil.which("node")), "--eval", worker_program() + SCRIPT]
     given = json.dumps([data, length]).encode()
     found: dict[str, Any] = json.loads(subprocess.run(words, input=given, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603
     return found

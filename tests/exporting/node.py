@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from nextchar.pages.page import asset
+from nextchar.exporting.html import worker_program
 
 NODE = shutil.which("node")
 DRIVER = """
@@ -32,8 +32,7 @@ def run(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Open a model in a worker, and make calls together or in turn; return the reply to each, and the result of the check."""
     assert NODE
-    scripts = [asset(name, "nextchar.exporting") for name in ("engine.js", "worker.js")]
-    words = [NODE, "--eval", "\n".join([*scripts, DRIVER])]
+    words = [NODE, "--eval", worker_program() + DRIVER]
     given = json.dumps({"open": data, "calls": list(calls), "together": together}).encode()
     found = json.loads(subprocess.run(words, input=given, stdout=subprocess.PIPE, check=True).stdout)
     return found["replies"], found["checked"]

@@ -63,11 +63,16 @@ def encode(file: ModelFile, weights: WeightKind, *, name: str = "model", text: S
         "model": _summary(file, name),
         "neurons": [{"about": _sentence(seen, unit)} for unit in chosen],
         "engine": engine_data(file, weights, chosen),
-        "worker": _own("engine.js") + _own("worker.js"),
+        "worker": worker_program(),
     }
     style = asset("writer.css") + _own("page.css")
     programs = [*map(asset, WRITER), _own("client.js"), _own("page.js")]
     return page(data, _own("body.html"), style, programs, worker=True).encode()
+
+
+def worker_program() -> str:
+    """Return the script of the worker, which generates."""
+    return asset("unpack.js") + _own("engine.js") + _own("worker.js")
 
 
 def engine_arrays(file: ModelFile, weights: WeightKind) -> tuple[dict[str, Any], dict[str, Array]]:

@@ -44,7 +44,7 @@ SCREEN = 1000  # characters of the place that is shown first
 DECADES = 4  # of the logarithmic scale of gradients, below the largest
 POINTS = 60  # of a curve over distances
 _own = partial(asset, package="nextchar.inspection")
-SHARED = ("strip.js", "charts.js")
+SHARED = ("unpack.js", "strip.js", "charts.js")
 PROGRAMS = ("data.js", "text.js", "unit.js", "overview.js", "raster.js", "page.js")
 
 

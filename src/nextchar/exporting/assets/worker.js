@@ -5,12 +5,6 @@ const SLICE = 25; // milliseconds of work between two messages, in which others 
 const running = new Set();
 let net, model;
 
-async function inflate(text, Type) {
-  const raw = atob(text), bytes = new Uint8Array(raw.length);
-  for (let k = 0; k < raw.length; k++) bytes[k] = raw.charCodeAt(k); // Uint8Array.from takes ten times as long
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Type(await new Response(stream).arrayBuffer());
-}
 // Returns a function that waits until messages that have arrived are handled. A timer would wait at least 4 ms.
 function pauses() {
   const { port1, port2 } = new MessageChannel();
@@ -157,7 +151,7 @@ async function check({ ids, logprobs }) {
 async function open({ shape, arrays, codes, bytes, neurons, known }) {
   const types = { table: Float32Array, bias: Float32Array, scales: Float32Array, head_bias: Float32Array, head_scales: Float32Array };
   const Weights = shape.whole ? Int8Array : Float32Array;
-  const unpacked = await Promise.all(Object.entries(arrays).map(async ([name, text]) => [name, await inflate(text, types[name] ?? Weights)]));
+  const unpacked = await Promise.all(Object.entries(arrays).map(async ([name, text]) => [name, await unpack(text, types[name] ?? Weights)]));
   model = { shape, bytes, neurons, ids: new Map(codes.map((code, id) => [code, id])) };
   net = network(shape, Object.fromEntries(unpacked));
   postMessage({ opened: true });

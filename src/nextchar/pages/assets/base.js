@@ -4,11 +4,6 @@ const data = JSON.parse($("data").textContent);
 // In the frame of a notebook a page has no address that could hold what is selected.
 if (location.protocol === "about:") history.replaceState = () => undefined;
 
-async function unpack(text, Type) {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Type(await new Response(stream).arrayBuffer());
-}
 function element(name, content, attributes = {}) {
   const made = document.createElement(name);
   if (content !== undefined) made.textContent = content;
