@@ -24,7 +24,7 @@ TEXT = "To be, or not to be: that is the question; whether 'tis nobler in the mi
 SIZES = (
     "--steps 40 --hidden 16 --embedding 4 --batch-size 4 --seq-length 16 --eval-every 5 --eval-chars 200 --valid 0.2"
 )
-DISCOVER = "--shifts 99 --rotations 2 --no-causal --features code"
+DISCOVER = "--shifts 99 --rotations 2 --no-causal --features general"
 SIGNALS = {"SIGKILL": 1, "SIGTERM": 1, "SIGHUP": 1, "SIGINT": 2}
 """Each signal, and how many of it are sent one after the other."""
 
