@@ -289,7 +289,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], list[str]]:
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"there is no file {path}") from None
     except (ValueError, RecursionError) as error:  # the latter where brackets nest too deeply
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigError(f"{path} is not valid TOML: {error!s:.200}") from None
     texts = values.pop("texts", [])
     named = [*texts, values.get("init_from", "")] if isinstance(texts, list) else [None]
     if not all(isinstance(name, str) for name in named):
