@@ -186,6 +186,24 @@ def test_nan_is_no_value(http: httpx.Client) -> None:
     assert http.post("/api/neurons/text", content=content).status_code == 400
 
 
+def test_a_model_that_is_served_no_longer_takes_no_memory() -> None:
+    """When another one is looked at, what is known of it is dropped."""
+    from nextchar.serving.models import Model, Models
+    from nextchar.serving.neurons import Neurons
+
+    models = Models({name: Model(name, CHARACTERS) for name in ("one", "two")})
+    neurons = Neurons(models)
+    kept = [neurons._of(name) for name in models.by_name]
+    models.remove("one")
+    assert neurons._of("two") is kept[1]
+    models.put(Model("three", CHARACTERS))
+    neurons._of("three")
+    assert [*neurons._watched] == ["two", "three"]
+    neurons.close()
+    for model in models.by_name.values():
+        model.close()
+
+
 def test_the_routes_are_behind_the_guard() -> None:
     """They need the key, and no page of another site may use them."""
     with serving(api_key="secret") as at, httpx.Client(base_url=at) as http:

@@ -1,10 +1,12 @@
 """Trainings through the server: the line, what clients may send, and what survives the end of any process."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -272,6 +274,7 @@ def test_what_is_deleted_is_gone(
         (b"x" * 200, {"init_from": "/etc/passwd"}, "unknown option 'init_from'"),
         (b"", {"corpus": "shakespear"}, "there is no corpus named 'shakespear'; did you mean 'shakespeare'?"),
         (b"", {"corpus": "/etc/passwd"}, "there is no corpus named '/etc/passwd'"),
+        (b"", {"corpus": "shakespeare", "encoding": "a\0b"}, "there is no text encoding named"),
     ],
 )
 def test_a_mistake_is_one_sentence_at_once(
@@ -415,12 +418,15 @@ def test_a_restart_finds_everything_in_order(tmp_path: Path, processes: list[Fak
         client.close()
     (runs / ".trainings" / "half").mkdir()
     (runs / ".trainings" / "half" / "book.txt").write_text("to be", encoding="utf-8")
+    (runs / ".trainings" / "newer").mkdir()
+    (runs / ".trainings" / "newer" / "training.json").write_text('{"id": "newer", "status": "dreaming"}')
     processes.clear()
     kept = json.loads((runs / ".trainings" / ids[0] / "training.json").read_text(encoding="utf-8"))
     kept["status"] = "running"
     (runs / ".trainings" / ids[0] / "training.json").write_text(json.dumps(kept), encoding="utf-8")
     with server(runs) as client:
         assert not (runs / ".trainings" / "half").exists()
+        assert (runs / ".trainings" / "newer").exists()  # what another version wrote is not removed
         until(lambda: processes)
         assert processes[0].folder.name == ids[0]
         assert state(client, ids[1])["status"] == "stopped"
@@ -468,6 +474,76 @@ def test_two_texts_of_one_name_that_come_together(tmp_path: Path) -> None:
         made.add(each)
     assert [each.name for each in both] == ["book", "book-2"]
     made.close()
+
+
+def test_a_numbered_name_is_a_name(tmp_path: Path) -> None:
+    """It is no longer than a name may be, so the training can be kept by it."""
+    from nextchar.serving.trainings import Trainings, checked_name
+
+    made = Trainings(tmp_path / "runs", lambda *_: None)  # type: ignore[arg-type, return-value]
+    for number in range(1, 12):
+        made.add(made.new("x" * 60))
+        assert number == len({checked_name(each.name) for each in made.by_id.values()})
+    made.close()
+
+
+@pytest.mark.parametrize("change", ["keep", "delete"])
+def test_a_model_that_is_kept_or_deleted_while_it_is_made(tmp_path: Path, change: str) -> None:
+    """It is served by its new name, or not at all; nothing is served by the name of before."""
+    from nextchar.serving.trainings import Trainings
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(name: str, folder: Path) -> Any:
+        begun.set()
+        assert go_on.wait(WAIT)
+        scheduler = SimpleNamespace(shut_down=lambda _: None)
+        return SimpleNamespace(name=name, folder=folder, start=lambda: None, scheduler=scheduler)
+
+    async def both() -> list[str]:
+        made = Trainings(tmp_path / "runs", make)
+        training = made.new("book")
+        made.add(training)
+        training.status = "finished"
+        (training.folder / "model.safetensors").touch()
+        serve = asyncio.create_task(made.serve(training))
+        await asyncio.to_thread(begun.wait, WAIT)
+        changed = asyncio.create_task(made.keep(training, "lear") if change == "keep" else made.delete(training))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(serve, changed)
+        made.close()
+        return [*made.models.by_name]
+
+    assert asyncio.run(both()) == (["lear"] if change == "keep" else [])
+
+
+def test_a_kept_run_is_named_by_its_folder(tmp_path: Path) -> None:
+    """A folder can be renamed and copied; one from elsewhere names no other file, and no other options."""
+    from nextchar.serving.trainings import Trainings
+
+    record = {"id": "1", "name": "book", "status": "finished", "text": "book.txt", "options": {"hidden": 16}}
+    folders: dict[str, dict[str, Any]] = {"novel": {}, "copy": {}}
+    folders |= {"path": {"text": "../secret.txt"}, "flag": {"options": {"init_from": "x"}}}
+    for name, changes in folders.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training.json").write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    made = Trainings(tmp_path, lambda *_: None)  # type: ignore[arg-type, return-value]
+    made.close()
+    assert sorted(each.name for each in made.by_id.values()) == ["copy", "novel"]
+    assert all(made.find(id_).id == id_ for id_ in made.by_id)
+
+
+def test_what_cannot_be_started_does_not_hold_up_the_line(tmp_path: Path) -> None:
+    """It has failed, and the next one is started, which here fails in the same way."""
+    home = tmp_path / "runs" / ".trainings"
+    for name in ("one", "two"):
+        (home / name).mkdir(parents=True)
+        record = {"id": name, "name": name, "corpus": "shakespeare", "options": {"encoding": "a\0b"}}
+        (home / name / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    with server(tmp_path / "runs") as client:
+        for name in ("one", "two"):
+            assert "cannot be started" in reaches(client, name, "failed")["reason"]
 
 
 def test_a_kept_model_does_not_replace_another(tmp_path: Path, processes: list[Fake], lm: LanguageModel) -> None:
@@ -633,6 +709,11 @@ def test_pieces_of_a_log_are_the_whole_log(tmp_path: Path, monkeypatch: pytest.M
         reply = room.progress(tmp_path, reply["cursor"])
         whole += reply["training"]
     assert whole == found["training"]
+    damaged = "".join([*entries[:2], "\0" * 8 + "\n", entries[-1]])
+    (tmp_path / "new").write_text(damaged, encoding="utf-8")
+    (tmp_path / "new").replace(path)
+    monkeypatch.undo()
+    assert room.progress(tmp_path, "")["training"] == [[1, 2, 1]]
     other = tmp_path / "other"
     other.write_text("".join(entries[:2]), encoding="utf-8")
     other.replace(path)

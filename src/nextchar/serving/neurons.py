@@ -138,6 +138,8 @@ class Neurons:
         model = self._models.find(name)
         watched = self._watched.get(model.name)
         if watched is None or watched.model is not model:
+            served = self._models.by_name  # what is served no longer is kept in memory no longer
+            self._watched = {name: each for name, each in self._watched.items() if served.get(name) is each.model}
             watched = self._watched[model.name] = Watched(model, self._searcher, self._closing)
         return watched
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def progress(folder: Path, cursor: str) -> JSON:
         return {"cursor": "", "whole": True, "more": False, "training": [], "validation": [], "samples": []}
     piece = piece[: piece.rfind(b"\n") + 1]
     reply: JSON = {"whole": whole, "more": more, "training": [], "validation": [], "samples": []}
-    for line in piece.splitlines():
-        event = json.loads(line)
-        if event["event"] == "started":
-            past += last
-        last = event["seconds"]
-        _add(reply, event, past + last)
+    with suppress(ValueError, KeyError, TypeError):  # what follows a damaged line is left out, as in `read_log`
+        for line in piece.splitlines():
+            event = json.loads(line)
+            if event["event"] == "started":
+                past += last
+            last = event["seconds"]
+            _add(reply, event, past + last)
     reply["cursor"] = f"{identity}_{place + len(piece)}_{past:.1f}_{last:.1f}"
     return reply
 

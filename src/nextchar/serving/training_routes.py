@@ -23,7 +23,7 @@ from nextchar.serving.trainings import Training, Trainings
 from nextchar.storage import MODEL
 from nextchar.text.catalogue import CATALOGUE, place
 from nextchar.text.corpus import open_corpus
-from nextchar.text.sources import looks_binary
+from nextchar.text.sources import codec_name, looks_binary
 
 MOST_MINUTES = 7 * 24 * 60.0
 SPARE = 100 << 20  # bytes that stay free
@@ -109,6 +109,7 @@ class TrainingRoutes:
         _checked_minutes(config)
         if corpus and corpus not in CATALOGUE:
             raise ConfigError(f"there is no corpus named '{corpus[:60]}'{did_you_mean(corpus, CATALOGUE)}")
+        codec_name(config.encoding)
         training = self._line.new(name or corpus or "text")
         try:
             training.options = config.model_dump(include={*given}, mode="json")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from nextchar.config import Config
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.serving.models import Model, Models
 from nextchar.serving.processes import TrainingProcess, printed, warm_up
@@ -32,7 +33,8 @@ END_SECONDS = 10.0  # in which a process has to save when the server ends
 INTERRUPTED = 130  # the exit code of a training that was stopped and has saved
 
 Status = Literal["waiting", "running", "stopping", "stopped", "finished", "failed"]
-NAME = re.compile(r"[^\W_][\w-]{0,59}")
+LONGEST = 60  # characters of a name
+NAME = re.compile(rf"[^\W_][\w-]{{0,{LONGEST - 1}}}")
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 _log = logging.getLogger(__name__)
@@ -100,11 +102,13 @@ class Training(BaseModel):
 
 
 def read_training(folder: Path) -> Training | None:
-    """Return the training of a folder, if it holds one."""
+    """Return the training of a folder, if it holds one; a folder from elsewhere names no other file, and only options."""
     try:
-        return Training(folder=folder, **json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+        training = Training(folder=folder, **json.loads((folder / REQUEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, ValidationError):
         return None
+    own = training.text == Path(training.text).name and training.options.keys() <= Config.model_fields.keys()
+    return training if own else None
 
 
 def checked_name(name: str) -> str:
@@ -115,7 +119,9 @@ def checked_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(name) or name.upper() in RESERVED:
-        raise ConfigError(f"{name[:60]!r} cannot be a name; take up to 60 letters, digits, - and _, a letter first")
+        raise ConfigError(
+            f"{name[:LONGEST]!r} cannot be a name; take up to {LONGEST} letters, digits, - and _, a letter first"
+        )
     return name
 
 
@@ -152,8 +158,15 @@ class Trainings:
             raise ConfigError(f"another server trains in {runs}; name another folder with --runs") from None
         for folder in [*self.home.iterdir(), *self.runs.glob("*/")]:
             if training := read_training(folder):
-                training.kept = folder.parent == self.runs  # the server may have been killed while it kept it
+                if (
+                    folder.parent == self.runs
+                ):  # where folders are copied and renamed; or the server was killed in `keep`
+                    training.kept, training.name = True, folder.name
+                if training.id in self.by_id:
+                    training.id = secrets.token_hex(6)
                 self.by_id[training.id] = training
+            elif (folder / REQUEST).exists():
+                _log.warning("%s is left as it is: its %s is damaged, or of another version", folder, REQUEST)
             elif folder.parent == self.home and folder.is_dir():  # a text that did not arrive, or what was deleted
                 shutil.rmtree(folder, ignore_errors=True)
         for training in self.by_id.values():
@@ -237,20 +250,22 @@ class Trainings:
         Raises:
             HTTPException: 409, it has not ended, has no model, or there is a run or a model of that name.
         """
-        self._must_rest(training)
-        name, before = checked_name(name), training.name
-        if not training.has_model:
-            raise HTTPException(409, "this training has no model yet; let it go on for a moment")
-        if (self.runs / name).exists() or (name != before and self._taken(name)):
-            raise HTTPException(409, f"there is already a run or a model named {name}; take another name")
-        training.folder = training.folder.rename(self.runs / name)
-        training.name, training.kept = name, True
-        training.save()
-        if training.text and (training.folder / CONFIG).exists():
-            config = (training.folder / CONFIG).read_text(encoding="utf-8")
-            texts = f"texts = {json.dumps([str(training.folder / training.text)], ensure_ascii=False)}"
-            write_text(training.folder / CONFIG, re.sub(r"(?m)^texts = .*$", lambda _: texts, config, count=1))
-        self._unserve(training, before)
+        name = checked_name(name)
+        async with self._serving:  # a model that is being made gets the name and the folder of before
+            self._must_rest(training)
+            before = training.name
+            if not training.has_model:
+                raise HTTPException(409, "this training has no model yet; let it go on for a moment")
+            if (self.runs / name).exists() or (name != before and self._taken(name)):
+                raise HTTPException(409, f"there is already a run or a model named {name}; take another name")
+            training.folder = training.folder.rename(self.runs / name)
+            training.name, training.kept = name, True
+            training.save()
+            if training.text and (training.folder / CONFIG).exists():
+                config = (training.folder / CONFIG).read_text(encoding="utf-8")
+                texts = f"texts = {json.dumps([str(training.folder / training.text)], ensure_ascii=False)}"
+                write_text(training.folder / CONFIG, re.sub(r"(?m)^texts = .*$", lambda _: texts, config, count=1))
+            self._unserve(training, before)
         await self.serve(training)
 
     async def delete(self, training: Training) -> None:
@@ -262,9 +277,10 @@ class Trainings:
             while not process.ended:  # noqa: ASYNC110  nothing reports it
                 await asyncio.sleep(POLL)
             self._changed.set()
-        self._unserve(training, training.name)
-        gone = training.folder.rename(self.home / f"deleted-{training.id}")
-        (gone / REQUEST).unlink(missing_ok=True)
+        async with self._serving:  # as in `keep`
+            self._unserve(training, training.name)
+            gone = training.folder.rename(self.home / f"deleted-{training.id}")
+            (gone / REQUEST).unlink(missing_ok=True)
         await asyncio.to_thread(shutil.rmtree, gone, ignore_errors=True)
         if training.key and all(each.key != training.key for each in self.by_id.values()):
             drop_cached(training.key)
@@ -359,8 +375,10 @@ class Trainings:
     def _start(self, training: Training) -> None:
         try:
             self._process = TrainingProcess.start(training.folder, training.words())
-        except OSError as error:
-            self._set(training, "failed", f"its process cannot be started: {error.strerror or error}")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self._set(training, "failed", f"its process cannot be started: {reason}")
+            self._changed.set()  # the next one starts
             return
         self._current = training
         self._set(training, "running")
@@ -404,7 +422,7 @@ class Trainings:
         free, number = name, 1
         while self._taken(free):
             number += 1
-            free = f"{name}-{number}"
+            free = f"{name[: LONGEST - len(str(number)) - 1]}-{number}"
         return free
 
     def _taken(self, name: str) -> bool:
