@@ -65,7 +65,7 @@ def resume_members(job: "Job", folder: Path, texts: list[str], budget: dict[str,
     if job.ranks and rank == 0:
         Run.open(members[0]).corpus(texts)  # which encodes the text, if it is new
         named = list(map(absolute, texts))
-        job.ranks.tell({"do": "members", "folder": str(folder.absolute()), "texts": named, "budget": budget})
+        job.ranks.broadcast({"do": "members", "folder": str(folder.absolute()), "texts": named, "budget": budget})
     if minutes := budget.get("minutes"):
         budget = {**budget, "minutes": minutes / -(-len(members) // world)}
     for place in members[rank::world]:

@@ -311,7 +311,7 @@ def _open(job: Job, run: "Run", texts: list[str]) -> "tuple[Corpus, float]":
         progress.close()
     if job.ranks:
         how = {name: getattr(run.config, name) for name in ("units", "encoding", "suffix")}
-        job.ranks.tell({"do": "open", "key": corpus.key, "texts": list(map(absolute, texts or run.texts)), **how})
+        job.ranks.broadcast({"do": "open", "key": corpus.key, "texts": list(map(absolute, texts or run.texts)), **how})
         job.ranks.agree()
         job.console.print(f"{job.ranks.world} processes train together; threads of each: {available_cores()}")
     if corpus.skipped:

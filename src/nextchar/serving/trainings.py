@@ -120,7 +120,7 @@ def checked_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if not NAME.fullmatch(name) or name.upper() in RESERVED:
         raise ConfigError(
-            f"{name[:LONGEST]!r} cannot be a name; take up to {LONGEST} letters, digits, - and _, a letter first"
+            f"{name[:LONGEST]!r} cannot be a name; take up to {LONGEST} letters, digits, - and _, with no - or _ first"
         )
     return name
 

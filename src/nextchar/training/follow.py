@@ -1,4 +1,4 @@
-"""What every process of a training does but the first: it does as the first one tells it, until that says "end"."""
+"""The processes of a training but the first: they carry out its orders, until the order "end"."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -38,10 +38,10 @@ class Follower:
             self._trainer.stop()
 
     def follow(self) -> bool:
-        """Do what is told until the end; return whether the last training was not interrupted."""
+        """Carry out orders until the end; return whether the last training was not interrupted."""
         corpus, finished = None, True
         while True:
-            order, content = self._ranks.hear()
+            order, content = self._ranks.receive()
             match order["do"]:
                 case "open":
                     corpus = self._open(order)

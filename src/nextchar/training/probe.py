@@ -76,7 +76,7 @@ def measure_flops(
         device: Where to train.
         precision: "fp32" or "bf16".
         seconds: To measure; at least three steps are made, of which the first is not counted.
-        ranks: The processes that train together; the others measure, too, when the first tells them.
+        ranks: The processes that train together; the others measure, too, by an order of the first.
     """
     shape = recipe.architecture
     check_memory(shape, recipe.chars_per_step, vocabulary_size)
@@ -84,7 +84,7 @@ def measure_flops(
     recipe = recipe.replace(dropout=0.1, recurrent_dropout=0.1)
     if ranks.leads:
         config = recipe.model_dump(exclude_none=True, mode="json") | {"device": device.type, "precision": precision}
-        ranks.tell({"do": "measure", "config": config, "vocabulary_size": vocabulary_size, "seconds": seconds})
+        ranks.broadcast({"do": "measure", "config": config, "vocabulary_size": vocabulary_size, "seconds": seconds})
     step = training_step(recipe, vocabulary_size, device, precision, ranks)
     each = seconds_each(step, seconds, at_least=2, ranks=ranks)
     return 6 * matrix_weights(recipe, shape.hidden, vocabulary_size) * recipe.chars_per_step / each

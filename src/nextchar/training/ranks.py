@@ -1,6 +1,6 @@
 """Several processes that train one network: how they share the batch, add gradients and agree, over torch.distributed.
 
-The first process leads. It reads files, plans, measures, validates and writes; the others do what it tells them
+The first process leads. It reads files, plans, measures, validates and writes; the others carry out its orders
 (`training/follow.py`). What depends on the clock is decided by it alone, so that all make the same steps.
 """
 
@@ -80,7 +80,7 @@ class Ranks:
         *known, stops = self.sum(said).tolist()
         return known, stops > 0
 
-    def tell(self, order: Mapping[str, Any], content: bytes = b"") -> None:
+    def broadcast(self, order: Mapping[str, Any], content: bytes = b"") -> None:
         """Send an order, as JSON, and bytes to all other processes."""
         if self.world > 1:
             message = json.dumps(order).encode()
@@ -88,8 +88,8 @@ class Ranks:
                 dist.broadcast(torch.tensor([len(message), len(content)]), 0)
                 dist.broadcast(torch.frombuffer(bytearray(message + content), dtype=torch.uint8), 0)
 
-    def hear(self) -> tuple[dict[str, Any], bytes]:
-        """Wait for what the first process tells."""
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """Return the next order of the first process, and its bytes."""
         sizes = torch.zeros(2, dtype=torch.int64)
         with self._connected():
             dist.broadcast(sizes, 0)
@@ -118,7 +118,7 @@ class Ranks:
         if self._broken or self.world == 1:
             return
         if self.leads:
-            self.tell({"do": "end"})
+            self.broadcast({"do": "end"})
         self._ended.set()
         self.agree()
         dist.destroy_process_group()

@@ -70,7 +70,7 @@ def make_trainer(  # noqa: PLR0913 - all but two are keywords
         started = time.monotonic()
         seconds = compile_ahead(lambda: exercise(config))
         if ranks.world > 1:
-            ranks.tell({"do": "compile", "config": config.model_dump(exclude_none=True, mode="json")})
+            ranks.broadcast({"do": "compile", "config": config.model_dump(exclude_none=True, mode="json")})
             ranks.agree()
             seconds = time.monotonic() - started
         if seconds:
@@ -93,7 +93,7 @@ def _together(trainer: Trainer, ranks: Ranks, *, timed: bool = False) -> Trainer
     """Let the other processes make trainers of the same weights, with the rows of the batch that are theirs."""
     if ranks.world > 1:
         order = {"do": "train", "timed": timed, "device": trainer.device.type, "precision": trainer.precision}
-        ranks.tell(order, to_bytes(trainer.snapshot()))
+        ranks.broadcast(order, to_bytes(trainer.snapshot()))
     return trainer
 
 

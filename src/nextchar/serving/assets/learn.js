@@ -12,11 +12,6 @@ tabs.learn = (() => {
   const ENCODINGS = [["utf-8", "UTF-8"], ["utf-16", "UTF-16"], ["cp1252", "Windows-1252"], ["latin-1", "Latin-1"], ["bytes", "none: read it as bytes"]];
   let made = null, chosen = "", source = null, trainings = [], limits = {}, folder = "runs", run = null, leaving = null, absent = false;
 
-  const button = (words, pressed, attributes = {}) => {
-    const made = element("button", words, { type: "button", ...attributes });
-    made.addEventListener("click", pressed);
-    return made;
-  };
   const labelled = (words, inside) => {
     const label = element("label", `${words} `);
     label.append(inside);
