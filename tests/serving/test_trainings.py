@@ -382,7 +382,7 @@ def test_a_full_disk_does_not_stop_the_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(import_module("nextchar.serving.trainings"), "write_text", full)
+    monkeypatch.setattr(import_module("nextchar.serving.training_record"), "write_text", full)
     monkeypatch.setattr(Fake, "start", full)
     processes[0].end(0)
     assert reaches(http, one, "finished")
@@ -478,7 +478,8 @@ def test_two_texts_of_one_name_that_come_together(tmp_path: Path) -> None:
 
 def test_a_numbered_name_is_a_name(tmp_path: Path) -> None:
     """It is no longer than a name may be, so the training can be kept by it."""
-    from nextchar.serving.trainings import Trainings, checked_name
+    from nextchar.serving.training_record import checked_name
+    from nextchar.serving.trainings import Trainings
 
     made = Trainings(tmp_path / "runs", lambda *_: None)  # type: ignore[arg-type, return-value]
     for number in range(1, 12):

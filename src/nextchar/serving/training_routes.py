@@ -19,7 +19,8 @@ from nextchar.serving.guard import compact
 from nextchar.serving.models import Limits
 from nextchar.serving.progress import COMPILING, doing, progress
 from nextchar.serving.replies import JSON
-from nextchar.serving.trainings import Training, Trainings
+from nextchar.serving.training_record import Training
+from nextchar.serving.trainings import Trainings
 from nextchar.storage import MODEL
 from nextchar.text.catalogue import CATALOGUE, place
 from nextchar.text.corpus import open_corpus
