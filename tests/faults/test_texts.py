@@ -62,6 +62,15 @@ def test_bytes_on_a_terminal_are_decoded_across_pieces(monkeypatch: pytest.Monke
     assert b"".join(map(shown, pieces)).decode(sys.stdout.encoding, "replace").endswith("\\x1b[2J\ufffd!")
 
 
+def test_line_ends_on_a_terminal_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text with the line ends of Windows is shown in lines, also where a piece ends between the two characters."""
+    on_terminal(monkeypatch)
+    shown = _shown("utf-8")
+    assert b"".join(map(shown, [b"a\r", b"\nb\rc\r\n", "d"])).split() == [b"a", b"b", b"c", b"d"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert shown(b"a\r\n") == b"a\r\n"
+
+
 @pytest.mark.parametrize("plane", range(17))
 def test_every_plane_of_unicode_is_a_text(tmp_path: Path, plane: int) -> None:
     """Every character of a plane, without surrogates, is encoded and decoded as it was."""

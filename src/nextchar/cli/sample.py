@@ -5,6 +5,7 @@ import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import IncrementalNewlineDecoder
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,13 +119,15 @@ def _output(generator: "Generator", prompt: str, count: int) -> Iterator[bytes]:
 def _shown(encoding: str) -> Callable[[str | bytes], bytes]:
     """Return what puts prompts and pieces of a text in the form that is printed.
 
-    A terminal gets no control characters: they are escaped. Elsewhere the bytes of a byte model are printed as they are.
+    A terminal gets no control characters: they are escaped, and every kind of line end is one of the terminal's.
+    Elsewhere the bytes of a byte model are printed as they are.
     """
     decode = getincrementaldecoder("utf-8")("replace").decode
+    lines = IncrementalNewlineDecoder(None, translate=True)
 
     def shown(piece: str | bytes) -> bytes:
         if sys.stdout.isatty():
-            return encode_output(visible(decode(piece) if isinstance(piece, bytes) else piece))
+            return encode_output(visible(lines.decode(decode(piece) if isinstance(piece, bytes) else piece)))
         if isinstance(piece, bytes) and encoding != "utf-8":
             return piece
         return encode_output(piece.decode() if isinstance(piece, bytes) else piece)
