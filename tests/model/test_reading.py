@@ -187,6 +187,7 @@ THREADS = {
     "model/compiled.py": "defines the setting",
     "training/learner.py": "the training step",
     "sampling/cuda_graph.py": "the prompt, and every block",
+    "serving/observer.py": "one thread beside the scheduler's",
 }
 
 

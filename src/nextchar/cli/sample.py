@@ -108,8 +108,9 @@ def _print_text(generator: "Generator", prompt: str, count: int) -> None:
 def _output(generator: "Generator", prompt: str, count: int) -> Iterator[bytes]:
     shown = _shown(generator.encoding)
     if count == 1:
+        pieces = generator.pieces(prompt, 0)  # checks the prompt before it is printed
         yield shown(prompt)
-        yield from map(shown, generator.pieces(prompt, 0))
+        yield from map(shown, pieces)
         return
     for generation in generator.generations(prompt, count):
         yield shown(RULE * (generation.index > 0) + prompt)
