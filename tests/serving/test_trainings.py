@@ -25,7 +25,7 @@ from browser import BROWSER, Page
 from nextchar.errors import ConfigError
 from nextchar.language_model import LanguageModel
 from nextchar.sampling.sample import sample
-from nextchar.storage import read_model, save
+from nextchar.storage import read_model, save, write_arrays
 from nextchar.training.folder import locked, training_process
 from serving.service import serving
 
@@ -533,6 +533,20 @@ def test_a_kept_run_is_named_by_its_folder(tmp_path: Path) -> None:
     made.close()
     assert sorted(each.name for each in made.by_id.values()) == ["copy", "novel"]
     assert all(made.find(id_).id == id_ for id_ in made.by_id)
+
+
+@pytest.mark.parametrize("about", [{}, {"step": None, "steps": 5}, {"step": 0, "steps": 5, "config": []}])
+def test_a_damaged_snapshot_does_not_keep_the_server_from_starting(tmp_path: Path, about: dict[str, Any]) -> None:
+    """Its training waits to go on, and says then what is wrong."""
+    from nextchar.serving.trainings import Trainings
+
+    (tmp_path / "book").mkdir()
+    record = {"id": "1", "name": "book", "status": "running", "corpus": "shakespeare"}
+    (tmp_path / "book" / "training.json").write_text(json.dumps(record), encoding="utf-8")
+    write_arrays(tmp_path / "book" / "training.safetensors", {}, about)
+    made = Trainings(tmp_path, lambda *_: None)  # type: ignore[arg-type, return-value]
+    made.close()
+    assert made.find("1").status == "waiting"
 
 
 def test_what_cannot_be_started_does_not_hold_up_the_line(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Training(BaseModel):
         try:
             at = read_metadata(self.folder / TRAINING)
             return at["step"] >= at["steps"] or 0 < at["config"].get("patience", 0) <= at["since_best"]
-        except (OSError, KeyError, NextcharError):
+        except (OSError, LookupError, TypeError, AttributeError, NextcharError):  # a run from elsewhere may be damaged
             return False
 
     def words(self) -> list[str]:

@@ -70,7 +70,7 @@ class Trainings:
                 if training.id in self.by_id:
                     training.id = secrets.token_hex(6)
                 self.by_id[training.id] = training
-            elif (folder / REQUEST).exists():
+            elif folder.parent == self.home and any(folder.glob(REQUEST)):
                 _log.warning("%s is left as it is: its %s is damaged, or of another version", folder, REQUEST)
             elif folder.parent == self.home and folder.is_dir():  # a text that did not arrive, or what was deleted
                 shutil.rmtree(folder, ignore_errors=True)
