@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from browser import BROWSER, Page
+from conftest import make_model
 from nextchar.inspection.trace import trace
 from nextchar.sampling.sample import sample
 from serving.service import CHARACTERS, serving
@@ -73,6 +74,21 @@ def texts(page: Page) -> list[str]:
     """Return the text without and with the neuron held."""
     shown: list[list[str]] = page.ask(f"{BOXES}.map((each) => {LETTERS})")
     return ["".join(letters).replace("↵", "\n") for letters in shown]
+
+
+def test_a_model_that_was_replaced_is_searched_again(page: Page) -> None:
+    """A text that is shown gets the values of the model that has the name now."""
+    values = "document.querySelector('.track').textContent"
+    with serving({"book": CHARACTERS}) as address:
+        opened(page, address)
+        typed(page, PROMPT[:8])
+        before, lowest = page.ask(COLOURS), page.ask(values)
+        page.ask("document.querySelector('#tab-write').click()")
+    with serving({"book": make_model(CHARACTERS.vocabulary, 7)}, port=int(address.rpartition(":")[2])):
+        page.ask("document.querySelector('#tab-look').click()")
+        page.until(f"{values} !== {lowest!r} && {ALL}")
+        assert page.ask(TEXT) == PROMPT[:8]
+        assert page.ask(COLOURS) != before
 
 
 def colour(value: float, scheme: str) -> str:

@@ -129,19 +129,19 @@ tabs.look = (() => {
     }
     about.textContent = `${message ? sentence(message) : ""} ${named.length ? HOW : state === "done" ? "No neuron of this model follows quotes, brackets, lines or words clearly better than random memories would." : ""}`;
   }
-  // Asks for the neurons that are worth seeing until the server has found them.
+  // Asks for the neurons that are worth seeing until the server has found them; each time, as another model can have got the name.
   async function search() {
     asking?.abort();
     const mine = new AbortController(), asked = model.value;
     asking = mine;
     listNeurons();
     begin();
-    if (known.has(asked)) return;
     try {
       for (;;) {
         const result = await server.json(`/api/neurons?model=${encodeURIComponent(asked)}`, { signal: mine.signal });
         if (mine.signal.aborted) return;
         if (result.state !== "searching") {
+          if (known.has(asked) && JSON.stringify(known.get(asked)) !== JSON.stringify(result)) forget(); // it was trained further
           known.set(asked, result);
           break;
         }
