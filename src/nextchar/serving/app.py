@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from nextchar.errors import NextcharError
-from nextchar.serving.guard import Guard, compact, error_object, error_response, is_loopback
+from nextchar.serving.guard import Guard, error_object, error_response, is_loopback, json_response
 from nextchar.serving.metrics import Metrics
 from nextchar.serving.models import START_NAME, Limits, Model, Models, Prompt, UnknownModelError
 from nextchar.serving.neurons import Neurons
@@ -189,7 +189,7 @@ class Server:
             if reason in reasons:
                 return error_response(ENDED[reason], status, reason)
         whole = call.reply.whole(call.kept)
-        return Response(compact(selected(whole, call.fields) if call.fields else whole), media_type="application/json")
+        return json_response(selected(whole, call.fields) if call.fields else whole)
 
     async def _events(self, http: HTTPRequest, call: Call, inbox: Inbox, jobs: list[Job], client: str) -> Events:
         """Yield events until all texts have ended; cancel those that have not, if the client leaves."""
@@ -234,28 +234,28 @@ class Server:
         body = await read_body(http, Tokenize, self._models.limits)
         model = self._models.find(body.model)
         tokens = model.tokenize(body.prompt)
-        return _json({"tokens": tokens, "count": len(tokens), "max_model_len": self._models.limits.prompt})
+        return json_response({"tokens": tokens, "count": len(tokens), "max_model_len": self._models.limits.prompt})
 
     async def _detokenize(self, http: HTTPRequest) -> Response:
         body = await read_body(http, Detokenize, self._models.limits)
         model = self._models.find(body.model)
         prompt = model.encode(body.tokens, self._models.limits)
         text = START_NAME * prompt.starts + model.vocabulary.decode(prompt.ids)
-        return _json({"prompt": text, "content": text})
+        return json_response({"prompt": text, "content": text})
 
     async def _tokenizer_info(self, http: HTTPRequest) -> Response:
         model = self._models.find(http.query_params.get("model"))
         names = {"bos_token": START_NAME, "eos_token": START_NAME, "pad_token": None, "chat_template": None}
-        return _json({**names, "units": model.vocabulary.units, "vocab_size": len(model.vocabulary)})
+        return json_response({**names, "units": model.vocabulary.units, "vocab_size": len(model.vocabulary)})
 
     async def _list(self, _http: HTTPRequest) -> Response:
-        return _json({"object": "list", "data": [*map(_described, self._models.by_name.values())]})
+        return json_response({"object": "list", "data": [*map(_described, self._models.by_name.values())]})
 
     async def _one(self, http: HTTPRequest) -> Response:
-        return _json(_described(self._models.find(http.path_params["name"])))
+        return json_response(_described(self._models.find(http.path_params["name"])))
 
     async def _health(self, _http: HTTPRequest) -> Response:
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def _index(self, http: HTTPRequest) -> Response:
         if wants_html(http):
@@ -276,10 +276,6 @@ def _alternatives(request: Request) -> int:
 
 def _shown(value: JSON, call: Call) -> JSON:
     return selected(value, call.fields) if call.fields and value.get("stop") else value
-
-
-def _json(value: JSON) -> Response:
-    return Response(compact(value), media_type="application/json")
 
 
 def _described(model: Model) -> JSON:

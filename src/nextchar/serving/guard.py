@@ -33,6 +33,11 @@ def compact(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return JSON as a response."""
+    return Response(compact(value), status, media_type="application/json")
+
+
 def error_object(message: str, status: int, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """Return an error in OpenAI's form."""
     kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"

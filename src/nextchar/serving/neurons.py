@@ -27,7 +27,7 @@ from nextchar.architecture import Architecture
 from nextchar.errors import ConfigError, NextcharError
 from nextchar.sampling.options import SampleOptions
 from nextchar.sampling.protocol import PromptState
-from nextchar.serving.guard import compact, error_object
+from nextchar.serving.guard import error_object, json_response
 from nextchar.serving.models import Model, Models
 from nextchar.serving.scheduler import QueueFullError, ShuttingDownError
 from nextchar.serving.schemas import Drawing
@@ -145,7 +145,7 @@ class Neurons:
 
     async def _list(self, http: HTTPRequest) -> Response:
         found = self._of(http.query_params.get("model")).found()
-        return Response(compact(found), media_type="application/json")
+        return json_response(found)
 
     async def _text(self, http: HTTPRequest) -> Response:
         body = await read_body(http, Look, self._models.limits)

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from nextchar.config import DEFAULT_MINUTES, Config
 from nextchar.errors import ConfigError, NextcharError, TextError, check_options, did_you_mean
-from nextchar.serving.guard import compact
+from nextchar.serving.guard import json_response
 from nextchar.serving.models import Limits
 from nextchar.serving.progress import COMPILING, doing, progress
 from nextchar.serving.replies import JSON
@@ -82,14 +81,16 @@ class TrainingRoutes:
         return told
 
     def _answer(self, training: Training, status: int = 200) -> Response:
-        return _json(self._about(training), status)
+        return json_response(self._about(training), status)
 
     async def _list(self, _http: HTTPRequest) -> Response:
         newest = sorted(self._line.by_id.values(), key=lambda each: -each.created)
         corpora = [{"name": name, "about": each.about, "place": place(name)} for name, each in CATALOGUE.items()]
         runs = self._line.shown.as_posix()
         limits = {"bytes": self._limits.text, "minutes": MOST_MINUTES}
-        return _json({"trainings": [*map(self._about, newest)], "corpora": corpora, "limits": limits, "runs": runs})
+        return json_response(
+            {"trainings": [*map(self._about, newest)], "corpora": corpora, "limits": limits, "runs": runs}
+        )
 
     async def _one(self, http: HTTPRequest) -> Response:
         training = self._named(http)
@@ -98,7 +99,7 @@ class TrainingRoutes:
             reply["doing"] = await asyncio.to_thread(doing, training.folder)
         elif training.status == "waiting" and self._line.warming:
             reply["doing"] = COMPILING
-        return _json({**self._about(training), **reply})
+        return json_response({**self._about(training), **reply})
 
     async def _add(self, http: HTTPRequest) -> Response:
         given = dict(http.query_params)
@@ -202,7 +203,3 @@ def _checked_minutes(config: Config) -> float | None:
     if config.minutes is not None and config.minutes > MOST_MINUTES:
         raise ConfigError(f"minutes is {config.minutes:g}, but must be at most {MOST_MINUTES:g}")
     return config.minutes
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(compact(value), status, media_type="application/json")
