@@ -166,3 +166,32 @@ def test_a_changed_source_recompiles_its_callers(tmp_path: Path) -> None:
         printed.append(int(done.stdout))
     assert printed == [20, 30]
     assert len(list((tmp_path / "cache" / "compiled").iterdir())) == 2
+
+
+SUMS = """
+import hashlib
+import numpy as np
+from nextchar.kernels.lstm_training import backward
+
+random = np.random.default_rng(1)
+draw = lambda *shape: random.normal(size=shape).astype(np.float32)
+gates, cells = 1 / (1 + np.exp(-draw(8, 4, 1, 64))), draw(9, 4, 1, 16)
+gradients = draw(8, 4, 64), draw(4, 1, 16), np.zeros((8, 4, 4, 1, 16), np.float32), np.zeros((10, 1, 64), np.float32)
+backward(draw(1, 64, 64), (gates, cells), gradients, random.integers(0, 10, (8, 4)), 0, 4)
+sums = hashlib.sha256(b"".join(each.tobytes() for each in (gates, *gradients))).hexdigest()
+print(sums, sum(backward.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.shell
+def test_code_from_the_cache_computes_what_the_process_that_compiled_it_did(tmp_path: Path) -> None:
+    """To the bit: code calls the form of other functions that is part of it, also where these were compiled before it."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run([sys.executable, "-c", SUMS], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    (fresh, compiled_itself), (cached, hits) = map(str.split, outputs)
+    assert (compiled_itself, hits) == ("0", "1")
+    assert fresh == cached

@@ -26,7 +26,8 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba.core import event, serialize
+from llvmlite import binding
+from numba.core import codegen, event, serialize
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from platformdirs import user_cache_path
@@ -36,6 +37,7 @@ from nextchar.kernels import cpu
 _UNUSED_SECONDS = 90 * 24 * 3600
 """A folder of another version is removed if it was not used for this long."""
 _DIGEST_SIZE = 32
+_MANGLED = "_ZN8nextchar"  # how the names of our functions begin in LLVM
 
 
 def _digest(data: bytes) -> str:
@@ -93,6 +95,37 @@ def _remove(base: Path, before: float) -> int:
 def clear() -> int:
     """Remove the compiled code of all versions; return how many folders were removed."""
     return sum(_remove(base, before=float("inf")) for base in bases())
+
+
+class _Library(codegen.JITCodeLibrary):
+    """Compiled code that calls only what was compiled with it.
+
+    The code of a function contains those that it calls, in a form of its own, which may round differently from the form in
+    which these were compiled alone. Where both were in memory, as in the process that compiled them, a call went to the
+    one that came first; loaded from the cache, to the other. So the first run after a change differed from all later ones.
+    """
+
+    def _optimize_final_module(self) -> None:
+        super()._optimize_final_module()  # type: ignore[no-untyped-call]
+        module = self._final_module
+        inner = [
+            function.name
+            for function in module.functions
+            if not function.is_declaration
+            and function.linkage == binding.Linkage.linkonce_odr
+            and function.name.startswith(_MANGLED)
+        ]
+        if inner:
+            # What others link stays as it was.
+            self._shared_module = module.clone()
+            for function in self._shared_module.functions:
+                if not function.is_declaration and function.linkage == binding.Linkage.external:
+                    function.linkage = "linkonce_odr"
+            for name in inner:
+                module.get_function(name).linkage = "internal"
+
+
+codegen.JITCPUCodegen._library_class = _Library  # noqa: SLF001
 
 
 class _Cache(NullCache):
