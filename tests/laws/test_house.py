@@ -11,7 +11,7 @@ import nextchar
 from size import function_lengths, lines_of_code, room_of
 
 SOURCE = Path(nextchar.__file__).parent
-LINES = 17500
+LINES = 17000
 FILE_LINES = 300
 FUNCTION_LINES = 80
 
