@@ -64,6 +64,8 @@ class Page:
             whole += byte
         message: dict[str, Any] = json.loads(whole)
         method, parameters = message.get("method"), message.get("params", {})
+        if message.get("sessionId") != self._session.get("sessionId"):  # of the page before, which is being closed
+            return message
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
         elif method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
