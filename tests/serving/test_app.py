@@ -227,6 +227,10 @@ def test_what_is_no_request_gets_an_error(
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "http://localhost.evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 200),
+        ({"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, 200),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "origin": ORIGIN}, 200),
         ({"origin": "http://evil.example", "host": "evil.example"}, 403),
     ],
 )

@@ -31,7 +31,7 @@ def command(
     much of what it writes is copied. Prints the address of what was sent, which
     every command takes for a MODEL. Log in with `hf auth login`, or set HF_TOKEN.
 
-        nextchar push runs/book user/book --dry-run
+        nextchar push runs/book user/book --licence mit --dry-run
         nextchar push runs/book user/book --licence cc-by-4.0
         nextchar sample hf://user/book -n 500
 

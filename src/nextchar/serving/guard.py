@@ -84,7 +84,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        allowed = origin is None or self._is_own(origin, headers.get("host", ""))
+        # An <img> of another site sends no Origin, but its request could start work; a link to the page may come from anywhere.
+        embedded = headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
+        allowed = not embedded if origin is None else self._is_own(origin, headers.get("host", ""))
 
         response = self._refusal(headers, allowed=allowed)
         trusted = response is None
@@ -111,7 +113,9 @@ class Guard:
         if not (NAMES.fullmatch(name) or name in (self._host, f"[{self._host}]") or self._is_public(name)):
             return error_response(f"the host '{name}' is not a name of this server", 403, "forbidden")
         if not allowed:
-            return error_response(f"pages of {headers['origin']} may not use this server", 403, "forbidden")
+            return error_response(
+                f"pages of {headers.get('origin', 'another site')} may not use this server", 403, "forbidden"
+            )
         return None
 
     def _is_public(self, name: str) -> bool:
