@@ -156,3 +156,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """Return a browser for all the pages of this file."""
     with browser(tmp_path_factory.mktemp("profile")) as page:
         yield page
+
+
+@pytest.fixture
+def page(chromium: Page) -> Iterator[Page]:
+    """Return a browser with a clean record, which must stay clean: no complaint, and nothing asked of another place.
+
+    A page that is a file asks for nothing but files, and one of a server for nothing but what that server has.
+    """
+    chromium.requests.clear()
+    chromium.complaints.clear()
+    yield chromium
+    assert chromium.complaints == []
+    asked = [address.split("/")[2] for address in chromium.requests if not address.startswith("data:")]
+    assert len({*asked}) <= 1, asked

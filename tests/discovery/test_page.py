@@ -1,6 +1,5 @@
 """The page of the claims in a browser: findings first, the rest folded, on wide and on narrow screens."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,16 +26,6 @@ def searched() -> tuple[Study, Claims]:
     """Return the study of the golden network, with causal tests, and its claims."""
     study = prepare(golden_model(), golden_text(8000), "general", Search(shifts=99, rotations=1, steered=1))
     return study, claims_of(study, "general")
-
-
-@pytest.fixture
-def page(chromium: Page) -> Iterator[Page]:
-    """Return it with a clean record, which must stay clean: nothing but files asked for, and nothing to complain of."""
-    chromium.requests.clear()
-    chromium.complaints.clear()
-    yield chromium
-    assert chromium.complaints == []
-    assert {address.split(":")[0] for address in chromium.requests} <= {"file", "data"}
 
 
 def written(folder: Path, claims: Claims, study: Study) -> str:

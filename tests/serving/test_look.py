@@ -40,16 +40,6 @@ def server() -> Iterator[str]:
         yield at
 
 
-@pytest.fixture
-def page(chromium: Page) -> Iterator[Page]:
-    """Return a browser with a clean record, which must stay clean."""
-    chromium.requests.clear()
-    chromium.complaints.clear()
-    yield chromium
-    assert chromium.complaints == []
-    assert len({address.split("/")[2] for address in chromium.requests if address.startswith("http")}) == 1
-
-
 def opened(page: Page, address: str, state: str = "", width: int = 1440, scheme: str = "light") -> None:
     """Open the tab, and wait until there are neurons and colours."""
     page.open(f"{address}/#tab=look{state}", width, scheme=scheme)

@@ -39,18 +39,6 @@ def server() -> Iterator[str]:
         yield at
 
 
-@pytest.fixture
-def page(chromium: Page) -> Iterator[Page]:
-    """Return a browser with a clean record, which must stay clean: no complaint, and nothing asked of another host."""
-    chromium.requests.clear()
-    chromium.complaints.clear()
-    yield chromium
-    assert chromium.complaints == []
-    assert {address.split("/")[2] for address in chromium.requests if not address.startswith("data:")} <= {
-        chromium.requests[0].split("/")[2]
-    }
-
-
 def nats(model: LanguageModel, text: str) -> Any:
     """Return -ln p of every character of a text, or byte."""
     network = Engine(model).backend.networks[0]  # type: ignore[attr-defined]
