@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -38,6 +39,9 @@ class Row(NamedTuple):
     what: str
     cases: int
     result: str
+
+
+Part = Callable[[int, int, str, Path], Iterator[Row]]
 
 
 def files(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
@@ -145,45 +149,22 @@ def _limit_memory() -> None:
         print("the memory of children cannot be limited on this system", file=sys.stderr)
 
 
-def kills(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
-    """Kill commands at random moments."""
-    from kills import killed  # noqa: PLC0415  only this part needs it
+def _of(module: str, function: str) -> Part:
+    """Return a part that is a function of another file, which only this part needs."""
 
-    for what, tried, result in killed(count, seed, only, folder):
-        yield Row(what, tried, result)
+    def run(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
+        for what, tried, result in getattr(import_module(module), function)(count, seed, only, folder):
+            yield Row(what, tried, result)
 
-
-def power(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
-    """Cut the power between any two operations on the disk."""
-    from disks import power_cuts  # noqa: PLC0415  as above
-
-    for what, tried, result in power_cuts(count, seed, only, folder):
-        yield Row(what, tried, result)
+    return run
 
 
-def full(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
-    """Let the disk be full after any number of bytes."""
-    from disks import full_disks  # noqa: PLC0415  as above
-
-    for what, tried, result in full_disks(count, seed, only, folder):
-        yield Row(what, tried, result)
-
-
-def soak(count: int, seed: int, only: str, folder: Path) -> Iterator[Row]:
-    """Train, sample and evaluate in turn for some minutes, then load the server for as long."""
-    from soak import soaked  # noqa: PLC0415  as above
-
-    for what, tried, result in soaked(count, seed, only, folder):
-        yield Row(what, tried, result)
-
-
-Part = Callable[[int, int, str, Path], Iterator[Row]]
 PARTS: dict[str, tuple[Part, int]] = {
     "files": (files, 1_000_000),
-    "kills": (kills, 200),
-    "power": (power, 400),
-    "full": (full, 2_000),
-    "soak": (soak, 120),
+    "kills": (_of("kills", "killed"), 200),
+    "power": (_of("disks", "power_cuts"), 400),
+    "full": (_of("disks", "full_disks"), 2_000),
+    "soak": (_of("soak", "soaked"), 120),
 }
 """Each part, and its usual count: mutants, kills, states of a disk, numbers of bytes, minutes."""
 
