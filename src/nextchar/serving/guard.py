@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # Clients ask these before they know of a key.
 OPEN = {"/", "/page.js", "/page.css", "/health", "/tokenize", "/detokenize", "/tokenizer_info"}
 NAMES = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
-# What a browser may do with a reply: run the page's own script, and ask nobody but this server.
+# What a browser may do with a reply: run the page's own script, and send requests to this server alone.
 POLICY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -73,12 +73,12 @@ class TrainingRoutes:
 
     def _about(self, training: Training) -> JSON:
         """Return what a client may know about a training."""
-        told = training.model_dump(include={"id", "name", "created", "status", "reason", "corpus", "options", "kept"})
-        told["before"] = self._line.before(training)
-        told["model"] = training.name if self._line.serves(training) else None
-        told["model_bytes"] = (training.folder / MODEL).stat().st_size if training.has_model else None
-        told["folder"] = (self._line.shown / training.name).as_posix() if training.kept else None
-        return told
+        about = training.model_dump(include={"id", "name", "created", "status", "reason", "corpus", "options", "kept"})
+        about["before"] = self._line.before(training)
+        about["model"] = training.name if self._line.serves(training) else None
+        about["model_bytes"] = (training.folder / MODEL).stat().st_size if training.has_model else None
+        about["folder"] = (self._line.shown / training.name).as_posix() if training.kept else None
+        return about
 
     def _answer(self, training: Training, status: int = 200) -> Response:
         return json_response(self._about(training), status)
@@ -193,8 +193,8 @@ def checked_text(path: Path, config: Config) -> str:
     except NextcharError as error:  # the remedies of the command line are none here
         said, _, remedy = str(error).replace(str(path), "the text").replace(f"{path.name}: ", "").partition("; ")
         said = said[0].lower() + said[1:]
-        told = "name its encoding, or read it as bytes" if "--encoding" in remedy else remedy
-        raise TextError(f"{said}; {told}" if told else said) from None
+        advice = "name its encoding, or read it as bytes" if "--encoding" in remedy else remedy
+        raise TextError(f"{said}; {advice}" if advice else said) from None
     return corpus.key
 
 

@@ -294,7 +294,7 @@ class Trainings:
         if self._process or self._closing:
             return
         self._current, used, log = None, training.used_up, read_log(training.folder / LOG)
-        told = code == INTERRUPTED or (code is None and log and log[-1]["event"] == "stopped")
+        by_signal = code == INTERRUPTED or (code is None and log and log[-1]["event"] == "stopped")
         training.minutes = None
         if training.status == "stopping":
             self._set(training, "finished" if used else "stopped")
@@ -303,8 +303,8 @@ class Trainings:
         else:
             self._set(
                 training,
-                "stopped" if told else "failed",
-                "its process was told to end" if told else _why(training, code),
+                "stopped" if by_signal else "failed",
+                "its process was told to end" if by_signal else _why(training, code),
             )
         if training.has_model:
             with suppress(HTTPException, NextcharError, OSError):

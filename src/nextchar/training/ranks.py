@@ -150,7 +150,7 @@ class Ranks:
                         if count != last[other][0]:
                             last[other] = (count, time.monotonic())
                 except RuntimeError:
-                    return  # the store is gone: so are the processes, and whoever waits for them is told
+                    return  # the store is gone, and so are the processes; each one that waits for them reports it
                 finally:
                     timer.cancel()
                 if any(time.monotonic() - when > LOST_SECONDS for _, when in last.values()):

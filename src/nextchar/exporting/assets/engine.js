@@ -6,7 +6,7 @@
 const { fround, floor } = Math;
 const TILE = 8; // rows of a matrix that are multiplied together; in the file their weights are side by side
 const UNIT = 4096; // the integer that stands for an activation of 1, with int8 weights
-const LANE = 2 ** 26;
+const SHIFT = 2 ** 26;
 const POWERS = Float64Array.from({ length: 256 }, (_, k) => 2 ** (k - 127));
 const [LOG2E, LN2_HIGH, LN2_LOW, P0, P1, P2, P3, P4] = [1.44269504, 0.693359375, 2.1219444e-4,
   1.987569150e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1].map(fround);
@@ -58,11 +58,11 @@ function multiplyPairs({ pairs, rows, scales, deep }, x, bias, out) {
         const v = x[k];
         s += pairs[p] * v; t += pairs[p + 1] * v; u += pairs[p + 2] * v; w += pairs[p + 3] * v;
       }
-      const high = Math.round(s / LANE), second = Math.round(t / LANE), third = Math.round(u / LANE), fourth = Math.round(w / LANE);
-      a += s - high * LANE; b += high;
-      c += t - second * LANE; d += second;
-      e += u - third * LANE; f += third;
-      g += w - fourth * LANE; h += fourth;
+      const high = Math.round(s / SHIFT), second = Math.round(t / SHIFT), third = Math.round(u / SHIFT), fourth = Math.round(w / SHIFT);
+      a += s - high * SHIFT; b += high;
+      c += t - second * SHIFT; d += second;
+      e += u - third * SHIFT; f += third;
+      g += w - fourth * SHIFT; h += fourth;
     }
     out[row] = fround(fround(a) * scales[row] + bias[row]);
     out[row + 1] = fround(fround(b) * scales[row + 1] + bias[row + 1]);
@@ -77,7 +77,7 @@ function multiplyPairs({ pairs, rows, scales, deep }, x, bias, out) {
 function matrix(weights, scales, rows, largest) {
   if (weights instanceof Float32Array) return { multiply: multiplyFloats, weights, rows };
   const pairs = new Float64Array(weights.length / 2);
-  for (let k = 0; k < pairs.length; k++) pairs[k] = weights[2 * k] + weights[2 * k + 1] * LANE;
+  for (let k = 0; k < pairs.length; k++) pairs[k] = weights[2 * k] + weights[2 * k + 1] * SHIFT;
   return { multiply: multiplyPairs, pairs, rows, scales, deep: Math.max(1, floor(64 / largest)) };
 }
 

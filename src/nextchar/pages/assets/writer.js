@@ -120,7 +120,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   const another = button("Another", again, { title: "Replace what was written last by another text, with the next seed" });
   const score = button("Score", scoreText, { title: "Colour the whole text by how much each character surprises the model" });
   const undo = button("Undo", () => step(past, future), { title: "Ctrl-Z" }), redo = button("Redo", () => step(future, past), { title: "Ctrl-Shift-Z" });
-  const told = element("output", "", { class: "soft" }), fault = element("div", undefined, { role: "alert", class: "fault" });
+  const summary = element("output", "", { class: "soft" }), fault = element("div", undefined, { role: "alert", class: "fault" });
   const temperature = temperatureSlider(adjust), minP = minPSlider(adjust);
   const input = (attributes) => element("input", undefined, attributes);
   const seed = input({ type: "number", min: 0, max: 2147483647, step: 1 }), length = input({ type: "number", min: 1, max: WRITTEN, step: 1 });
@@ -144,7 +144,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   });
   const chosenModel = () => engine.models.find(({ name }) => name === model.value) ?? engine.models[0];
   const request = () => ({ model: chosenModel().name, temperature: Number(temperature.value), minP: Number(minP.value), topK: 0, topP: 1,
-    stop: until.value ? [until.value.replaceAll("\\n", "\n").replaceAll("\\t", "\t")] : [], notice: (words) => { if (words) told.textContent = words; } });
+    stop: until.value ? [until.value.replaceAll("\\n", "\n").replaceAll("\\t", "\t")] : [], notice: (words) => { if (words) summary.textContent = words; } });
 
   function keep() {
     past.push(text.cells.slice());
@@ -173,7 +173,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   }
   function tell(words) {
     const known = text.cells.filter((cell) => cell.logprob !== undefined);
-    told.textContent = words ?? (known.length && chosenModel() ? perCharacter(known, chosenModel()) : "");
+    summary.textContent = words ?? (known.length && chosenModel() ? perCharacter(known, chosenModel()) : "");
     enable();
   }
   function complain(error, mended) {
@@ -199,7 +199,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
     complain(null);
     const mine = new AbortController();
     running = mine;
-    told.setAttribute("aria-live", "off"); // it counts characters
+    summary.setAttribute("aria-live", "off"); // it counts characters
     enable();
     try {
       await task(mine.signal);
@@ -214,7 +214,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
     adjust.now = running = null;
     if (!ended) return enable();
     ended.abort();
-    told.setAttribute("aria-live", "polite");
+    summary.setAttribute("aria-live", "polite");
     tell();
     remember();
   }
@@ -236,7 +236,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
         await generated(engine, { ...request(), prompt: text.text(), length: count - done, seed: seeded + done, alternatives: ALTERNATIVES }, part.signal,
           () => PACES[pace.value], (steps) => {
             text.append(steps);
-            told.textContent = `${number(text.cells.length - from)} of ${number(count)} characters`;
+            summary.textContent = `${number(text.cells.length - from)} of ${number(count)} characters`;
           });
         adjust.now = null;
         signal.removeEventListener("abort", end);
@@ -332,7 +332,7 @@ function writer(engine, { remember = () => {}, buttons = [] } = {}) {
   more.append(element("summary", "More: seed, length, stop, pace"), row,
     element("p", "The same seed gives the same text. Length: how many characters are written at once. Stop at: a text that ends it; \\n is a line end.", { class: "soft" }));
   const legend = surpriseLegend();
-  home.append(bar, fault, text.element, told, sliders, legend,
+  home.append(bar, fault, text.element, summary, sliders, legend,
     element("p", "Choose a coloured character to see what else could stand there. Alt-Down does the same at the cursor, also in a text of your own.", { class: "soft" }), more);
   fault.hidden = true;
   home.addEventListener("keydown", (event) => {

@@ -2,7 +2,7 @@
 tabs.compare = (() => {
   const FIRST = { prompt: "", seed: "1", length: "300" };
   const sides = [], controls = {};
-  let running = null, timer = 0, written = false, parted = -1, at = -1, told, fault, go;
+  let running = null, timer = 0, written = false, parted = -1, at = -1, summary, fault, go;
 
   function makeSide(index) {
     const panel = element("div", undefined, { class: "side", role: "group", "aria-label": index ? "Right" : "Left" });
@@ -30,12 +30,12 @@ tabs.compare = (() => {
     const other = button("Another seed", () => { controls.seed.value = (Number(controls.seed.value) + 1) % 2147483648; start(); });
     bar.append(go, other, field("Seed", controls.seed), field("Length", controls.length));
     fault = element("div", undefined, { role: "alert", class: "fault" });
-    told = element("output", "", { class: "soft" });
+    summary = element("output", "", { class: "soft" });
     sides.push(makeSide(0), makeSide(1));
     row.append(...sides.map((side) => side.panel));
     const home = element("div", undefined, { class: "writer" });
     home.append(element("p", "Both texts have the same prompt and the same random numbers, so that all that differs comes from the models and the sliders. A coloured character differs from the one at the same place on the other side; choose any to see what else could stand there.", { class: "soft" }),
-      controls.prompt, bar, fault, told, row);
+      controls.prompt, bar, fault, summary, row);
     panel.append(home);
     for (const each of Object.values(controls)) each.addEventListener("change", changed);
     home.addEventListener("keydown", (event) => {
@@ -100,9 +100,9 @@ tabs.compare = (() => {
     const [left, right] = sides, both = Math.min(left.cells.length, right.cells.length);
     const differ = left.cells.slice(0, both).filter((cell, t) => cell.text !== right.cells[t].text).length;
     for (const side of sides) side.mean.textContent = side.cells.length ? perCharacter(side.cells, modelOf(side)) : "";
-    if (!both) told.textContent = "";
-    else if (parted < 0) told.textContent = `The same, character by character: ${number(both)} characters.`;
-    else told.textContent = `They part at character ${number(parted + 1)}; of ${number(both)}, ${number(differ)} differ.`;
+    if (!both) summary.textContent = "";
+    else if (parted < 0) summary.textContent = `The same, character by character: ${number(both)} characters.`;
+    else summary.textContent = `They part at character ${number(parted + 1)}; of ${number(both)}, ${number(differ)} differ.`;
   }
   async function start() {
     stop();
@@ -116,7 +116,7 @@ tabs.compare = (() => {
     running = mine;
     [written, parted, at] = [true, -1, -1];
     go.textContent = "Stop";
-    told.textContent = "";
+    summary.textContent = "";
     for (const side of sides) {
       side.mean.textContent = "";
       side.place.replaceChildren();
@@ -126,7 +126,7 @@ tabs.compare = (() => {
     remember();
     const outcomes = await Promise.allSettled(sides.map((side) => generated(engine, {
       model: modelOf(side).name, prompt, length: Math.min(5000, Math.max(1, Math.round(Number(controls.length.value)) || 300)), seed: Math.abs(Math.round(Number(controls.seed.value))), temperature: Number(side.temperature.value),
-      minP: Number(side.minP.value), alternatives: ALTERNATIVES, notice: (words) => { told.textContent = words; },
+      minP: Number(side.minP.value), alternatives: ALTERNATIVES, notice: (words) => { summary.textContent = words; },
     }, mine.signal, () => PACES.readable, (steps) => {
       add(side, steps);
       if (at < 0 && parted >= 0) look(parted);

@@ -44,9 +44,9 @@ const server = {
       }
       $("notice").hidden = true; // of an answer that did not come
       if (response.ok) return response;
-      const told = await response.json().catch(() => ({}));
+      const refusal = await response.json().catch(() => ({}));
       if (response.status !== 401) {
-        throw new Problem(sentence(told.error?.message ?? `the server answered ${response.status}`), response.status, Number(response.headers.get("retry-after")));
+        throw new Problem(sentence(refusal.error?.message ?? `the server answered ${response.status}`), response.status, Number(response.headers.get("retry-after")));
       }
       if (key === sessionStorage.getItem(KEY)) {
         server.asking ??= askKey(key !== null).finally(() => { server.asking = null; });

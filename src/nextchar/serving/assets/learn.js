@@ -40,7 +40,7 @@ tabs.learn = (() => {
     const paste = element("textarea", undefined, { rows: 5, placeholder: "Paste a text here", "aria-label": "pasted text", hidden: "" });
     const zone = element("div", undefined, { class: "drop" }), ways = element("p", undefined, { class: "ways" });
     const about = element("p", "", { class: "about" }), name = element("input", undefined, { type: "text", id: "learn-name", maxlength: 60, autocomplete: "off", spellcheck: "false", required: "" });
-    const slider = element("input", undefined, { type: "range", min: 0, max: MINUTES.length - 1, value: 3, "aria-label": "minutes" }), told = element("output", minutes(5));
+    const slider = element("input", undefined, { type: "range", min: 0, max: MINUTES.length - 1, value: 3, "aria-label": "minutes" }), duration = element("output", minutes(5));
     const encoding = select(ENCODINGS), layers = select([["", "chosen (2)"], ["1", "1"], ["2", "2"], ["3", "3"]]);
     const hidden = select([["", "chosen"], ...[64, 128, 256, 512, 768].map((units) => [units, String(units)])]);
     const start = element("button", "Start learning", { type: "submit", class: "main", disabled: "" }), alert = element("p", "", { role: "alert", class: "alert" });
@@ -100,13 +100,13 @@ tabs.learn = (() => {
     file.addEventListener("change", () => takeFile(file.files[0]));
     corpora.addEventListener("change", () => take(corpora.value ? { corpus: corpora.value, name: corpora.value, about: corpora.selectedOptions[0].dataset.about } : null));
     slider.addEventListener("input", () => {
-      told.textContent = minutes(MINUTES[slider.value]);
-      slider.ariaValueText = told.textContent;
+      duration.textContent = minutes(MINUTES[slider.value]);
+      slider.ariaValueText = duration.textContent;
     });
     whole.addEventListener("submit", send);
     zone.append(element("p", "Drop a text file here", { class: "big" }), ways, paste, about);
     ways.append(file, pick, " ", pasteButton, " ", corpora);
-    time.append(labelled("Time", slider), " ", told);
+    time.append(labelled("Time", slider), " ", duration);
     more.append(element("summary", "More options"), labelled("Layers", layers), labelled("Units per layer", hidden), labelled("Encoding", encoding));
     const called = element("p");
     called.append(labelled("Name", name));
@@ -115,7 +115,7 @@ tabs.learn = (() => {
   }
 
   // -- what is known -----------------------------------------------------------------------------------------------
-  function told(each) {
+  function statusText(each) {
     if (each.status === "waiting") return each.before ? `waits: ${number(each.before)} before it` : "starts";
     if (each.status === "running") {
       const latest = each.id === chosen && run?.latest;
@@ -140,7 +140,7 @@ tabs.learn = (() => {
       const press = rows.children[index].firstElementChild, [name, words] = press.children;
       press.setAttribute("aria-current", each.id === chosen);
       name.textContent = each.name;
-      words.textContent = told(each);
+      words.textContent = statusText(each);
       words.className = each.status === "failed" ? "failed" : "soft";
     });
   }

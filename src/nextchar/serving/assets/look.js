@@ -20,7 +20,7 @@ tabs.look = (() => {
   const FASTEST = () => PACES["as fast as it can"];
   const HOW = "The number tells how well, on text that the search did not see: balanced accuracy (0.5 is chance, 1 is always right), or correlation (r) with a number.";
   const boxes = {}, controls = {}, known = new Map(); // what is known of the neurons of each model
-  let text, model, modelField, list, about, any, fault, told, value, name, legend, go, another, hold, slide, free, ends, compared;
+  let text, model, modelField, list, about, any, fault, summary, value, name, legend, go, another, hold, slide, free, ends, compared;
   let unit = "", held = null, begun = null, running = null, reading = null, comparing = null, asking = null, timer = 0;
 
   const chosenModel = () => server.models.find((each) => each.name === model.value) ?? server.models[0];
@@ -28,7 +28,7 @@ tabs.look = (() => {
   const wanted = () => [...new Set([unit, ...found().neurons.map((each) => each.unit)])].filter(Boolean).slice(0, UNITS);
   const request = () => ({ model: chosenModel().name, temperature: Number(controls.temperature.value), seed: Number(controls.seed.value), units: wanted(), notice });
   const shown = (v) => v.toFixed(2).replace("-", "−");
-  const notice = (words) => { told.textContent = words; };
+  const notice = (words) => { summary.textContent = words; };
   const tell = (cell) => {
     const there = cell?.values && unit in cell.values;
     value.textContent = there ? `After “${aloud(cell.text)}”: ${shown(cell.values[unit])}` : "Point at a character, or tap it, to see the value.";
@@ -57,13 +57,13 @@ tabs.look = (() => {
     legend = element("p", "Its value after each character was read: ", { class: "legend" });
     go = button("Write on", () => (running ? stop() : start()), { class: "main", title: "Ctrl-Enter" });
     another = button("Another", again, { title: "Replace what was written last by another text, with the next seed" });
-    told = element("output", "", { class: "soft" });
+    summary = element("output", "", { class: "soft" });
     fault = element("div", undefined, { role: "alert", class: "fault" });
     controls.temperature = temperatureSlider(settled);
     controls.seed = element("input", undefined, { type: "number", min: 0, max: 2147483647 });
     controls.length = element("input", undefined, { type: "number", min: 1, max: 5000 });
     const bar = element("div", undefined, { class: "bar" }), sliders = element("div", undefined, { class: "sliders" });
-    bar.append(go, another, field("Seed", controls.seed), field("Length", controls.length), told);
+    bar.append(go, another, field("Seed", controls.seed), field("Length", controls.length), summary);
 
     hold = element("section", undefined, { class: "writer hold" });
     slide = element("input", undefined, { type: "range", "aria-label": "Value at which the neuron is held" });
